@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The contract between the compiler (compiler/Emit) and the runtime: the blob
+// appended to every artifact, and the C ABI of the compiled code. Both sides
+// include this one header; a change of layout bumps TERCET_BLOB_VERSION.
+//
+// All integers are little endian. All offsets are in bytes from the start of
+// the blob unless a comment says otherwise.
+
+#ifndef TERCET_ARTIFACT_H
+#define TERCET_ARTIFACT_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
+#define TERCET_BLOB_VERSION 1u
+/* The blob starts at a file offset and an address that are multiples of this
+ * (a huge page), and so does its weights section. */
+#define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
+
+typedef enum tercet_section_kind {
+  TERCET_SECTION_WEIGHTS = 1,    /* packed parameters, what the code addresses */
+  TERCET_SECTION_TOKENIZER = 2,  /* runtime/src/TokenizerBlob.h */
+  TERCET_SECTION_CHAT_TEMPLATE = 3, /* Jinja source, UTF-8, no terminator */
+  TERCET_SECTION_GENERATION = 4, /* tercet_generation */
+  TERCET_SECTION_INFO = 5        /* JSON text printed by --info */
+} tercet_section_kind;
+
+typedef struct tercet_section {
+  uint32_t kind; /* tercet_section_kind */
+  uint32_t reserved;
+  uint64_t offset;
+  uint64_t size;
+  uint64_t hash; /* XXH3-64 of the section's bytes (LLVM's xxh3_64bits) */
+} tercet_section;
+
+/* Features that the compiled code needs, checked before it is entered. */
+typedef enum tercet_cpu_feature {
+  TERCET_CPU_SSSE3 = 1u << 0,
+  TERCET_CPU_SSE41 = 1u << 1,
+  TERCET_CPU_SSE42 = 1u << 2,
+  TERCET_CPU_AVX = 1u << 3,
+  TERCET_CPU_F16C = 1u << 4,
+  TERCET_CPU_FMA = 1u << 5,
+  TERCET_CPU_AVX2 = 1u << 6,
+  TERCET_CPU_BMI2 = 1u << 7,
+  TERCET_CPU_AVXVNNI = 1u << 8,
+  TERCET_CPU_AVX512F = 1u << 9,
+  TERCET_CPU_AVX512BW = 1u << 10,
+  TERCET_CPU_AVX512DQ = 1u << 11,
+  TERCET_CPU_AVX512VL = 1u << 12,
+  TERCET_CPU_AVX512VNNI = 1u << 13,
+  TERCET_CPU_AVX512VBMI = 1u << 14,
+  TERCET_CPU_NEON_DOTPROD = 1u << 15,
+  TERCET_CPU_NEON_I8MM = 1u << 16
+} tercet_cpu_feature;
+
+/* The blob's first bytes. */
+typedef struct tercet_blob_header {
+  uint64_t magic;
+  uint32_t version;
+  uint32_t num_sections;   /* the tercet_section table follows this struct */
+  uint64_t size;           /* of the whole blob */
+  uint64_t header_hash;    /* XXH3-64 of header (this field 0) and table */
+  char target[64];         /* as given to --target, zero-terminated */
+  uint64_t cpu_features;   /* OR of tercet_cpu_feature */
+  uint64_t model_hash;     /* identifies the source model */
+  /* The compiled step. */
+  uint32_t vocab_size;
+  uint32_t context;        /* KV capacity of a sequence, in tokens */
+  uint32_t max_step_tokens;/* capacity of one tercet_step call, in tokens */
+  uint32_t num_layers;
+  uint64_t arena_size;     /* bytes of activation memory a step needs */
+  uint64_t scratch_size;   /* bytes of private memory a worker needs */
+  uint64_t kv_slot_size;   /* bytes of KV cache per sequence slot */
+  /* Work of a step, for --bench: ternary weights (each is one MAC a token)
+   * and bytes read from the weights section by a one-token step. */
+  uint64_t ternary_weights;
+  uint64_t ternary_bytes;
+  uint64_t head_bytes;
+} tercet_blob_header;
+
+#define TERCET_MAX_EOS 8
+
+/* generation_config.json, resolved. */
+typedef struct tercet_generation {
+  int32_t bos_token;       /* -1: none */
+  int32_t num_eos;
+  int32_t eos_tokens[TERCET_MAX_EOS];
+  float temperature;       /* 0: greedy */
+  float top_p;             /* 1: off */
+  int32_t top_k;           /* 0: off */
+} tercet_generation;
+
+/* ---- What compiled code calls ------------------------------------------- */
+
+typedef struct tercet_pool tercet_pool;
+
+/* Work on items [begin, end) of a parallel_for. `scratch` is private to the
+ * worker, scratch_size bytes, 64-byte aligned, with undefined contents. */
+typedef void (*tercet_parallel_body)(void *context, int64_t begin, int64_t end,
+                                     void *scratch);
+
+/* Calls body on disjoint ranges that cover [0, count), on all workers of the
+ * pool, and returns when all are done. Results never depend on the split. */
+void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
+                         void *context, int64_t count);
+
+/* ---- What compiled code provides ---------------------------------------- */
+
+/* One step of a language model: a batch of 1..max_step_tokens tokens.
+ *   weights     start of the weights section, 64-byte aligned
+ *   arena       arena_size bytes, 64-byte aligned, zeroed once at start
+ *   kv          num_slots * kv_slot_size bytes, 64-byte aligned, zeroed once
+ *   tokens      [num_tokens] ids in [0, vocab_size)
+ *   positions   [num_tokens] in [0, context); within a slot, tokens come in
+ *               ascending position and every earlier position was stepped
+ *   slots       [num_tokens] sequence slot of each token
+ *   logit_rows  [num_logit_rows] indices into the batch whose logits are asked
+ *   logits      out, [num_logit_rows][vocab_size]
+ * The caller has checked every value: compiled code does not. */
+void tercet_step(const void *weights, void *arena, void *kv,
+                 const int32_t *tokens, const int32_t *positions,
+                 const int32_t *slots, const int32_t *logit_rows,
+                 float *logits, int64_t num_tokens, int64_t num_logit_rows,
+                 tercet_pool *pool);
+
+/* The blob: a placeholder when linked, patched by the artifact writer. */
+extern const unsigned char tercet_blob[];
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TERCET_ARTIFACT_H */
