@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The ternary dialect: everything a user of it includes.
+
+#ifndef TERCET_DIALECT_TERNARY_TERNARY_H
+#define TERCET_DIALECT_TERNARY_TERNARY_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialect/Ternary/TernaryDialect.h.inc"
+#include "dialect/Ternary/TernaryEnums.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialect/Ternary/TernaryAttributes.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialect/Ternary/TernaryTypes.h.inc"
+#define GET_OP_CLASSES
+#include "dialect/Ternary/TernaryOps.h.inc"
+
+namespace tercet::ternary {
+
+/// Fused matrices start at multiples of this many rows, so that a vector of 16
+/// rows never mixes two weight scales.
+inline constexpr int64_t kRowGroup = 16;
+
+/// int32 accumulation of unshifted 2-bit codes is exact up to this K.
+inline constexpr int64_t kMaxK = 131072;
+
+/// First column of each fused matrix, and one past the last matrix's columns.
+llvm::SmallVector<int64_t> getColumnOffsets(llvm::ArrayRef<int64_t> rows);
+
+} // namespace tercet::ternary
+
+#endif // TERCET_DIALECT_TERNARY_TERNARY_H

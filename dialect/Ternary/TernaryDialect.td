@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef TERCET_DIALECT_TERNARY_DIALECT_TD
+#define TERCET_DIALECT_TERNARY_DIALECT_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Ternary_Dialect : Dialect {
+  let name = "ternary";
+  let cppNamespace = "::tercet::ternary";
+  let summary = "Ternary neural networks, from BitLinear to packed vectors";
+  let description = [{
+    One dialect, three levels. Tensor level: what a model computes
+    (`bit_linear`, `attention`, ...), in destination-passing style so that the
+    same ops survive bufferisation. Loop level: the same ops on memrefs, with
+    weights packed in a layout (`packed_matmul`, `packed_linear`). Vector level:
+    `unpack`, `dot` and `lookup`, the three ops that a backend lowers.
+
+    Activations are `[tokens, features]`, f32, row-major. Ternary weights are
+    `[out, in]` tensors of i2 holding -1, 0, 1. The float order of every op is
+    the one of docs/numerics.md.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Enums
+//===----------------------------------------------------------------------===//
+
+class Ternary_Enum<string name, string summary, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<name, summary, cases> {
+  let cppNamespace = "::tercet::ternary";
+  let genSpecializedAttr = 0;
+}
+
+/// How the bytes of a checkpoint encode a parameter.
+def Ternary_Encoding : Ternary_Enum<"Encoding", "encoding of source bytes", [
+  I32EnumAttrCase<"F32", 0, "f32">,
+  I32EnumAttrCase<"F16", 1, "f16">,
+  I32EnumAttrCase<"BF16", 2, "bf16">,
+  // transformers' BitNet packing: u8 [out/4, in]; bits 2i..2i+1 of packed row
+  // r hold w + 1 of logical row r + i * out/4; code 3 is invalid.
+  I32EnumAttrCase<"HFPacked", 3, "hf_packed">
+]>;
+
+def Ternary_Activation : Ternary_Enum<"Activation", "gate activation", [
+  I32EnumAttrCase<"ReLU2", 0, "relu2">,
+  I32EnumAttrCase<"SiLU", 1, "silu">
+]>;
+
+/// Weight packings (layouts); docs/packings.md has the formulas.
+def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
+  // 2 bits a trit, codes w + 1; rows in lanes.
+  I32EnumAttrCase<"I2", 0, "i2">,
+  // bf16 pairs (k, k+1) in 32-bit lanes, 16 rows a vector.
+  I32EnumAttrCase<"BF16Pairs", 1, "bf16_pairs">
+]>;
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+class Ternary_Attr<string name, string attrMnemonic> : AttrDef<Ternary_Dialect, name> {
+  let mnemonic = attrMnemonic;
+}
+
+def Ternary_SourceAttr : Ternary_Attr<"Source", "source"> {
+  let summary = "Bytes of a file that hold a parameter";
+  let description = [{
+    `#ternary.source<"model.safetensors", offset = 4096, size = 64, hf_packed>`:
+    `size` bytes at byte `offset` of the file. The frontend has checked that
+    they lie inside the file and that their number fits shape and encoding.
+    With `absmean = g : f32` the values are latent floats, quantised to trits as
+    `clip(round(w / g), -1, 1)`, half to even.
+  }];
+  let parameters = (ins
+    StringRefParameter<"path of the file">:$path,
+    "uint64_t":$offset, "uint64_t":$size,
+    EnumParameter<Ternary_Encoding>:$encoding,
+    OptionalParameter<"::mlir::FloatAttr", "scale of latent weights">:$absmean);
+  let assemblyFormat = [{
+    `<` $path `,` `offset` `=` $offset `,` `size` `=` $size `,` $encoding
+        (`,` `absmean` `=` $absmean^)? `>`
+  }];
+}
+
+def Ternary_RopeTableAttr : Ternary_Attr<"RopeTable", "rope_table"> {
+  let summary = "Cosines and sines of rotary positions, computed at compile time";
+  let description = [{
+    A parameter of type tensor<CxHxf32>: row p holds cos(p * f_i) for i < H/2,
+    then sin(p * f_i), with f_i = theta^(-2i/H) (docs/numerics.md). Theta is an
+    f64 attribute.
+  }];
+  let parameters = (ins "::mlir::FloatAttr":$theta);
+  let assemblyFormat = "`<` $theta `>`";
+}
+
+def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
+  let summary = "Packing of a weight matrix and schedule of its kernels";
+  let description = [{
+    `tile_rows` rows form a tile, stored contiguously over all of K. The
+    schedule: `unroll` steps of K in flight with an accumulator set each (GEMV),
+    `tokens` columns of a GEMM register tile, `prefetch` distance in bytes (0:
+    none).
+  }];
+  let parameters = (ins
+    EnumParameter<Ternary_Packing>:$packing,
+    "int64_t":$tileRows, "int64_t":$unroll, "int64_t":$tokens,
+    "int64_t":$prefetch);
+  let assemblyFormat = [{
+    `<` $packing `,` `tile_rows` `=` $tileRows `,` `unroll` `=` $unroll `,`
+        `tokens` `=` $tokens `,` `prefetch` `=` $prefetch `>`
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Types
+//===----------------------------------------------------------------------===//
+
+def Ternary_KVCacheType : TypeDef<Ternary_Dialect, "KVCache"> {
+  let mnemonic = "kv_cache";
+  let summary = "Keys and values of all layers, for a run-time number of slots";
+  let description = [{
+    `!ternary.kv_cache<layers = 30, heads = 5, context = 4096, head_dim = 128>`:
+    f32 keys and values indexed [slot, layer, head, position, d].
+  }];
+  let parameters = (ins "int64_t":$layers, "int64_t":$heads,
+                        "int64_t":$capacity, "int64_t":$headDim);
+  let assemblyFormat = [{
+    `<` `layers` `=` $layers `,` `heads` `=` $heads `,` `context` `=` $capacity
+        `,` `head_dim` `=` $headDim `>`
+  }];
+}
+
+#endif // TERCET_DIALECT_TERNARY_DIALECT_TD

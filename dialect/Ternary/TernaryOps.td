@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef TERCET_DIALECT_TERNARY_OPS_TD
+#define TERCET_DIALECT_TERNARY_OPS_TD
+
+include "dialect/Ternary/TernaryDialect.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+class Ternary_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Ternary_Dialect, mnemonic, traits>;
+
+/// An activation or weight: a tensor before bufferisation, a memref after.
+class Shaped<list<Type> elements, int rank>
+    : AnyTypeOf<[TensorRankOf<elements, [rank]>, StridedMemRefRankOf<elements, [rank]>]>;
+def Activations : Shaped<[F32], 2>;        // [tokens, features]
+def Accumulators : Shaped<[I32], 2>;       // [tokens, features]
+def TokenIds : Shaped<[I32], 1>;           // [tokens]
+def Quantised : Shaped<[I8], 2>;           // [tokens, features]
+def TokenScales : Shaped<[F32], 1>;        // [tokens]
+def TokenSums : Shaped<[I32], 1>;          // [tokens]
+def TritMatrix : TensorRankOf<[I<2>], [2]>;// [out, in]
+def FeatureVector : Shaped<[F32], 1>;      // [features]
+def FloatMatrix : Shaped<[F32, BF16, F16], 2>;
+def PackedBytes : Shaped<[I8], 1>;
+
+/// Destination-passing style: `outs` is the buffer of the result. Results exist
+/// on tensors only; on memrefs the op writes its `outs`.
+class Ternary_DestinationOp<string mnemonic, list<Trait> traits = []>
+    : Ternary_Op<mnemonic, !listconcat(traits, [
+        DestinationStyleOpInterface,
+        DeclareOpInterfaceMethods<MemoryEffectsOpInterface>])> {
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutsMutable(); }
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+def Ternary_ParameterOp : Ternary_Op<"parameter", [Symbol]> {
+  let summary = "A constant tensor of the model";
+  let description = [{
+    Names a constant without holding it: `value` is `#ternary.source` (bytes of
+    a checkpoint), `#ternary.rope_table`, or a dense literal.
+
+    Constraints:
+    - (C1) `type` is a ranked tensor of static shape with elements f32, f16,
+      bf16 or i2.
+    - (C2) a dense literal has exactly type `type`; for i2 no element is -2.
+    - (C3) the source's size is what encoding and shape need: `hf_packed` and
+      `absmean` need a 2-D i2 type (with `hf_packed` a number of rows that is a
+      multiple of 4), other encodings the element type of that name, where an
+      f32 type takes any float encoding.
+    - (C4) a rope table has type tensor<CxHxf32> with H even, and a positive
+      finite f64 theta.
+
+    ```mlir
+    ternary.parameter @w : tensor<2x4xi2> = dense<[[1, 0, -1, 1], [0, 0, 1, -1]]> : tensor<2x4xi2>
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, AnyAttr:$value);
+  let assemblyFormat = "$sym_name `:` $type `=` $value attr-dict";
+  let hasVerifier = 1;
+}
+
+def Ternary_GetParameterOp : Ternary_Op<"get_parameter",
+    [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Value of a parameter";
+  let description = [{
+    - (C1) the symbol names a `ternary.parameter` of the result's type.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$name);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$name `:` type($result) attr-dict";
+}
+
+//===----------------------------------------------------------------------===//
+// Tensor level: BitLinear
+//===----------------------------------------------------------------------===//
+
+def Ternary_AbsmeanQuantizeOp : Ternary_Op<"absmean_quantize", [Pure]> {
+  let summary = "Quantises latent weights to trits, one scale per matrix";
+  let description = [{
+    `g = max(mean(|w|), 1e-5)` (the mean in double, then rounded to f32),
+    `q = clip(round(w / g), -1, 1)`, half to even.
+
+    - (C1) trits and latent have the same static shape.
+  }];
+  let arguments = (ins TensorRankOf<[F32, BF16, F16], [2]>:$latent);
+  let results = (outs TritMatrix:$trits, F32:$scale);
+  let assemblyFormat = "$latent attr-dict `:` type($latent) `->` type($trits)";
+  let hasVerifier = 1;
+}
+
+def Ternary_BitLinearOp : Ternary_DestinationOp<"bit_linear", [AttrSizedOperandSegments]> {
+  let summary = "y = (q(x) . w) * scale / s, for one or more weight matrices";
+  let description = [{
+    Quantises each row of x by its absmax (`quantize_activations`), multiplies
+    with ternary weights exactly (`matmul`) and rescales (`rescale`). Several
+    matrices share the quantised input: matrix i writes the columns that start
+    at o_i, with o_0 = 0 and o_{i+1} = o_i + M_i rounded up to 16; columns
+    between are unspecified.
+
+    - (C1) at least one matrix; as many scales as matrices.
+    - (C2) x is [N, K], every matrix [M_i, K], K <= 131072.
+    - (C3) outs is [N, W] with W >= the end of the last matrix.
+  }];
+  let arguments = (ins Activations:$x, Variadic<TritMatrix>:$weights,
+                       Variadic<F32>:$scales, Activations:$outs);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $weights `scales` $scales `:` type($x) `,` type($weights) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations", [SameVariadicResultSize]> {
+  let summary = "Absmax quantisation of each row to i8";
+  let description = [{
+    `s = 127 / max(max|x|, 1e-5)`, `q = clamp(roundeven(x * s), -128, 127)`,
+    sum = the sum of q. Columns of q beyond x's are zero.
+
+    - (C1) x is [N, K]; q is [N, K'] with K' >= K; scale and sum are [N].
+  }];
+  let arguments = (ins Activations:$x, Quantised:$q_outs, TokenScales:$scale_outs,
+                       TokenSums:$sum_outs);
+  let results = (outs Optional<Quantised>:$q, Optional<TokenScales>:$scale,
+                      Optional<TokenSums>:$sum);
+  let assemblyFormat = [{
+    `ins` `(` $x `:` type($x) `)`
+    `outs` `(` $q_outs `,` $scale_outs `,` $sum_outs `:` type($q_outs) `,`
+               type($scale_outs) `,` type($sum_outs) `)` attr-dict
+    (`->` type($q)^ `,` type($scale) `,` type($sum))?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      return ::mlir::MutableOperandRange(getOperation(), /*start=*/1, /*length=*/3);
+    }
+  }];
+}
+
+def Ternary_MatmulOp : Ternary_DestinationOp<"matmul"> {
+  let summary = "acc[n, o_i + m] = sum_k q[n, k] * w_i[m, k], exact in i32";
+  let description = [{
+    Columns as in `bit_linear`. `layout`, when present, is the packing and
+    schedule chosen for this matmul.
+
+    - (C1) q is [N, K'], matrices [M_i, K], K <= K', K <= 131072; columns of q
+      beyond K are zero.
+    - (C2) outs is [N, W] with W >= the end of the last matrix.
+  }];
+  let arguments = (ins Quantised:$q, Variadic<TritMatrix>:$weights,
+                       Accumulators:$outs, OptionalAttr<Ternary_LayoutAttr>:$layout);
+  let results = (outs Optional<Accumulators>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $q `,` $weights `:` type($q) `,` type($weights) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_RescaleOp : Ternary_DestinationOp<"rescale"> {
+  let summary = "y = f32(acc) * (weight scale / activation scale)";
+  let description = [{
+    Matrix i, of `rows[i]` rows, has columns from o_i on (see `bit_linear`).
+
+    - (C1) acc and outs are [N, W], activation_scale is [N].
+    - (C2) one weight scale per entry of `rows`; W >= the end of the last matrix.
+  }];
+  let arguments = (ins Accumulators:$acc, TokenScales:$activation_scale,
+                       Variadic<F32>:$weight_scales, Activations:$outs,
+                       DenseI64ArrayAttr:$rows);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $acc `,` $activation_scale `scales` $weight_scales `:` type($acc) `,`
+              type($activation_scale) `)`
+    `outs` `(` $outs `:` type($outs) `)` `rows` `=` $rows attr-dict
+    (`->` type($result)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Tensor level: the rest of a transformer
+//===----------------------------------------------------------------------===//
+
+def Ternary_EmbeddingOp : Ternary_DestinationOp<"embedding"> {
+  let summary = "Rows of a table, by token id";
+  let description = [{
+    With `layout` the table is packed (`packed_linear`'s form) and is bytes.
+
+    - (C1) tokens is [N], outs [N, D]; without layout the table is [V, D], with
+      layout it is a vector of bytes.
+  }];
+  let arguments = (ins TokenIds:$tokens, AnyTypeOf<[FloatMatrix, PackedBytes]>:$table,
+                       Activations:$outs, OptionalAttr<Ternary_LayoutAttr>:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $tokens `,` $table `:` type($tokens) `,` type($table) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_RMSNormOp : Ternary_DestinationOp<"rms_norm"> {
+  let summary = "y = w * (x / sqrt(mean(x^2) + eps)) per row";
+  let description = [{
+    - (C1) x and outs are [N, K], weight is [K].
+    - (C2) epsilon is positive and finite.
+  }];
+  let arguments = (ins Activations:$x, FeatureVector:$weight, Activations:$outs,
+                       F32Attr:$epsilon);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
+    `outs` `(` $outs `:` type($outs) `)` `epsilon` `=` $epsilon attr-dict
+    (`->` type($result)^)?
+  }];
+}
+
+def Ternary_RopeOp : Ternary_DestinationOp<"rope"> {
+  let summary = "Rotary position embedding of each head (halves, as in LLaMA)";
+  let description = [{
+    - (C1) x and outs are [N, heads * H] with the table [C, H], H even;
+      positions is [N] with values below C.
+  }];
+  let arguments = (ins Activations:$x, TokenIds:$positions, Shaped<[F32], 2>:$table,
+                       Activations:$outs);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $positions `,` $table `:` type($x) `,` type($positions) `,` type($table) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_KVUpdateOp : Ternary_Op<"kv_update",
+    [DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Stores keys and values of a layer at each token's slot and position";
+  let description = [{
+    - (C1) keys and values are [N, heads * head_dim] of the cache; positions and
+      slots are [N].
+    - (C2) layer is below the cache's layers.
+  }];
+  let arguments = (ins Activations:$keys, Activations:$values, TokenIds:$positions,
+                       TokenIds:$slots, Ternary_KVCacheType:$cache, Index:$layer);
+  let assemblyFormat = [{
+    $keys `,` $values `,` $positions `,` $slots `into` $cache `layer` $layer attr-dict
+    `:` type($keys) `,` type($values) `,` type($positions) `,` type($slots) `,` type($cache)
+  }];
+  let hasVerifier = 1;
+}
+
+def Ternary_AttentionOp : Ternary_DestinationOp<"attention"> {
+  let summary = "Causal attention of each token over its slot's keys and values";
+  let description = [{
+    Token n attends to positions 0..positions[n] of slot slots[n]. Query head h
+    uses KV head h / (query heads / KV heads). See docs/numerics.md.
+
+    - (C1) q and outs are [N, query heads * head_dim] with a number of query
+      heads that is a multiple of the cache's heads; positions and slots are [N].
+    - (C2) layer is below the cache's layers.
+  }];
+  let arguments = (ins Activations:$q, TokenIds:$positions, TokenIds:$slots,
+                       Ternary_KVCacheType:$cache, Index:$layer,
+                       Activations:$outs, F32Attr:$scale);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $q `,` $positions `,` $slots `,` $cache `layer` $layer `:` type($q) `,`
+              type($positions) `,` type($slots) `,` type($cache) `)`
+    `outs` `(` $outs `:` type($outs) `)` `scale` `=` $scale attr-dict
+    (`->` type($result)^)?
+  }];
+}
+
+def Ternary_GatedActivationOp : Ternary_DestinationOp<"gated_activation"> {
+  let summary = "y = activation(gate) * up";
+  let description = [{
+    - (C1) gate, up and outs have the same shape.
+  }];
+  let arguments = (ins Activations:$gate, Activations:$up, Activations:$outs,
+                       EnumAttr<Ternary_Dialect, Ternary_Activation, "activation">:$activation);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    $activation `ins` `(` $gate `,` $up `:` type($gate) `,` type($up) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_GatherRowsOp : Ternary_DestinationOp<"gather_rows"> {
+  let summary = "y[i] = x[rows[i]]";
+  let description = [{
+    - (C1) x is [N, K], rows is [R], outs is [R, K].
+  }];
+  let arguments = (ins Activations:$x, TokenIds:$rows, Activations:$outs);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $rows `:` type($x) `,` type($rows) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_LinearOp : Ternary_DestinationOp<"linear"> {
+  let summary = "y[n, m] = sum_k w[m, k] * x[n, k] in f32, a chain over k";
+  let description = [{
+    The head, and any layer that was not converted to ternary.
+
+    - (C1) x is [N, K], weight [M, K], outs [N, W] with W >= M.
+  }];
+  let arguments = (ins Activations:$x, FloatMatrix:$weight, Activations:$outs,
+                       OptionalAttr<Ternary_LayoutAttr>:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Loop level: packed weights
+//===----------------------------------------------------------------------===//
+
+def Ternary_PackedParameterOp : Ternary_Op<"packed_parameter", [Pure]> {
+  let summary = "Bytes or floats of the artifact's weights section";
+  let description = [{
+    What a parameter becomes when it was written to the weights section, at the
+    byte `offset`.
+
+    - (C1) a constant offset is a multiple of 64.
+  }];
+  let arguments = (ins Index:$offset);
+  let results = (outs AnyTypeOf<[AnyRankedTensor, AnyMemRef]>:$result);
+  let assemblyFormat = "$offset attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
+  let summary = "matmul and rescale on packed weights";
+  let description = [{
+    `y[n, m] = f32(sum_k q[n, k] * w[m, k]) * (scales[m / 16] / scale[n])` with w
+    the rows of all fused matrices, each padded with zero rows to a multiple of
+    16, packed in `layout`. The unsigned codes c = w + 1 give
+    `sum_k c * q - sum[n]`.
+
+    - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
+    - (C2) weights has the bytes that `layout` needs for W rows (rounded up to
+      tile_rows) of K' columns; scales has one entry per 16 rows.
+  }];
+  let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
+                       PackedBytes:$weights, FeatureVector:$scales, Activations:$outs,
+                       Ternary_LayoutAttr:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    $layout `ins` `(` $q `,` $scale `,` $sum `,` $weights `,` $scales `:` type($q) `,`
+      type($scale) `,` type($sum) `,` type($weights) `,` type($scales) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
+  let summary = "linear on packed weights";
+  let description = [{
+    - (C1) x is [N, K], outs [N, W].
+    - (C2) weights has the bytes that `layout` needs for W rows (rounded up to
+      tile_rows) of K columns (rounded up to 2).
+  }];
+  let arguments = (ins Activations:$x, PackedBytes:$weights, Activations:$outs,
+                       Ternary_LayoutAttr:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    $layout `ins` `(` $x `,` $weights `:` type($x) `,` type($weights) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Vector level: what a backend lowers
+//===----------------------------------------------------------------------===//
+
+def ByteVector : VectorOfRankAndType<[1], [I8]>;
+def IntVector : VectorOfRankAndType<[1], [I32]>;
+
+def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
+  let summary = "One 2-bit plane of packed bytes";
+  let description = [{
+    `plane` p selects bits 2p and 2p+1 of each byte: `(v >> 2p) & 3`. With
+    `in_place` the field stays where it is, `v & (3 << 2p)`, 4^p times the code:
+    one instruction less, undone on the sums.
+
+    - (C1) plane is 0..3.
+
+    ```mlir
+    %codes = ternary.unpack %bytes plane 1 : vector<64xi8>
+    ```
+  }];
+  let arguments = (ins ByteVector:$bytes, I32Attr:$plane, UnitAttr:$in_place);
+  let results = (outs ByteVector:$codes);
+  let assemblyFormat = "$bytes `plane` $plane (`in_place` $in_place^)? attr-dict `:` type($bytes)";
+  let hasVerifier = 1;
+}
+
+def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "acc[i] += sum over j < 4 of codes[4i + j] * q[4i + j]";
+  let description = [{
+    codes are unsigned bytes, q signed bytes; the sum is exact in i32 (modulo
+    2^32).
+
+    - (C1) codes and q have four times as many elements as acc.
+  }];
+  let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q);
+  let results = (outs IntVector:$result);
+  let assemblyFormat = "$acc `,` $codes `,` $q attr-dict `:` type($acc) `,` type($codes) `,` type($q)";
+  let hasVerifier = 1;
+}
+
+def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "result"]>]> {
+  let summary = "result[i] = table[indices[i] mod size of table]";
+  let description = [{
+    - (C1) the table's size is a power of two, at most 256.
+  }];
+  let arguments = (ins ByteVector:$table, ByteVector:$indices);
+  let results = (outs ByteVector:$result);
+  let assemblyFormat = "$table `,` $indices attr-dict `:` type($table) `,` type($indices)";
+  let hasVerifier = 1;
+}
+
+def Ternary_WorkerScratchOp : Ternary_Op<"worker_scratch"> {
+  let summary = "Private memory of the worker that runs the enclosing scf.parallel";
+  let results = (outs MemRefRankOf<[F32], [1]>:$result);
+  let assemblyFormat = "attr-dict `:` type($result)";
+}
+
+#endif // TERCET_DIALECT_TERNARY_OPS_TD
