@@ -101,18 +101,21 @@ def Ternary_RopeTableAttr : Ternary_Attr<"RopeTable", "rope_table"> {
 def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
   let summary = "Packing of a weight matrix and schedule of its kernels";
   let description = [{
-    `tile_rows` rows form a tile, stored contiguously over all of K. The
-    schedule: `unroll` steps of K in flight with an accumulator set each (GEMV),
-    `tokens` columns of a GEMM register tile, `prefetch` distance in bytes (0:
-    none).
+    `tile_rows` rows form a tile, stored contiguously over all of K. The rest
+    is the schedule, which does not change the bytes: `lanes` rows share a
+    vector register; `unroll` steps of K are in flight, with an accumulator set
+    each (GEMV); `tokens` columns form the register tile of a GEMM; `prefetch`
+    is a distance in bytes (0: none); with `in_place` codes are not shifted
+    down before the dot product, the sums are.
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
-    "int64_t":$tileRows, "int64_t":$unroll, "int64_t":$tokens,
-    "int64_t":$prefetch);
+    "int64_t":$tileRows, "int64_t":$lanes, "int64_t":$unroll,
+    "int64_t":$tokens, "int64_t":$prefetch, DefaultValuedParameter<"bool", "false">:$inPlace);
   let assemblyFormat = [{
-    `<` $packing `,` `tile_rows` `=` $tileRows `,` `unroll` `=` $unroll `,`
-        `tokens` `=` $tokens `,` `prefetch` `=` $prefetch `>`
+    `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
+        `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
+        `prefetch` `=` $prefetch (`,` `in_place` `=` $inPlace^)? `>`
   }];
 }
 

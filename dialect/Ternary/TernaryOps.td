@@ -425,6 +425,25 @@ def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "re
   let hasVerifier = 1;
 }
 
+//===----------------------------------------------------------------------===//
+// Parallel execution
+//===----------------------------------------------------------------------===//
+
+def Ternary_ParallelForOp : Ternary_Op<"parallel_for"> {
+  let summary = "Runs a body function on all items through the runtime's pool";
+  let description = [{
+    Calls `tercet_parallel_for(pool, body, context, items)`; the body is a
+    function of the captures, then the first item, one past the last item, and
+    the worker's scratch memory.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$body, AnyType:$pool, Index:$items,
+                       Variadic<AnyType>:$captures);
+  let assemblyFormat = [{
+    $body `(` $captures `)` `items` $items `pool` $pool attr-dict
+    `:` type($pool) `,` `(` type($captures) `)`
+  }];
+}
+
 def Ternary_WorkerScratchOp : Ternary_Op<"worker_scratch"> {
   let summary = "Private memory of the worker that runs the enclosing scf.parallel";
   let results = (outs MemRefRankOf<[F32], [1]>:$result);
