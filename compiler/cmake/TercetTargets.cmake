@@ -33,3 +33,11 @@ function(tercet_use_mlir name)
   target_compile_options(${name} PRIVATE -Wall -Wextra -Wno-unused-parameter
                                          -fno-exceptions -fdiagnostics-color=always)
 endfunction()
+
+# tercet_add_unit_test(Name sources... [LINK libs...])
+#   A GoogleTest program, run by ctest.
+function(tercet_add_unit_test name)
+  tercet_add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
