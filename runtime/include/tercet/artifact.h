@@ -16,6 +16,10 @@
 extern "C" {
 #endif
 
+/* Hidden: a shared library exports tercet.h only, so that several compiled
+ * models can live in one process. */
+#pragma GCC visibility push(hidden)
+
 #define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
 #define TERCET_BLOB_VERSION 1u
 /* The blob starts at a file offset and an address that are multiples of this
@@ -33,7 +37,7 @@ typedef enum tercet_section_kind {
 typedef struct tercet_section {
   uint32_t kind; /* tercet_section_kind */
   uint32_t reserved;
-  uint64_t offset;
+  uint64_t offset; /* a multiple of 64: sections are read in place */
   uint64_t size;
   uint64_t hash; /* XXH3-64 of the section's bytes (LLVM's xxh3_64bits) */
 } tercet_section;
@@ -118,7 +122,9 @@ void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
  *   kv          num_slots * kv_slot_size bytes, 64-byte aligned, zeroed once
  *   tokens      [num_tokens] ids in [0, vocab_size)
  *   positions   [num_tokens] in [0, context); within a slot, tokens come in
- *               ascending position and every earlier position was stepped
+ *               ascending position and every earlier position was stepped.
+ *               Stepping a position again replaces it: what kv holds from
+ *               there on is stale, not zero
  *   slots       [num_tokens] sequence slot of each token
  *   logit_rows  [num_logit_rows] indices into the batch whose logits are asked
  *   logits      out, [num_logit_rows][vocab_size]
@@ -129,8 +135,15 @@ void tercet_step(const void *weights, void *arena, void *kv,
                  float *logits, int64_t num_tokens, int64_t num_logit_rows,
                  tercet_pool *pool);
 
+/* Runs `iterations` rounds of a loop of this target's best integer dot product
+ * on registers alone and returns how many multiply-accumulates that was: the
+ * roofline of --bench. */
+int64_t tercet_dot_peak(int64_t iterations);
+
 /* The blob: a placeholder when linked, patched by the artifact writer. */
 extern const unsigned char tercet_blob[];
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Opening the blob of tercet/artifact.h: everything the compiled code and the
+// rest of the runtime trust is checked here, once.
+
+#ifndef TERCET_RUNTIME_ARTIFACT_H
+#define TERCET_RUNTIME_ARTIFACT_H
+
+#include "runtime/src/Error.h"
+#include "tercet/artifact.h"
+
+#include <string_view>
+
+namespace tercet {
+
+/// XXH3-64, the hash of the format.
+uint64_t hashBytes(const void *data, uint64_t size);
+
+/// A validated blob. Copyable: it only points at the mapped bytes.
+class Artifact {
+public:
+  /// Checks everything but the weights' hash, which reads the whole file.
+  /// `available` is how many bytes of the blob are backed by the file: reading
+  /// a mapping past the file's end is a SIGBUS, not an error code.
+  static Error open(const void *blob, uint64_t available, Artifact &result);
+
+  /// The blob linked into this executable or shared library.
+  static Error openOwn(Artifact &result);
+
+  const tercet_blob_header &header() const { return *head; }
+  /// Empty when the artifact has no such section.
+  std::string_view section(tercet_section_kind kind) const;
+  std::string_view weights() const { return section(TERCET_SECTION_WEIGHTS); }
+  const tercet_generation &generation() const { return generationDefaults; }
+
+  Error checkWeights() const;
+  /// Says which features the code needs and this CPU lacks. Must be asked
+  /// before any compiled function is entered.
+  Error checkCpu(uint64_t cpuFeatures) const;
+
+private:
+  const tercet_section *find(tercet_section_kind kind) const;
+
+  const char *start = nullptr;
+  const tercet_blob_header *head = nullptr;
+  const tercet_section *sections = nullptr;
+  tercet_generation generationDefaults{};
+};
+
+} // namespace tercet
+
+#endif // TERCET_RUNTIME_ARTIFACT_H

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "runtime/src/CommandLine.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+using namespace tercet;
+
+//===----------------------------------------------------------------------===//
+// Values
+//===----------------------------------------------------------------------===//
+
+static Error parseInteger(const char *flag, const char *text, int64_t least,
+                          int64_t most, int64_t &result) {
+  char *end = nullptr;
+  errno = 0;
+  result = strtoll(text, &end, 10);
+  if (errno == 0 && end != text && *end == 0 && result >= least &&
+      result <= most)
+    return Error::success();
+  if (most == INT64_MAX)
+    return Error(format("%s %s: expected a whole number, at least %lld", flag,
+                        text, (long long)least));
+  return Error(format("%s %s: expected a whole number from %lld to %lld", flag,
+                      text, (long long)least, (long long)most));
+}
+
+static Error parseReal(const char *flag, const char *text, double least,
+                       double most, double &result) {
+  char *end = nullptr;
+  result = strtod(text, &end);
+  // A NaN fails both comparisons.
+  if (end != text && *end == 0 && result >= least && result <= most)
+    return Error::success();
+  return Error(format("%s %s: expected a number from %g to %g", flag, text,
+                      least, most));
+}
+
+Error tercet::parseTokens(const std::string &text,
+                          std::vector<int32_t> &tokens) {
+  static constexpr const char *Separators = ", \t\r\n";
+  size_t at = text.find_first_not_of(Separators);
+  while (at != std::string::npos) {
+    size_t end = text.find_first_of(Separators, at);
+    std::string word = text.substr(at, end - at);
+    int64_t id;
+    if (Error error = parseInteger("--tokens", word.c_str(), 0, INT32_MAX, id))
+      return error;
+    tokens.push_back(static_cast<int32_t>(id));
+    at = text.find_first_not_of(Separators, end);
+  }
+  if (tokens.empty())
+    return Error("--tokens: no token id given (example: --tokens 1,2,3)");
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Flags
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// One argument as the setters see it.
+struct Argument {
+  const char *flag, *value;
+};
+
+struct Flag {
+  const char *name;
+  const char *value; // Its name in --help; null: the flag takes none.
+  const char *help;  // Null: hidden.
+  Error (*set)(CommandLine &line, Argument argument);
+};
+} // namespace
+
+template <Action NewAction>
+static Error setAction(CommandLine &line, Argument argument) {
+  // --help wins, so that it can be added to any command.
+  if (line.action == Action::Help)
+    return Error::success();
+  if (NewAction != Action::Help && line.action != Action::None)
+    return Error(std::string(argument.flag) +
+                 ": give only one of -p, --chat, --tokens, --perplexity, "
+                 "--bench, --info");
+  line.action = NewAction;
+  if (argument.value)
+    line.input = argument.value;
+  return Error::success();
+}
+
+template <bool CommandLine::*Field, bool Value = true>
+static Error setSwitch(CommandLine &line, Argument) {
+  line.*Field = Value;
+  return Error::success();
+}
+
+template <int64_t CommandLine::*Field, int64_t Least, int64_t Most>
+static Error setInteger(CommandLine &line, Argument argument) {
+  return parseInteger(argument.flag, argument.value, Least, Most, line.*Field);
+}
+
+template <std::optional<int64_t> CommandLine::*Field, int64_t Most>
+static Error setOptionalInteger(CommandLine &line, Argument argument) {
+  return parseInteger(argument.flag, argument.value, 0, Most,
+                      (line.*Field).emplace());
+}
+
+template <std::optional<double> CommandLine::*Field, int Most>
+static Error setReal(CommandLine &line, Argument argument) {
+  return parseReal(argument.flag, argument.value, 0, Most,
+                   (line.*Field).emplace());
+}
+
+template <std::string CommandLine::*Field>
+static Error setString(CommandLine &line, Argument argument) {
+  line.*Field = argument.value;
+  return Error::success();
+}
+
+static Error addStop(CommandLine &line, Argument argument) {
+  if (!*argument.value)
+    return Error("--stop: expected a text that is not empty");
+  line.stops.push_back(argument.value);
+  return Error::success();
+}
+
+using CL = CommandLine;
+static constexpr Flag Flags[] = {
+    {"-p", "TEXT", "continue TEXT (- reads it from stdin)",
+     setAction<Action::Text>},
+    {"--chat", nullptr, "talk: one line of stdin is one turn",
+     setAction<Action::Chat>},
+    {"--tokens", "IDS", "continue these token ids: 1,2,3 (- reads stdin)",
+     setAction<Action::Tokens>},
+    {"--logits", "FILE",
+     "with -p or --tokens: write the logits of every token "
+     "as .npy\n(float32, [tokens, vocabulary]) instead of generating",
+     setString<&CL::logitsPath>},
+    {"--perplexity", "FILE", "how well the model predicts a text file",
+     setAction<Action::Perplexity>},
+    {"--bench", nullptr,
+     "measure tokens per second against this machine's "
+     "limits",
+     setAction<Action::Bench>},
+    {"--info", nullptr, "what was compiled, as JSON", setAction<Action::Info>},
+    {"--help", nullptr, "this text", setAction<Action::Help>},
+    {"-h", nullptr, nullptr, setAction<Action::Help>},
+
+    {"-n", "N", "generate at most N tokens",
+     setInteger<&CL::maxTokens, 0, INT32_MAX>},
+    {"--temp", "T", "sampling temperature; 0 always takes the likeliest token",
+     setReal<&CL::temperature, 100>},
+    {"--top-p", "P", "sample from the likeliest tokens of total probability P",
+     setReal<&CL::topP, 1>},
+    {"--top-k", "K", "sample from the K likeliest tokens; 0: from all",
+     setOptionalInteger<&CL::topK, INT32_MAX>},
+    {"--seed", "S", "seed of the sampler (default 0): same seed, same text",
+     setOptionalInteger<&CL::seed, INT64_MAX>},
+    {"--stop", "TEXT", "end before TEXT would be printed; may be repeated",
+     addStop},
+    {"--system", "TEXT", "with --chat: the system message",
+     setString<&CL::system>},
+    {"--special", nullptr,
+     "read special tokens in the text as such, not as "
+     "text",
+     setSwitch<&CL::specialTokens>},
+    {"--json", nullptr, "print one JSON object", setSwitch<&CL::json>},
+
+    {"--context", "N", "use at most N tokens of the model's context",
+     setInteger<&CL::context, 2, INT32_MAX>},
+    {"--threads", "N",
+     "threads (default: all this process may use); never "
+     "changes\nthe result",
+     setInteger<&CL::numThreads, 1, 1024>},
+    {"--copy", nullptr, "read the weights into huge pages first",
+     setSwitch<&CL::copyWeights>},
+    {"--no-copy", nullptr, "use the mapped file (default)",
+     setSwitch<&CL::copyWeights, false>},
+    {"--check", nullptr, "verify the weights' checksum first",
+     setSwitch<&CL::checkWeights>},
+    {"--prompt", "N", "with --bench: tokens of the prompt (default 512)",
+     setInteger<&CL::benchPrompt, 1, INT32_MAX>},
+    {"--gen", "N", "with --bench: tokens generated (default 128)",
+     setInteger<&CL::benchGenerate, 1, INT32_MAX>},
+    {"--chunk", "N", nullptr, setInteger<&CL::chunk, 1, INT32_MAX>},
+};
+
+static const Flag *findFlag(const std::string &name) {
+  for (const Flag &flag : Flags)
+    if (name == flag.name)
+      return &flag;
+  return nullptr;
+}
+
+/// Combinations that would silently ignore a flag.
+static Error checkCombination(const CommandLine &line) {
+  bool fromTokens =
+      line.action == Action::Text || line.action == Action::Tokens;
+  if (line.action == Action::None)
+    return Error("nothing to do: give -p TEXT or --chat (--help shows more)");
+  if (!line.logitsPath.empty() && !fromTokens)
+    return Error("--logits: needs -p or --tokens to say which tokens");
+  if (!line.system.empty() && line.action != Action::Chat)
+    return Error("--system: only --chat has a system message");
+  if (line.json && line.action == Action::Chat)
+    return Error("--json: not available with --chat");
+  return Error::success();
+}
+
+Error tercet::parseCommandLine(int argc, char **argv, CommandLine &line) {
+  for (int i = 1; i < argc; ++i) {
+    std::string name = argv[i];
+    const char *value = nullptr;
+    const char *equals = strchr(argv[i], '=');
+    if (name.starts_with("--") && equals) {
+      name.resize(equals - argv[i]);
+      value = equals + 1;
+    }
+    const Flag *flag = findFlag(name);
+    if (!flag)
+      return Error("unknown argument '" + name + "' (--help lists them all)");
+    if (!flag->value && value)
+      return Error(name + ": takes no value");
+    if (flag->value && !value) {
+      if (++i == argc)
+        return Error(name + ": expected " + flag->value + " after it");
+      value = argv[i];
+    }
+    if (Error error = flag->set(line, {flag->name, value}))
+      return error;
+  }
+  return line.action == Action::Help ? Error::success()
+                                     : checkCombination(line);
+}
+
+std::string tercet::helpText(const std::string &program) {
+  std::string text =
+      "A language model compiled by Tercet: everything it needs is in this "
+      "file.\n\nexamples:\n";
+  for (const char *example : {
+           "-p 'The capital of France is' -n 16",
+           "--chat --system 'Answer briefly.'",
+           "-p - --temp 0.7 --top-p 0.9 --seed 1 < prompt.txt",
+           "--tokens 1,2,3 --logits out.npy",
+           "--perplexity book.txt --context 2048",
+           "--bench --prompt 512 --gen 128 --json",
+       })
+    text += "  " + program + " " + example + "\n";
+  text += "\n";
+  for (const Flag &flag : Flags) {
+    if (!flag.help)
+      continue;
+    std::string left = std::string("  ") + flag.name;
+    if (flag.value)
+      left += std::string(" ") + flag.value;
+    text += format("%-22s", left.c_str());
+    for (const char *c = flag.help; *c; ++c)
+      text += *c == '\n' ? "\n" + std::string(22, ' ') : std::string(1, *c);
+    text += "\n";
+  }
+  return text + "\nText goes to stdout and nothing else does; exit status 1 "
+                "means an error.\n";
+}

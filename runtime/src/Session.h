@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From an opened artifact to logits: loading the weights, owning the memory of
+// a step, and cutting token sequences into steps.
+
+#ifndef TERCET_RUNTIME_SESSION_H
+#define TERCET_RUNTIME_SESSION_H
+
+#include "runtime/src/Artifact.h"
+#include "runtime/src/Memory.h"
+#include "runtime/src/ThreadPool.h"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace tercet {
+
+using TokenSpan = std::span<const int32_t>;
+
+/// An artifact whose code may be entered: checked against this CPU, weights
+/// ready to be read. Shared by all sessions.
+class Model {
+public:
+  struct Options {
+    bool checkWeights = false;
+    /// Read the weights into huge pages instead of using the mapped file.
+    bool copyWeights = false;
+    int numThreads = 0; // For loading; 0: availableThreads().
+  };
+
+  /// Checks only; cheap enough for --info.
+  static Error open(Model &result);
+  /// Makes the weights resident.
+  Error load(const Options &options);
+
+  const Artifact &artifact() const { return source; }
+  const tercet_blob_header &header() const { return source.header(); }
+  const void *weights() const {
+    return copy.data() ? copy.data() : source.weights().data();
+  }
+
+private:
+  Artifact source;
+  HugeMemory copy;
+};
+
+/// The state of a number of token sequences ("slots") and the threads that
+/// advance them. Not thread-safe; sessions are independent of each other.
+class Session {
+public:
+  struct Options {
+    int numThreads = 0;   // 0: availableThreads().
+    uint32_t context = 0; // Tokens per slot; 0: all the model has.
+    uint32_t numSlots = 1;
+    uint32_t stepTokens = 0; // Most tokens in one step; 0: the model's limit.
+  };
+  enum class Logits { None, Last, All };
+
+  static Error create(const Model &model, const Options &options,
+                      std::unique_ptr<Session> &result);
+
+  /// Appends tokens to a sequence and writes the logits that are asked for:
+  /// [vocabSize()] for Last, [tokens.size()][vocabSize()] for All. An error
+  /// (token out of range, context full) leaves the sequence as it was.
+  Error append(uint32_t slot, TokenSpan tokens, Logits wanted, float *logits);
+
+  /// Appends one token to each of several different sequences in as few steps
+  /// as possible; logits is [slots.size()][vocabSize()].
+  Error appendEach(std::span<const int32_t> slots, TokenSpan tokens,
+                   float *logits);
+
+  /// Forgets the tokens of a slot from `length` on.
+  void truncate(uint32_t slot, uint32_t length);
+
+  uint32_t length(uint32_t slot = 0) const { return lengths[slot]; }
+  uint32_t numSlots() const { return static_cast<uint32_t>(lengths.size()); }
+  uint32_t room(uint32_t slot = 0) const { return contextSize - lengths[slot]; }
+  uint32_t context() const { return contextSize; }
+  uint32_t stepTokens() const { return stepLimit; }
+  uint32_t vocabSize() const { return model.header().vocab_size; }
+  tercet_pool &pool() { return threads; }
+
+private:
+  Session(const Model &model, const Options &options);
+  Error check(uint32_t slot, TokenSpan tokens) const;
+  void step(TokenSpan tokens, std::span<const int32_t> logitRows,
+            float *logits);
+
+  const Model &model;
+  tercet_pool threads;
+  HugeMemory arena, kv;
+  uint32_t contextSize, stepLimit;
+  std::vector<uint32_t> lengths;
+  // The positions and slots of the step being prepared, and 0, 1, 2, ...
+  std::vector<int32_t> positions, slotOf, rows;
+};
+
+} // namespace tercet
+
+#endif // TERCET_RUNTIME_SESSION_H

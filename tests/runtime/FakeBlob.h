@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A valid blob for the toy model of FakeModel.cpp.
+
+#ifndef TERCET_TESTS_RUNTIME_FAKEBLOB_H
+#define TERCET_TESTS_RUNTIME_FAKEBLOB_H
+
+#include "tercet/artifact.h"
+
+#include <string>
+
+namespace tercet::test {
+
+inline constexpr uint32_t FakeVocab = 300;
+inline constexpr uint32_t FakeContext = 96;
+inline constexpr uint32_t FakeEos = 299;
+
+struct FakeBlobOptions {
+  uint64_t cpuFeatures = 0;
+  /// Where the weights start; also the size of everything before them.
+  uint64_t weightsOffset = TERCET_BLOB_ALIGNMENT;
+  uint64_t weightsSize = 1 << 16;
+};
+
+std::string makeFakeBlob(const FakeBlobOptions &options = {});
+
+/// Recomputes the header's hash after a test changed the header or the table.
+void rehashHeader(std::string &blob);
+
+} // namespace tercet::test
+
+#endif // TERCET_TESTS_RUNTIME_FAKEBLOB_H
