@@ -20,8 +20,9 @@ protected:
   PackedLayoutTest() { context.loadDialect<TernaryDialect>(); }
 
   LayoutAttr makeLayout(Packing packing, int64_t tileRows) {
-    return LayoutAttr::get(&context, packing, tileRows, /*unroll=*/4,
-                           /*tokens=*/6, /*prefetch=*/0);
+    return LayoutAttr::get(&context, packing, tileRows, /*lanes=*/16,
+                           /*unroll=*/4, /*tokens=*/6, /*prefetch=*/0,
+                           /*inPlace=*/false);
   }
 
   mlir::MLIRContext context;
