@@ -16,12 +16,17 @@ namespace tercet {
 
 /// What code is generated for.
 struct TargetSpec {
-  /// Canonical spelling, e.g. "x86-64-v4+avx512vnni". Parses to this spec.
+  /// Canonical spelling, e.g. "x86-64-v4+avx512vnni"; parses to the same code
+  /// generation features.
   std::string text;
   /// LLVM triple, e.g. "x86_64-unknown-linux-gnu".
   std::string triple;
-  /// LLVM's CPU name; sets the scheduling model and the base features.
+  /// LLVM's name of the base level, e.g. "x86-64-v4". A CPU given by name
+  /// never adds features that cpuFeatures does not check at start.
   std::string cpu;
+  /// LLVM's CPU name for scheduling decisions; equals `cpu` unless one was
+  /// named or detected.
+  std::string tuneCpu;
   /// LLVM features on top of `cpu`: "+avx512vnni".
   std::vector<std::string> llvmFeatures;
   /// OR of tercet_cpu_feature: what the code may use, checked at start.
@@ -34,18 +39,26 @@ struct TargetSpec {
   }
 };
 
+/// Parses the value of --target. Errors name the part that is wrong and the
+/// nearest known spelling.
 llvm::Expected<TargetSpec> parseTarget(llvm::StringRef text);
 
-/// A named level of an architecture, for `tercet targets`.
+/// A base level of an architecture, for `tercet targets`.
 struct TargetLevel {
-  llvm::StringRef text;
+  llvm::StringRef name;
   llvm::StringRef description;
+  /// Features that may be added with '+'.
+  std::vector<llvm::StringRef> features;
 };
 
-/// The levels that are built and tested, oldest first.
-llvm::ArrayRef<TargetLevel> knownTargetLevels();
+/// Every base level, grouped by architecture, oldest first.
+std::vector<TargetLevel> targetLevels();
 
-/// Bits of tercet_cpu_feature as LLVM spells them, lowest first.
+/// Makes the LLVM backends that we generate code with known to LLVM.
+/// Idempotent; parseTarget calls it.
+void registerLLVMTargets();
+
+/// Bits of tercet_cpu_feature as --target spells them, lowest first.
 std::vector<llvm::StringRef> cpuFeatureNames(uint64_t cpuFeatures);
 
 } // namespace tercet

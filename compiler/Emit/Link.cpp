@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Emit/Link.h"
+#include "compiler/Emit/EmitObject.h"
+#include "compiler/Emit/OutputFile.h"
+#include "lld/Common/Driver.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/TargetParser/Host.h"
+#include "llvm/TargetParser/Triple.h"
+
+LLD_HAS_DRIVER(elf)
+
+using namespace llvm;
+using namespace tercet;
+
+namespace {
+
+/// The last thing in memory, so that it can grow to any size without moving
+/// anything; the start stays within reach of the code.
+constexpr StringLiteral kPlaceholderScript =
+    "SECTIONS { .tercet : { KEEP(*(.tercet)) } } INSERT AFTER .bss;\n";
+
+/// Everything but the public C API stays private to the library.
+constexpr StringLiteral kExportScript =
+    "{ global: tercet_model_*; tercet_sequence_*; tercet_last_error;\n"
+    "  local: *; };\n";
+
+struct Platform {
+  Triple::ArchType arch;
+  StringRef multiarch; // Debian's name of the architecture
+  StringRef emulation; // lld's -m
+  StringRef dynamicLinker;
+  StringRef package; // that holds crt1.o and libc.a
+};
+
+constexpr Platform kPlatforms[] = {
+    {Triple::x86_64, "x86_64-linux-gnu", "elf_x86_64",
+     "/lib64/ld-linux-x86-64.so.2", "libc6-dev and libstdc++-12-dev"},
+    {Triple::aarch64, "aarch64-linux-gnu", "aarch64linux",
+     "/lib/ld-linux-aarch64.so.1", "libstdc++-12-dev-arm64-cross"},
+    {Triple::riscv64, "riscv64-linux-gnu", "elf64lriscv",
+     "/lib/ld-linux-riscv64-lp64d.so.1", "libstdc++-12-dev-riscv64-cross"},
+};
+
+bool isHost(const Platform &platform) {
+  return platform.arch == Triple(sys::getProcessTriple()).getArch();
+}
+
+/// Where the C library and the compiler's support files of a platform are.
+class Sysroot {
+public:
+  explicit Sysroot(const Platform &platform) : platform(platform) {
+    std::string name = platform.multiarch.str();
+    if (isHost(platform)) {
+      directories = {"/usr/lib/" + name, "/lib/" + name, "/usr/lib64",
+                     "/usr/lib"};
+      addNewestGcc("/usr/lib/gcc");
+    }
+    directories.push_back("/usr/" + name + "/lib");
+    addNewestGcc("/usr/lib/gcc-cross");
+  }
+
+  Expected<std::string> find(StringRef file) const {
+    for (const std::string &directory : directories) {
+      SmallString<128> path(directory);
+      sys::path::append(path, file);
+      if (sys::fs::exists(path))
+        return path.str().str();
+    }
+    return createStringError("cannot link for " + platform.multiarch + ": " +
+                             file + " not found; install " +
+                             packageOf(file).str());
+  }
+
+private:
+  StringRef packageOf(StringRef file) const {
+    return file.starts_with("libpcre2") ? StringRef("libpcre2-dev")
+                                        : platform.package;
+  }
+
+  /// Adds DIRECTORY/ARCH-*/VERSION with the highest version.
+  void addNewestGcc(StringRef directory) {
+    std::string newest;
+    unsigned newestVersion = 0;
+    std::error_code code;
+    for (sys::fs::directory_iterator arch(directory, code), end;
+         !code && arch != end; arch.increment(code)) {
+      StringRef name = sys::path::filename(arch->path());
+      if (!name.starts_with(platform.multiarch.split('-').first) ||
+          !name.contains("linux"))
+        continue;
+      std::error_code inner;
+      for (sys::fs::directory_iterator it(arch->path(), inner);
+           !inner && it != end; it.increment(inner)) {
+        unsigned version;
+        if (!sys::path::filename(it->path())
+                 .split('.')
+                 .first.getAsInteger(10, version) &&
+            version > newestVersion) {
+          newestVersion = version;
+          newest = it->path();
+        }
+      }
+    }
+    if (!newest.empty())
+      directories.push_back(newest);
+  }
+
+  const Platform &platform;
+  std::vector<std::string> directories;
+};
+
+/// Collects arguments; paths are looked up in the sysroot. The first failure
+/// is kept.
+class ArgumentList {
+public:
+  explicit ArgumentList(const Sysroot &sysroot) : sysroot(sysroot) {}
+
+  void add(std::initializer_list<StringRef> values) {
+    for (StringRef value : values)
+      arguments.push_back(value.str());
+  }
+  void addFiles(std::initializer_list<StringRef> files) {
+    for (StringRef file : files) {
+      Expected<std::string> path = sysroot.find(file);
+      if (path)
+        arguments.push_back(*path);
+      else if (failure.empty())
+        failure = toString(path.takeError());
+      else
+        consumeError(path.takeError());
+    }
+  }
+
+  Error takeError() {
+    return failure.empty() ? Error::success() : createStringError(failure);
+  }
+  std::vector<const char *> pointers() const {
+    std::vector<const char *> result;
+    for (const std::string &argument : arguments)
+      result.push_back(argument.c_str());
+    return result;
+  }
+
+private:
+  const Sysroot &sysroot;
+  std::vector<std::string> arguments;
+  std::string failure;
+};
+
+Error runLld(const ArgumentList &arguments) {
+  std::string text;
+  raw_string_ostream diagnostics(text);
+  lld::Result result = lld::lldMain(arguments.pointers(), diagnostics,
+                                    diagnostics, {{lld::Gnu, &lld::elf::link}});
+  if (result.retCode == 0)
+    return Error::success();
+  return createStringError("linking failed: " + StringRef(text).rtrim());
+}
+
+} // namespace
+
+Error tercet::link(const LinkJob &job, StringRef output) {
+  Triple::ArchType arch = Triple(job.target.triple).getArch();
+  const Platform *platform =
+      find_if(kPlatforms, [&](const Platform &p) { return p.arch == arch; });
+  if (platform == std::end(kPlatforms))
+    return createStringError("cannot link for target '" + job.target.text +
+                             "' yet; use --emit=obj, asm or llvm");
+
+  Expected<SmallString<0>> placeholder = emitBlobPlaceholder(job.target);
+  if (!placeholder)
+    return placeholder.takeError();
+  auto placeholderFile = ScratchFile::create("o", *placeholder);
+  if (!placeholderFile)
+    return placeholderFile.takeError();
+  auto objectFile = ScratchFile::create("o", job.object);
+  if (!objectFile)
+    return objectFile.takeError();
+  auto script = ScratchFile::create("ld", kPlaceholderScript);
+  if (!script)
+    return script.takeError();
+  auto exports = ScratchFile::create("ver", kExportScript);
+  if (!exports)
+    return exports.takeError();
+
+  bool isShared = job.kind == LinkKind::SharedLibrary;
+  Sysroot sysroot(*platform);
+  ArgumentList args(sysroot);
+  args.add({"ld.lld", "-m", platform->emulation, "-o", output, "-T",
+            script->path(), "--gc-sections", "--strip-debug", "--eh-frame-hdr",
+            "--build-id=none", "-z", "relro", "-z", "noexecstack"});
+  if (isShared) {
+    args.add({"-shared", "--version-script", exports->path()});
+    args.addFiles({"crti.o", "crtbeginS.o"});
+  } else {
+    args.add({"-static"});
+    args.addFiles({"crt1.o", "crti.o", "crtbeginT.o"});
+  }
+  args.add({objectFile->path(), placeholderFile->path()});
+  if (isShared)
+    args.add({"--whole-archive"});
+  for (StringRef archive : job.archives)
+    args.add({archive});
+  if (isShared)
+    args.add({"--no-whole-archive"});
+  args.add({"--start-group"});
+  args.addFiles({"libpcre2-8.a", "libstdc++.a", "libgcc.a", "libgcc_eh.a"});
+  if (isShared)
+    args.addFiles({"libm.so", "libc.so"});
+  else
+    args.addFiles({"libm.a", "libc.a"});
+  args.add({"--end-group"});
+  args.addFiles({isShared ? "crtendS.o" : "crtend.o", "crtn.o"});
+  if (Error error = args.takeError())
+    return error;
+  return runLld(args);
+}
+
+Expected<std::string> tercet::findRuntimeArchive(StringRef name,
+                                                 const TargetSpec &target) {
+  static int anchor;
+  std::string program = sys::fs::getMainExecutable(/*argv0=*/nullptr, &anchor);
+  Triple::ArchType arch = Triple(target.triple).getArch();
+  SmallVector<std::string> candidates = {
+      ("../lib/tercet/" + Triple::getArchTypeName(arch)).str()};
+  if (arch == Triple(sys::getProcessTriple()).getArch())
+    candidates.append({"../lib/tercet", "../lib"});
+  for (StringRef directory : candidates) {
+    SmallString<128> path(sys::path::parent_path(program));
+    sys::path::append(path, directory, name);
+    sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+    if (sys::fs::exists(path))
+      return path.str().str();
+  }
+  return createStringError("no runtime for target '" + target.text +
+                           "': " + name + " is not beside this compiler");
+}
