@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Errors about a user's input: one line, where first, then what, then what to
+// do.
+
+#ifndef TERCET_FRONTENDS_SUPPORT_INPUTERROR_H
+#define TERCET_FRONTENDS_SUPPORT_INPUTERROR_H
+
+#include "llvm/Support/Error.h"
+#include "llvm/Support/FormatVariadic.h"
+
+namespace tercet {
+
+/// `where: message`, the message in the style of llvm::formatv.
+template <typename... Ts>
+llvm::Error inputError(llvm::StringRef where, const char *format,
+                       Ts &&...args) {
+  return llvm::createStringError(
+      where + ": " + llvm::formatv(format, std::forward<Ts>(args)...).str());
+}
+
+} // namespace tercet
+
+#endif // TERCET_FRONTENDS_SUPPORT_INPUTERROR_H
