@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The one entrance to all frontends.
+
+#ifndef TERCET_FRONTENDS_IMPORT_H
+#define TERCET_FRONTENDS_IMPORT_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/Support/Error.h"
+
+namespace tercet {
+
+struct ImportOptions {
+  /// Positions the compiled model can hold; 0: max_position_embeddings.
+  int64_t context = 0;
+};
+
+/// Imports MODEL, whatever it is: a Hugging Face directory or a .safetensors
+/// file (an .onnx or .gguf file is refused).
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+importModel(mlir::MLIRContext &context, llvm::StringRef model,
+            const ImportOptions &options);
+
+} // namespace tercet
+
+#endif // TERCET_FRONTENDS_IMPORT_H
