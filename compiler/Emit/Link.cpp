@@ -19,10 +19,14 @@ using namespace tercet;
 
 namespace {
 
-/// The last thing in memory, so that it can grow to any size without moving
-/// anything; the start stays within reach of the code.
+/// The placeholder is the last thing in memory, so that it can grow to any size
+/// without moving anything; its start stays within reach of the code.
+/// glibc's __libc_freeres_ptrs would otherwise come after it.
 constexpr StringLiteral kPlaceholderScript =
-    "SECTIONS { .tercet : { KEEP(*(.tercet)) } } INSERT AFTER .bss;\n";
+    "SECTIONS {\n"
+    "  __libc_freeres_ptrs : { *(__libc_freeres_ptrs) }\n"
+    "  .tercet : { KEEP(*(.tercet)) }\n"
+    "} INSERT AFTER .bss;\n";
 
 /// Everything but the public C API stays private to the library.
 constexpr StringLiteral kExportScript =

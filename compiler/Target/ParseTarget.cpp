@@ -77,14 +77,15 @@ constexpr Feature kFeatures[] = {
     {"relaxed-simd", "relaxed-simd", Triple::wasm32, 0},
 };
 
-/// The candidate with the smallest edit distance, or "" if none is near.
+/// The candidate with the smallest edit distance, the last of equals (levels
+/// are in ascending order), or "" if none is near.
 StringRef nearest(StringRef text, ArrayRef<StringRef> candidates) {
   StringRef best;
-  unsigned bestDistance = 1 + text.size() / 3;
+  unsigned bestDistance = text.size() / 3;
   for (StringRef candidate : candidates) {
     unsigned distance =
         text.edit_distance(candidate, /*AllowReplacements=*/true, bestDistance);
-    if (distance < bestDistance) {
+    if (distance <= bestDistance) {
       best = candidate;
       bestDistance = distance;
     }
