@@ -112,6 +112,7 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     EnumParameter<Ternary_Packing>:$packing,
     "int64_t":$tileRows, "int64_t":$lanes, "int64_t":$unroll,
     "int64_t":$tokens, "int64_t":$prefetch, DefaultValuedParameter<"bool", "false">:$inPlace);
+  let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
@@ -132,6 +133,7 @@ def Ternary_KVCacheType : TypeDef<Ternary_Dialect, "KVCache"> {
   }];
   let parameters = (ins "int64_t":$layers, "int64_t":$heads,
                         "int64_t":$capacity, "int64_t":$headDim);
+  let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` `layers` `=` $layers `,` `heads` `=` $heads `,` `context` `=` $capacity
         `,` `head_dim` `=` $headDim `>`

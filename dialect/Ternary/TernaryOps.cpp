@@ -29,7 +29,8 @@ SmallVector<int64_t> tercet::ternary::getColumnOffsets(ArrayRef<int64_t> rows) {
 /// tensors it has no effect. A KV cache operand is read.
 static void getDestinationEffects(
     DestinationStyleOpInterface op,
-    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>> &effects) {
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
   for (OpOperand &operand : op->getOpOperands()) {
     if (!isa<MemRefType, KVCacheType>(operand.get().getType()))
       continue;
@@ -44,8 +45,8 @@ static void getDestinationEffects(
   void OpTy::getEffects(                                                       \
       SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>      \
           &effects) {                                                          \
-    getDestinationEffects(                                                     \
-        cast<DestinationStyleOpInterface>(getOperation()), effects);           \
+    getDestinationEffects(cast<DestinationStyleOpInterface>(getOperation()),   \
+                          effects);                                            \
   }
 TERCET_DESTINATION_EFFECTS(BitLinearOp)
 TERCET_DESTINATION_EFFECTS(QuantizeActivationsOp)
@@ -85,26 +86,345 @@ GetParameterOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
 // Verifiers
 //===----------------------------------------------------------------------===//
 
-LogicalResult ParameterOp::verify() { return success(); }
-LogicalResult AbsmeanQuantizeOp::verify() { return success(); }
-LogicalResult BitLinearOp::verify() { return success(); }
-LogicalResult QuantizeActivationsOp::verify() { return success(); }
-LogicalResult MatmulOp::verify() { return success(); }
-LogicalResult RescaleOp::verify() { return success(); }
-LogicalResult EmbeddingOp::verify() { return success(); }
-LogicalResult RMSNormOp::verify() { return success(); }
-LogicalResult RopeOp::verify() { return success(); }
-LogicalResult KVUpdateOp::verify() { return success(); }
-LogicalResult AttentionOp::verify() { return success(); }
-LogicalResult GatedActivationOp::verify() { return success(); }
-LogicalResult GatherRowsOp::verify() { return success(); }
-LogicalResult LinearOp::verify() { return success(); }
-LogicalResult PackedParameterOp::verify() { return success(); }
-LogicalResult PackedMatmulOp::verify() { return success(); }
-LogicalResult PackedLinearOp::verify() { return success(); }
-LogicalResult UnpackOp::verify() { return success(); }
-LogicalResult DotOp::verify() { return success(); }
-LogicalResult LookupOp::verify() { return success(); }
+/// Whether two sizes may be equal at run time.
+static bool compatible(int64_t a, int64_t b) {
+  return ShapedType::isDynamic(a) || ShapedType::isDynamic(b) || a == b;
+}
+
+/// Whether `dim` may be a size of at least `minimum`.
+static bool canHold(int64_t dim, int64_t minimum) {
+  return ShapedType::isDynamic(dim) || ShapedType::isDynamic(minimum) ||
+         dim >= minimum;
+}
+
+/// Whether `dim` may be a multiple of `factor`.
+static bool divisible(int64_t dim, int64_t factor) {
+  return ShapedType::isDynamic(dim) || ShapedType::isDynamic(factor) ||
+         (factor && dim % factor == 0);
+}
+
+static ArrayRef<int64_t> shapeOf(Value value) {
+  return cast<ShapedType>(value.getType()).getShape();
+}
+static int64_t dimOf(Value value, unsigned i) { return shapeOf(value)[i]; }
+
+/// Whether the shape of `value` may be `shape`.
+static bool hasShape(Value value, ArrayRef<int64_t> shape) {
+  return llvm::equal(shapeOf(value), shape, compatible);
+}
+
+/// An error that starts with the number of the violated constraint, unless
+/// `holds`.
+static LogicalResult check(Operation *op, bool holds, StringRef constraint) {
+  return holds ? success() : LogicalResult(op->emitOpError(constraint));
+}
+
+/// One past the last column of fused matrices; dynamic if one is.
+static int64_t getEndColumn(ArrayRef<int64_t> rows) {
+  if (llvm::any_of(rows, ShapedType::isDynamic))
+    return ShapedType::kDynamic;
+  return getColumnOffsets(rows).back();
+}
+static int64_t getEndColumn(ValueRange weights) {
+  return getEndColumn(
+      llvm::map_to_vector(weights, [](Value w) { return dimOf(w, 0); }));
+}
+
+/// Whether every matrix is [M_i, K] with a K that accumulates exactly.
+static bool shareColumns(ValueRange weights, int64_t columns) {
+  return llvm::all_of(weights, [&](Value weight) {
+    return compatible(dimOf(weight, 1), columns) &&
+           canHold(kMaxK, dimOf(weight, 1));
+  });
+}
+
+static bool isBelow(Value index, int64_t bound) {
+  std::optional<int64_t> value = getConstantIntValue(index);
+  return !value || (*value >= 0 && *value < bound);
+}
+
+static bool isPositiveFinite(const APFloat &value) {
+  return value.isFinite() && !value.isNegative() && !value.isZero();
+}
+
+/// Bytes of [rows, columns] in `layout`: whole tiles of rows, and of columns as
+/// many as share a 32-bit lane.
+static int64_t getPackedBytes(LayoutAttr layout, int64_t rows,
+                              int64_t columns) {
+  if (ShapedType::isDynamic(rows) || ShapedType::isDynamic(columns))
+    return ShapedType::kDynamic;
+  bool isTrits = layout.getPacking() == Packing::I2;
+  int64_t columnsPerLane = isTrits ? 4 : 2, bitsPerWeight = isTrits ? 2 : 16;
+  return llvm::alignTo(rows, layout.getTileRows()) *
+         llvm::alignTo(columns, columnsPerLane) * bitsPerWeight / 8;
+}
+
+//===----------------------------------------------------------------------===//
+// Parameters
+
+static LogicalResult verifySource(ParameterOp op, RankedTensorType type,
+                                  SourceAttr source) {
+  Encoding encoding = source.getEncoding();
+  bool isPacked = encoding == Encoding::HFPacked;
+  FloatAttr absmean = source.getAbsmean();
+  if (isPacked || absmean) {
+    bool valid = type.getRank() == 2 && type.getElementType().isInteger(2) &&
+                 (!isPacked || (type.getDimSize(0) % 4 == 0 && !absmean)) &&
+                 (!absmean || (absmean.getType().isF32() &&
+                               isPositiveFinite(absmean.getValue())));
+    if (!valid)
+      return op.emitOpError("(C3) source of trits does not fit ") << type;
+  } else if (!type.getElementType().isF32() &&
+             !(type.getElementType().isF16() && encoding == Encoding::F16) &&
+             !(type.getElementType().isBF16() && encoding == Encoding::BF16)) {
+    return op.emitOpError("(C3) encoding ")
+           << stringifyEncoding(encoding) << " does not fit " << type;
+  }
+  int64_t numBits = isPacked ? 2 : encoding == Encoding::F32 ? 32 : 16;
+  int64_t size = type.getNumElements() * numBits / 8;
+  if (source.getSize() != uint64_t(size))
+    return op.emitOpError("(C3) source has ")
+           << source.getSize() << " bytes, " << type << " needs " << size;
+  return success();
+}
+
+LogicalResult ParameterOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getType());
+  if (!type || !type.hasStaticShape() ||
+      !(type.getElementType().isF32() || type.getElementType().isF16() ||
+        type.getElementType().isBF16() || type.getElementType().isInteger(2)))
+    return emitOpError("(C1) type ")
+           << getType() << " is not a static tensor of f32, f16, bf16 or i2";
+
+  if (auto source = dyn_cast<SourceAttr>(getValue()))
+    return verifySource(*this, type, source);
+  if (auto rope = dyn_cast<RopeTableAttr>(getValue()))
+    return check(*this,
+                 type.getRank() == 2 && type.getElementType().isF32() &&
+                     type.getDimSize(1) % 2 == 0 &&
+                     rope.getTheta().getType().isF64() &&
+                     isPositiveFinite(rope.getTheta().getValue()),
+                 "(C4) a rope table is an f32 matrix of even width with a "
+                 "positive f64 theta");
+
+  auto literal = dyn_cast<DenseElementsAttr>(getValue());
+  if (!literal || literal.getType() != type)
+    return emitOpError("(C2) value is neither a source, a rope table nor a "
+                       "literal of type ")
+           << type;
+  if (type.getElementType().isInteger(2) &&
+      llvm::any_of(literal.getValues<APInt>(),
+                   [](const APInt &trit) { return trit.isMinSignedValue(); }))
+    return emitOpError("(C2) -2 is not a trit");
+  return success();
+}
+
+LogicalResult AbsmeanQuantizeOp::verify() {
+  auto latent = cast<ShapedType>(getLatent().getType());
+  return check(*this,
+               latent.hasStaticShape() &&
+                   latent.getShape() == shapeOf(getTrits()),
+               "(C1) trits and latent have different or dynamic shapes");
+}
+
+//===----------------------------------------------------------------------===//
+// BitLinear
+
+LogicalResult BitLinearOp::verify() {
+  if (getWeights().empty() || getWeights().size() != getScales().size())
+    return emitOpError("(C1) ") << getWeights().size() << " matrices have "
+                                << getScales().size() << " scales";
+  if (!shareColumns(getWeights(), dimOf(getX(), 1)))
+    return emitOpError("(C2) matrices and x differ in K, or K is over ")
+           << kMaxK;
+  return check(*this,
+               compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)) &&
+                   canHold(dimOf(getOuts(), 1), getEndColumn(getWeights())),
+               "(C3) outs does not hold the rows of x or all matrices");
+}
+
+LogicalResult QuantizeActivationsOp::verify() {
+  int64_t tokens = dimOf(getX(), 0);
+  return check(*this,
+               compatible(dimOf(getQOuts(), 0), tokens) &&
+                   canHold(dimOf(getQOuts(), 1), dimOf(getX(), 1)) &&
+                   hasShape(getScaleOuts(), tokens) &&
+                   hasShape(getSumOuts(), tokens),
+               "(C1) x [N, K] needs q [N, K' >= K], scale [N] and sum [N]");
+}
+
+LogicalResult MatmulOp::verify() {
+  int64_t columns = getWeights().empty() ? ShapedType::kDynamic
+                                         : dimOf(getWeights().front(), 1);
+  if (!shareColumns(getWeights(), columns) ||
+      !canHold(dimOf(getQ(), 1), columns))
+    return emitOpError("(C1) matrices differ in K, or K is over that of q or ")
+           << kMaxK;
+  return check(*this,
+               compatible(dimOf(getOuts(), 0), dimOf(getQ(), 0)) &&
+                   canHold(dimOf(getOuts(), 1), getEndColumn(getWeights())),
+               "(C2) outs does not hold the rows of q or all matrices");
+}
+
+LogicalResult RescaleOp::verify() {
+  if (!hasShape(getOuts(), shapeOf(getAcc())) ||
+      !hasShape(getActivationScale(), dimOf(getAcc(), 0)))
+    return emitOpError("(C1) acc [N, W] needs outs [N, W] and scale [N]");
+  return check(*this,
+               getWeightScales().size() == getRows().size() &&
+                   canHold(dimOf(getAcc(), 1), getEndColumn(getRows())),
+               "(C2) needs a weight scale per matrix, and columns for all");
+}
+
+//===----------------------------------------------------------------------===//
+// The rest of a transformer
+
+LogicalResult EmbeddingOp::verify() {
+  auto table = cast<ShapedType>(getTable().getType());
+  bool valid = compatible(dimOf(getTokens(), 0), dimOf(getOuts(), 0));
+  if (getLayout())
+    valid &= table.getRank() == 1;
+  else
+    valid &= table.getRank() == 2 &&
+             compatible(table.getDimSize(1), dimOf(getOuts(), 1));
+  return check(*this, valid,
+               "(C1) tokens [N] need outs [N, D] and a table [V, D], or bytes "
+               "with a layout");
+}
+
+LogicalResult RMSNormOp::verify() {
+  if (!hasShape(getOuts(), shapeOf(getX())) ||
+      !hasShape(getWeight(), dimOf(getX(), 1)))
+    return emitOpError("(C1) x [N, K] needs outs [N, K] and weight [K]");
+  return check(*this, isPositiveFinite(getEpsilon()),
+               "(C2) epsilon is not positive and finite");
+}
+
+LogicalResult RopeOp::verify() {
+  int64_t headDim = dimOf(getTable(), 1);
+  return check(*this,
+               hasShape(getOuts(), shapeOf(getX())) &&
+                   hasShape(getPositions(), dimOf(getX(), 0)) &&
+                   divisible(headDim, 2) &&
+                   divisible(dimOf(getX(), 1), headDim),
+               "(C1) x [N, heads * H] needs outs of its shape, positions [N] "
+               "and a table [C, H] with H even");
+}
+
+LogicalResult KVUpdateOp::verify() {
+  KVCacheType cache = getCache().getType();
+  int64_t tokens = dimOf(getKeys(), 0);
+  int64_t width = cache.getHeads() * cache.getHeadDim();
+  if (!hasShape(getKeys(), {tokens, width}) ||
+      !hasShape(getValues(), {tokens, width}) ||
+      !hasShape(getPositions(), tokens) || !hasShape(getSlots(), tokens))
+    return emitOpError("(C1) keys and values need shape [N, ")
+           << width << "], positions and slots [N]";
+  return check(*this, isBelow(getLayer(), cache.getLayers()),
+               "(C2) the cache has no such layer");
+}
+
+LogicalResult AttentionOp::verify() {
+  KVCacheType cache = getCache().getType();
+  int64_t tokens = dimOf(getQ(), 0);
+  if (!hasShape(getOuts(), shapeOf(getQ())) ||
+      !divisible(dimOf(getQ(), 1), cache.getHeads() * cache.getHeadDim()) ||
+      !hasShape(getPositions(), tokens) || !hasShape(getSlots(), tokens))
+    return emitOpError("(C1) q and outs need whole groups of ")
+           << cache.getHeads() << " heads of " << cache.getHeadDim()
+           << ", positions and slots [N]";
+  return check(*this, isBelow(getLayer(), cache.getLayers()),
+               "(C2) the cache has no such layer");
+}
+
+LogicalResult GatedActivationOp::verify() {
+  return check(*this,
+               hasShape(getUp(), shapeOf(getGate())) &&
+                   hasShape(getOuts(), shapeOf(getGate())),
+               "(C1) gate, up and outs differ in shape");
+}
+
+LogicalResult GatherRowsOp::verify() {
+  return check(*this,
+               hasShape(getOuts(), {dimOf(getRows(), 0), dimOf(getX(), 1)}),
+               "(C1) x [N, K] and rows [R] need outs [R, K]");
+}
+
+LogicalResult LinearOp::verify() {
+  return check(*this,
+               compatible(dimOf(getWeight(), 1), dimOf(getX(), 1)) &&
+                   compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)) &&
+                   canHold(dimOf(getOuts(), 1), dimOf(getWeight(), 0)),
+               "(C1) x [N, K] and weight [M, K] need outs [N, W >= M]");
+}
+
+//===----------------------------------------------------------------------===//
+// Packed weights
+
+LogicalResult PackedParameterOp::verify() {
+  std::optional<int64_t> offset = getConstantIntValue(getOffset());
+  return check(*this, !offset || *offset % 64 == 0,
+               "(C1) offset is not a multiple of 64");
+}
+
+LogicalResult PackedMatmulOp::verify() {
+  int64_t tokens = dimOf(getQ(), 0), width = dimOf(getOuts(), 1);
+  if (!hasShape(getScale(), tokens) || !hasShape(getSum(), tokens) ||
+      !compatible(dimOf(getOuts(), 0), tokens) || !divisible(width, kRowGroup))
+    return emitOpError("(C1) q [N, K'] needs scale [N], sum [N] and outs "
+                       "[N, W], W a multiple of ")
+           << kRowGroup;
+  int64_t size = getPackedBytes(getLayout(), width, dimOf(getQ(), 1));
+  bool fits = hasShape(getWeights(), size) &&
+              (ShapedType::isDynamic(width) ||
+               hasShape(getScales(), width / kRowGroup));
+  return check(*this, getLayout().getPacking() == Packing::I2 && fits,
+               "(C2) weights or scales do not fit layout and shapes");
+}
+
+LogicalResult PackedLinearOp::verify() {
+  if (!compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)))
+    return emitOpError("(C1) x [N, K] needs outs [N, W]");
+  int64_t size =
+      getPackedBytes(getLayout(), dimOf(getOuts(), 1), dimOf(getX(), 1));
+  return check(*this,
+               getLayout().getPacking() == Packing::BF16Pairs &&
+                   hasShape(getWeights(), size),
+               "(C2) weights do not fit layout and shapes");
+}
+
+//===----------------------------------------------------------------------===//
+// Vectors
+
+LogicalResult UnpackOp::verify() {
+  return check(*this, getPlane() < 4, "(C1) plane is not 0..3");
+}
+
+LogicalResult DotOp::verify() {
+  int64_t lanes = getAcc().getType().getNumElements();
+  return check(*this,
+               getCodes().getType().getNumElements() == 4 * lanes &&
+                   getQ().getType().getNumElements() == 4 * lanes,
+               "(C1) codes and q need four elements per element of acc");
+}
+
+LogicalResult LookupOp::verify() {
+  int64_t size = getTable().getType().getNumElements();
+  return check(*this, llvm::isPowerOf2_64(size) && size <= 256,
+               "(C1) size of the table is not a power of two up to 256");
+}
+
+//===----------------------------------------------------------------------===//
+// Folds
+//===----------------------------------------------------------------------===//
+
+/// Zero codes or activations leave the accumulator as it is.
+OpFoldResult DotOp::fold(FoldAdaptor adaptor) {
+  for (Attribute factor : {adaptor.getCodes(), adaptor.getQ()})
+    if (factor && matchPattern(factor, m_Zero()))
+      return getAcc();
+  return {};
+}
 
 #define GET_OP_CLASSES
 #include "dialect/Ternary/TernaryOps.cpp.inc"

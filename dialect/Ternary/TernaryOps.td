@@ -55,7 +55,7 @@ def Ternary_ParameterOp : Ternary_Op<"parameter", [Symbol]> {
     - (C3) the source's size is what encoding and shape need: `hf_packed` and
       `absmean` need a 2-D i2 type (with `hf_packed` a number of rows that is a
       multiple of 4), other encodings the element type of that name, where an
-      f32 type takes any float encoding.
+      f32 type takes any float encoding. An absmean is a positive finite f32.
     - (C4) a rope table has type tensor<CxHxf32> with H even, and a positive
       finite f64 theta.
 
@@ -109,6 +109,17 @@ def Ternary_BitLinearOp : Ternary_DestinationOp<"bit_linear", [AttrSizedOperandS
     - (C1) at least one matrix; as many scales as matrices.
     - (C2) x is [N, K], every matrix [M_i, K], K <= 131072.
     - (C3) outs is [N, W] with W >= the end of the last matrix.
+
+    ```mlir
+    // Two fused matrices: columns 0..2 and 16..17 of the result.
+    func.func @f(%x: tensor<?x4xf32>, %a: tensor<3x4xi2>, %b: tensor<2x4xi2>,
+                 %g: f32, %out: tensor<?x18xf32>) -> tensor<?x18xf32> {
+      %y = ternary.bit_linear
+          ins(%x, %a, %b scales %g, %g : tensor<?x4xf32>, tensor<3x4xi2>, tensor<2x4xi2>)
+          outs(%out : tensor<?x18xf32>) -> tensor<?x18xf32>
+      return %y : tensor<?x18xf32>
+    }
+    ```
   }];
   let arguments = (ins Activations:$x, Variadic<TritMatrix>:$weights,
                        Variadic<F32>:$scales, Activations:$outs);
@@ -261,6 +272,20 @@ def Ternary_AttentionOp : Ternary_DestinationOp<"attention"> {
     - (C1) q and outs are [N, query heads * head_dim] with a number of query
       heads that is a multiple of the cache's heads; positions and slots are [N].
     - (C2) layer is below the cache's layers.
+
+    ```mlir
+    func.func @f(%q: tensor<?x64xf32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
+                 %cache: !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>,
+                 %out: tensor<?x64xf32>) -> tensor<?x64xf32> {
+      %layer = arith.constant 1 : index
+      %y = ternary.attention
+          ins(%q, %positions, %slots, %cache layer %layer
+              : tensor<?x64xf32>, tensor<?xi32>, tensor<?xi32>,
+                !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>)
+          outs(%out : tensor<?x64xf32>) scale = 0.25 -> tensor<?x64xf32>
+      return %y : tensor<?x64xf32>
+    }
+    ```
   }];
   let arguments = (ins Activations:$q, TokenIds:$positions, TokenIds:$slots,
                        Ternary_KVCacheType:$cache, Index:$layer,
@@ -344,8 +369,8 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     `sum_k c * q - sum[n]`.
 
     - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
-    - (C2) weights has the bytes that `layout` needs for W rows (rounded up to
-      tile_rows) of K' columns; scales has one entry per 16 rows.
+    - (C2) `layout` packs trits; weights has the bytes that it needs for W rows
+      (rounded up to tile_rows) of K' columns; scales has one entry per 16 rows.
   }];
   let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
                        PackedBytes:$weights, FeatureVector:$scales, Activations:$outs,
@@ -362,8 +387,8 @@ def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
   let summary = "linear on packed weights";
   let description = [{
     - (C1) x is [N, K], outs [N, W].
-    - (C2) weights has the bytes that `layout` needs for W rows (rounded up to
-      tile_rows) of K columns (rounded up to 2).
+    - (C2) `layout` packs floats; weights has the bytes that it needs for W rows
+      (rounded up to tile_rows) of K columns (rounded up to 2).
   }];
   let arguments = (ins Activations:$x, PackedBytes:$weights, Activations:$outs,
                        Ternary_LayoutAttr:$layout);
@@ -391,7 +416,10 @@ def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
     - (C1) plane is 0..3.
 
     ```mlir
-    %codes = ternary.unpack %bytes plane 1 : vector<64xi8>
+    func.func @rows_16_to_31(%bytes: vector<64xi8>) -> vector<64xi8> {
+      %codes = ternary.unpack %bytes plane 1 : vector<64xi8>
+      return %codes : vector<64xi8>
+    }
     ```
   }];
   let arguments = (ins ByteVector:$bytes, I32Attr:$plane, UnitAttr:$in_place);
@@ -407,10 +435,20 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
     2^32).
 
     - (C1) codes and q have four times as many elements as acc.
+
+    ```mlir
+    func.func @f(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>)
+        -> vector<16xi32> {
+      %sum = ternary.dot %acc, %codes, %q
+          : vector<16xi32>, vector<64xi8>, vector<64xi8>
+      return %sum : vector<16xi32>
+    }
+    ```
   }];
   let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q);
   let results = (outs IntVector:$result);
   let assemblyFormat = "$acc `,` $codes `,` $q attr-dict `:` type($acc) `,` type($codes) `,` type($q)";
+  let hasFolder = 1;
   let hasVerifier = 1;
 }
 
