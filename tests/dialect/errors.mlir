@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Every numbered constraint of TernaryOps.td, violated.
+// RUN: tercet-opt %s --verify-diagnostics --split-input-file
+
+// expected-error @+1 {{(C1) type}}
+ternary.parameter @p : tensor<?xf32> = dense<0.0> : tensor<1xf32>
+
+// -----
+
+// expected-error @+1 {{(C1) type}}
+ternary.parameter @p : tensor<1xi8> = dense<0> : tensor<1xi8>
+
+// -----
+
+// expected-error @+1 {{(C2) value is neither}}
+ternary.parameter @p : tensor<2xf32> = dense<0.0> : tensor<1xf32>
+
+// -----
+
+// expected-error @+1 {{(C2) value is neither}}
+ternary.parameter @p : tensor<2xf32> = "zeros"
+
+// -----
+
+// expected-error @+1 {{(C2) -2 is not a trit}}
+ternary.parameter @p : tensor<1x2xi2> = dense<[[-2, 1]]> : tensor<1x2xi2>
+
+// -----
+
+// expected-error @+1 {{(C3) source of trits does not fit}}
+ternary.parameter @p : tensor<6x4xi2> = #ternary.source<"f", offset = 0, size = 6, hf_packed>
+
+// -----
+
+// expected-error @+1 {{(C3) source of trits does not fit}}
+ternary.parameter @p : tensor<4xf32> = #ternary.source<"f", offset = 0, size = 16, f32, absmean = 1.0 : f32>
+
+// -----
+
+// expected-error @+1 {{(C3) source of trits does not fit}}
+ternary.parameter @p : tensor<4x4xi2> = #ternary.source<"f", offset = 0, size = 64, f32, absmean = 0.0 : f32>
+
+// -----
+
+// expected-error @+1 {{(C3) encoding f32 does not fit}}
+ternary.parameter @p : tensor<4xbf16> = #ternary.source<"f", offset = 0, size = 16, f32>
+
+// -----
+
+// expected-error @+1 {{(C3) source has 8 bytes, 'tensor<8x4xf16>' needs 64}}
+ternary.parameter @p : tensor<8x4xf16> = #ternary.source<"f", offset = 0, size = 8, f16>
+
+// -----
+
+// expected-error @+1 {{(C4) a rope table}}
+ternary.parameter @p : tensor<8x3xf32> = #ternary.rope_table<1.0e4 : f64>
+
+// -----
+
+// expected-error @+1 {{(C4) a rope table}}
+ternary.parameter @p : tensor<8x4xf32> = #ternary.rope_table<-1.0 : f64>
+
+// -----
+
+ternary.parameter @p : tensor<1xf32> = dense<0.0> : tensor<1xf32>
+func.func @f() {
+  // expected-error @+1 {{(C1) 'p' is not a parameter of type 'tensor<2xf32>'}}
+  %p = ternary.get_parameter @p : tensor<2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<2x4xf32>) {
+  // expected-error @+1 {{(C1) trits and latent}}
+  %q, %g = ternary.absmean_quantize %w : tensor<2x4xf32> -> tensor<2x5xi2>
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x4xf32>, %w: tensor<3x4xi2>, %v: tensor<3x5xi2>, %g: f32, %y: memref<?x18xf32>) {
+  // expected-error @+1 {{(C1) 1 matrices have 2 scales}}
+  ternary.bit_linear ins(%x, %w scales %g, %g : memref<?x4xf32>, tensor<3x4xi2>) outs(%y : memref<?x18xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x4xf32>, %w: tensor<3x4xi2>, %v: tensor<3x5xi2>, %g: f32, %y: memref<?x18xf32>) {
+  // expected-error @+1 {{(C2) matrices and x differ in K}}
+  ternary.bit_linear ins(%x, %v scales %g : memref<?x4xf32>, tensor<3x5xi2>) outs(%y : memref<?x18xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<1x131073xf32>, %w: tensor<3x131073xi2>, %g: f32, %y: memref<1x3xf32>) {
+  // expected-error @+1 {{(C2) matrices and x differ in K, or K is over 131072}}
+  ternary.bit_linear ins(%x, %w scales %g : memref<1x131073xf32>, tensor<3x131073xi2>) outs(%y : memref<1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x4xf32>, %w: tensor<3x4xi2>, %v: tensor<3x5xi2>, %g: f32, %y: memref<?x18xf32>) {
+  // expected-error @+1 {{(C3) outs does not hold}}
+  ternary.bit_linear ins(%x, %w, %w scales %g, %g : memref<?x4xf32>, tensor<3x4xi2>, tensor<3x4xi2>) outs(%y : memref<?x18xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x4xf32>, %q: memref<2x3xi8>, %s: memref<2xf32>, %t: memref<2xi32>) {
+  // expected-error @+1 {{(C1) x [N, K] needs q}}
+  ternary.quantize_activations ins(%x : memref<2x4xf32>) outs(%q, %s, %t : memref<2x3xi8>, memref<2xf32>, memref<2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<2x4xi8>, %w: tensor<3x5xi2>, %y: memref<2x3xi32>) {
+  // expected-error @+1 {{(C1) matrices differ in K}}
+  ternary.matmul ins(%q, %w : memref<2x4xi8>, tensor<3x5xi2>) outs(%y : memref<2x3xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<2x4xi8>, %w: tensor<3x4xi2>, %y: memref<2x2xi32>) {
+  // expected-error @+1 {{(C2) outs does not hold}}
+  ternary.matmul ins(%q, %w : memref<2x4xi8>, tensor<3x4xi2>) outs(%y : memref<2x2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32, %y: memref<2x18xf32>) {
+  // expected-error @+1 {{(C1) acc [N, W] needs}}
+  ternary.rescale ins(%a, %t scales %g : memref<2x18xi32>, memref<3xf32>) outs(%y : memref<2x18xf32>) rows = [18]
+  return
+}
+
+// -----
+
+func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32, %y: memref<2x18xf32>) {
+  // expected-error @+1 {{(C2) needs a weight scale per matrix}}
+  ternary.rescale ins(%a, %s scales %g : memref<2x18xi32>, memref<2xf32>) outs(%y : memref<2x18xf32>) rows = [2, 2]
+  return
+}
+
+// -----
+
+func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32, %y: memref<2x18xf32>) {
+  // expected-error @+1 {{(C2) needs a weight scale per matrix}}
+  ternary.rescale ins(%a, %s scales %g : memref<2x18xi32>, memref<2xf32>) outs(%y : memref<2x18xf32>) rows = [19]
+  return
+}
+
+// -----
+
+func.func @f(%t: memref<2xi32>, %w: memref<8x4xf32>, %y: memref<2x5xf32>) {
+  // expected-error @+1 {{(C1) tokens [N] need}}
+  ternary.embedding ins(%t, %w : memref<2xi32>, memref<8x4xf32>) outs(%y : memref<2x5xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%t: memref<2xi32>, %w: memref<64xi8>, %y: memref<2x4xf32>) {
+  // expected-error @+1 {{(C1) tokens [N] need}}
+  ternary.embedding ins(%t, %w : memref<2xi32>, memref<64xi8>) outs(%y : memref<2x4xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x4xf32>, %w: memref<5xf32>) {
+  // expected-error @+1 {{(C1) x [N, K] needs outs}}
+  ternary.rms_norm ins(%x, %w : memref<2x4xf32>, memref<5xf32>) outs(%x : memref<2x4xf32>) epsilon = 1.0
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x4xf32>, %w: memref<4xf32>) {
+  // expected-error @+1 {{(C2) epsilon}}
+  ternary.rms_norm ins(%x, %w : memref<2x4xf32>, memref<4xf32>) outs(%x : memref<2x4xf32>) epsilon = 0.0
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x12xf32>, %p: memref<2xi32>, %t: memref<32x8xf32>) {
+  // expected-error @+1 {{(C1) x [N, heads * H] needs}}
+  ternary.rope ins(%x, %p, %t : memref<2x12xf32>, memref<2xi32>, memref<32x8xf32>) outs(%x : memref<2x12xf32>)
+  return
+}
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 2, heads = 2, context = 32, head_dim = 8>
+func.func @f(%k: memref<2x8xf32>, %p: memref<2xi32>, %c: !cache) {
+  %layer = arith.constant 2 : index
+  // expected-error @+1 {{(C1) keys and values need shape [N, 16]}}
+  ternary.kv_update %k, %k, %p, %p into %c layer %layer : memref<2x8xf32>, memref<2x8xf32>, memref<2xi32>, memref<2xi32>, !cache
+  return
+}
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 2, heads = 2, context = 32, head_dim = 8>
+func.func @f(%k: memref<2x16xf32>, %p: memref<2xi32>, %c: !cache) {
+  %layer = arith.constant 2 : index
+  // expected-error @+1 {{(C2) the cache has no such layer}}
+  ternary.kv_update %k, %k, %p, %p into %c layer %layer : memref<2x16xf32>, memref<2x16xf32>, memref<2xi32>, memref<2xi32>, !cache
+  return
+}
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 2, heads = 2, context = 32, head_dim = 8>
+func.func @f(%q: memref<2x24xf32>, %p: memref<2xi32>, %c: !cache) {
+  %layer = arith.constant 2 : index
+  // expected-error @+1 {{(C1) q and outs need whole groups of 2 heads of 8}}
+  ternary.attention ins(%q, %p, %p, %c layer %layer : memref<2x24xf32>, memref<2xi32>, memref<2xi32>, !cache) outs(%q : memref<2x24xf32>) scale = 1.0
+  return
+}
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 2, heads = 2, context = 32, head_dim = 8>
+func.func @f(%q: memref<2x32xf32>, %p: memref<2xi32>, %c: !cache) {
+  %layer = arith.constant 2 : index
+  // expected-error @+1 {{(C2) the cache has no such layer}}
+  ternary.attention ins(%q, %p, %p, %c layer %layer : memref<2x32xf32>, memref<2xi32>, memref<2xi32>, !cache) outs(%q : memref<2x32xf32>) scale = 1.0
+  return
+}
+
+// -----
+
+func.func @f(%g: memref<2x4xf32>, %u: memref<2x5xf32>) {
+  // expected-error @+1 {{(C1) gate, up and outs differ}}
+  ternary.gated_activation relu2 ins(%g, %u : memref<2x4xf32>, memref<2x5xf32>) outs(%g : memref<2x4xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x4xf32>, %r: memref<3xi32>) {
+  // expected-error @+1 {{(C1) x [N, K] and rows [R]}}
+  ternary.gather_rows ins(%x, %r : memref<2x4xf32>, memref<3xi32>) outs(%x : memref<2x4xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x4xf32>, %w: memref<5x4xf32>) {
+  // expected-error @+1 {{(C1) x [N, K] and weight [M, K]}}
+  ternary.linear ins(%x, %w : memref<2x4xf32>, memref<5x4xf32>) outs(%x : memref<2x4xf32>)
+  return
+}
+
+// -----
+
+func.func @f() {
+  %o = arith.constant 32 : index
+  // expected-error @+1 {{(C1) offset is not a multiple}}
+  %w = ternary.packed_parameter %o : memref<4xf32>
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %v: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %z: memref<2x30xf32>) {
+  // expected-error @+1 {{(C1) q [N, K'] needs}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%z : memref<2x30xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %v: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %z: memref<2x30xf32>) {
+  // expected-error @+1 {{(C2) weights or scales}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %v, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<64xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%x: memref<2x4xf32>, %w: memref<128xi8>, %y: memref<3x16xf32>) {
+  // expected-error @+1 {{(C1) x [N, K] needs outs}}
+  ternary.packed_linear #l ins(%x, %w : memref<2x4xf32>, memref<128xi8>) outs(%y : memref<3x16xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%x: memref<2x4xf32>, %w: memref<64xi8>, %y: memref<2x16xf32>) {
+  // expected-error @+1 {{(C2) weights do not fit}}
+  ternary.packed_linear #l ins(%x, %w : memref<2x4xf32>, memref<64xi8>) outs(%y : memref<2x16xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%b: vector<4xi8>) {
+  // expected-error @+1 {{(C1) plane is not 0..3}}
+  %c = ternary.unpack %b plane 4 : vector<4xi8>
+  return
+}
+
+// -----
+
+func.func @f(%a: vector<2xi32>, %b: vector<4xi8>) {
+  // expected-error @+1 {{(C1) codes and q need}}
+  %c = ternary.dot %a, %b, %b : vector<2xi32>, vector<4xi8>, vector<4xi8>
+  return
+}
+
+// -----
+
+func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
+  // expected-error @+1 {{(C1) size of the table}}
+  %c = ternary.lookup %t, %i : vector<12xi8>, vector<4xi8>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{tile_rows = 32 is no tile of i2}}
+#l = #ternary.layout<i2, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+// -----
+
+// expected-error @+1 {{lanes, unroll and tokens must be positive}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 0, tokens = 1, prefetch = 0>
+
+// -----
+
+// expected-error @+1 {{sizes of a KV cache must be positive}}
+func.func private @f(!ternary.kv_cache<layers = 2, heads = 0, context = 32, head_dim = 8>)

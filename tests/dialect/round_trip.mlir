@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Every op and attribute prints what it parsed, on tensors and memrefs.
+// RUN: tercet-opt %s > %t && tercet-opt %t | diff %t - && FileCheck %s < %t
+
+!cache = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>
+#i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>
+#bf16 = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
+
+// CHECK: ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 64, size = 8, hf_packed>
+ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 64, size = 8, hf_packed>
+// CHECK: ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 5.000000e-01 : f32>
+ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 0.5 : f32>
+// CHECK: ternary.parameter @widened : tensor<4xf32> = #ternary.source<"m.bin", offset = 0, size = 8, f16>
+ternary.parameter @widened : tensor<4xf32> = #ternary.source<"m.bin", offset = 0, size = 8, f16>
+// CHECK: ternary.parameter @rope : tensor<32x16xf32> = #ternary.rope_table<1.000000e+04 : f64>
+ternary.parameter @rope : tensor<32x16xf32> = #ternary.rope_table<10000.0 : f64>
+// CHECK: ternary.parameter @table : tensor<8x16xbf16> = dense<0.000000e+00> : tensor<8x16xbf16>
+ternary.parameter @table : tensor<8x16xbf16> = dense<0.0> : tensor<8x16xbf16>
+
+// CHECK-LABEL: @tensors
+func.func @tensors(%tokens: tensor<?xi32>, %cache: !cache, %x: tensor<?x16xf32>,
+                   %q_out: tensor<?x16xi8>, %scale_out: tensor<?xf32>,
+                   %sum_out: tensor<?xi32>, %acc_out: tensor<?x18xi32>,
+                   %y_out: tensor<?x18xf32>, %g: f32, %norm: tensor<16xf32>,
+                   %a: tensor<2x16xi2>, %latent: tensor<2x16xf32>) -> tensor<?x18xf32> {
+  %zero = arith.constant 0 : index
+  // CHECK: ternary.get_parameter @table : tensor<8x16xbf16>
+  %table = ternary.get_parameter @table : tensor<8x16xbf16>
+  %rope = ternary.get_parameter @rope : tensor<32x16xf32>
+  // CHECK: ternary.absmean_quantize %{{.*}} : tensor<2x16xf32> -> tensor<2x16xi2>
+  %b, %scale_b = ternary.absmean_quantize %latent : tensor<2x16xf32> -> tensor<2x16xi2>
+  // CHECK: ternary.embedding ins(%{{.*}}, %{{.*}} : tensor<?xi32>, tensor<8x16xbf16>) outs(%{{.*}} : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %h = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<8x16xbf16>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
+  // CHECK: ternary.rms_norm {{.*}} epsilon = 9.99999974E-6 ->
+  %n = ternary.rms_norm ins(%h, %norm : tensor<?x16xf32>, tensor<16xf32>) outs(%x : tensor<?x16xf32>) epsilon = 1.0e-5 -> tensor<?x16xf32>
+  // CHECK: ternary.rope
+  %r = ternary.rope ins(%n, %tokens, %rope : tensor<?x16xf32>, tensor<?xi32>, tensor<32x16xf32>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
+  // CHECK: ternary.kv_update %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} into %{{.*}} layer %{{.*}} :
+  ternary.kv_update %r, %n, %tokens, %tokens into %cache layer %zero : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?xi32>, tensor<?xi32>, !cache
+  // CHECK: ternary.attention ins({{.*}} layer %{{.*}} : {{.*}}) outs({{.*}}) scale = 2.500000e-01 ->
+  %o = ternary.attention ins(%r, %tokens, %tokens, %cache layer %zero : tensor<?x16xf32>, tensor<?xi32>, tensor<?xi32>, !cache) outs(%x : tensor<?x16xf32>) scale = 0.25 -> tensor<?x16xf32>
+  // CHECK: ternary.gated_activation silu
+  %s = ternary.gated_activation silu ins(%o, %n : tensor<?x16xf32>, tensor<?x16xf32>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
+  // CHECK: ternary.gather_rows
+  %rows = ternary.gather_rows ins(%s, %tokens : tensor<?x16xf32>, tensor<?xi32>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
+  // CHECK: ternary.linear
+  %l = ternary.linear ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) -> tensor<?x18xf32>
+  // CHECK: ternary.quantize_activations {{.*}} -> tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>
+  %q, %scale, %sum = ternary.quantize_activations ins(%rows : tensor<?x16xf32>) outs(%q_out, %scale_out, %sum_out : tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>) -> tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>
+  // CHECK: ternary.matmul {{.*}} {layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>} ->
+  %acc = ternary.matmul ins(%q, %a, %b : tensor<?x16xi8>, tensor<2x16xi2>, tensor<2x16xi2>) outs(%acc_out : tensor<?x18xi32>) {layout = #i2} -> tensor<?x18xi32>
+  // CHECK: ternary.rescale {{.*}} rows = [2, 2] ->
+  %y = ternary.rescale ins(%acc, %scale scales %g, %scale_b : tensor<?x18xi32>, tensor<?xf32>) outs(%y_out : tensor<?x18xf32>) rows = [2, 2] -> tensor<?x18xf32>
+  // CHECK: ternary.bit_linear
+  %z = ternary.bit_linear ins(%x, %a, %b scales %g, %g : tensor<?x16xf32>, tensor<2x16xi2>, tensor<2x16xi2>) outs(%y_out : tensor<?x18xf32>) -> tensor<?x18xf32>
+  return %z : tensor<?x18xf32>
+}
+
+// CHECK-LABEL: @memrefs
+func.func @memrefs(%x: memref<?x16xf32>, %q: memref<?x16xi8>, %scale: memref<?xf32>,
+                   %sum: memref<?xi32>, %y: memref<?x32xf32>) {
+  %offset = arith.constant 128 : index
+  // CHECK: ternary.packed_parameter %{{.*}} : memref<256xi8>
+  %w = ternary.packed_parameter %offset : memref<256xi8>
+  %scales = ternary.packed_parameter %offset : memref<2xf32>
+  %head = ternary.packed_parameter %offset : memref<1024xi8>
+  // CHECK: ternary.quantize_activations ins({{.*}}) outs({{.*}} : memref<?x16xi8>, memref<?xf32>, memref<?xi32>)
+  ternary.quantize_activations ins(%x : memref<?x16xf32>) outs(%q, %scale, %sum : memref<?x16xi8>, memref<?xf32>, memref<?xi32>)
+  // CHECK: ternary.packed_matmul <i2,
+  ternary.packed_matmul #i2 ins(%q, %scale, %sum, %w, %scales : memref<?x16xi8>, memref<?xf32>, memref<?xi32>, memref<256xi8>, memref<2xf32>) outs(%y : memref<?x32xf32>)
+  // CHECK: ternary.packed_linear <bf16_pairs,
+  ternary.packed_linear #bf16 ins(%x, %head : memref<?x16xf32>, memref<1024xi8>) outs(%y : memref<?x32xf32>)
+  // CHECK: ternary.embedding {{.*}} {layout = #ternary.layout<bf16_pairs,
+  ternary.embedding ins(%sum, %head : memref<?xi32>, memref<1024xi8>) outs(%x : memref<?x16xf32>) {layout = #bf16}
+  return
+}
+
+// CHECK-LABEL: @vectors
+func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<16xi8>) -> vector<16xi32> {
+  // CHECK: ternary.unpack %{{.*}} plane 2 in_place : vector<64xi8>
+  %codes = ternary.unpack %bytes plane 2 in_place : vector<64xi8>
+  // CHECK: ternary.lookup %{{.*}}, %{{.*}} : vector<16xi8>, vector<64xi8>
+  %q = ternary.lookup %table, %bytes : vector<16xi8>, vector<64xi8>
+  // CHECK: ternary.dot %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi32>, vector<64xi8>, vector<64xi8>
+  %sum = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
+  return %sum : vector<16xi32>
+}
