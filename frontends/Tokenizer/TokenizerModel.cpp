@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "frontends/Tokenizer/TokenizerModel.h"
+#include "frontends/Tokenizer/OnigurumaPattern.h"
+#include "runtime/src/Pattern.h"
+#include "runtime/src/Utf8.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+
+#include <optional>
+
+using namespace tercet;
+using llvm::StringRef;
+using llvm::Twine;
+
+/// The split that a ByteLevel with use_regex does.
+static constexpr StringRef gpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+int32_t TokenizerModel::find(StringRef content) const {
+  auto found = idOfContent.find(content);
+  return found == idOfContent.end() ? noToken : found->second;
+}
+
+namespace {
+
+/// The bytes that a token of the vocabulary spells in the byte alphabet;
+/// nothing if it has characters outside, as many added tokens do.
+std::optional<std::string> spelledBytes(StringRef content) {
+  std::string bytes;
+  while (!content.empty()) {
+    Utf8Character c = decodeUtf8(content);
+    if (c.codePoint >= ByteAlphabet::end || byteAlphabet.byte[c.codePoint] < 0)
+      return std::nullopt;
+    bytes.push_back(static_cast<char>(byteAlphabet.byte[c.codePoint]));
+    content = content.drop_front(c.length);
+  }
+  return bytes;
+}
+
+/// Fails if a field has a value (other than null, "", 0 or false) that changes
+/// what the tokenizer does in a way the runtime does not know.
+llvm::Error expectUnset(const JsonField &field) {
+  if (!field || field.json() == false || field.json() == 0 ||
+      field.json() == "")
+    return llvm::Error::success();
+  return field.error("is set, which is not supported; only null is");
+}
+
+/// Calls read(component, type) for a component, or for each of a Sequence's.
+template <typename Read>
+llvm::Error forEachComponent(const JsonField &component, StringRef members,
+                             Read read) {
+  auto readOne = [&](const JsonField &one) -> llvm::Error {
+    std::string type;
+    if (llvm::Error error = one.expectObject())
+      return error;
+    if (llvm::Error error = one["type"].read(type))
+      return error;
+    return read(one, type);
+  };
+  if (!component)
+    return llvm::Error::success();
+  if (!component.json().is_object() || component["type"].size() == 0 ||
+      component["type"].json() != "Sequence")
+    return readOne(component);
+  JsonField list = component[members];
+  if (llvm::Error error = list.expectArray())
+    return error;
+  for (size_t i = 0; i < list.size(); ++i)
+    if (llvm::Error error = readOne(list[i]))
+      return error;
+  return llvm::Error::success();
+}
+
+llvm::Error unsupported(const JsonField &component, StringRef type,
+                        StringRef supported) {
+  return component["type"].error("is \"" + type +
+                                 "\", which is not supported; " + supported);
+}
+
+class Reader {
+public:
+  Reader(TokenizerModel &model, uint32_t vocabSize)
+      : model(model), vocabSize(vocabSize) {
+    model.byteTokens.fill(noToken);
+  }
+
+  llvm::Error read(const JsonField &root);
+
+private:
+  llvm::Error readBpe(const JsonField &bpe);
+  llvm::Error readVocabulary(const JsonField &vocabulary);
+  llvm::Error readMerge(const JsonField &merge);
+  llvm::Error readAddedToken(const JsonField &added);
+  llvm::Error readPreTokenizer(const JsonField &component, StringRef type);
+  llvm::Error readByteLevel(const JsonField &component);
+  llvm::Error readSplit(const JsonField &component);
+  llvm::Error addSplit(const JsonField &place, StringRef pattern,
+                       StringRef behavior, bool invert);
+  llvm::Error readTemplate(const JsonField &component);
+
+  /// Checks the id of a token and makes room for it.
+  llvm::Expected<TokenizerModel::Token *> define(const JsonField &place,
+                                                 StringRef content, int64_t id);
+
+  TokenizerModel &model;
+  uint32_t vocabSize;
+  bool sawByteLevel = false;
+};
+
+llvm::Expected<TokenizerModel::Token *>
+Reader::define(const JsonField &place, StringRef content, int64_t id) {
+  if (id < 0 || id >= vocabSize)
+    return place.error("gives \"" + content + "\" the id " + Twine(id) +
+                       ", outside the model's vocabulary of " +
+                       Twine(vocabSize) + " (vocab_size in config.json)");
+  auto [known, isNew] = model.idOfContent.try_emplace(content, id);
+  if (!isNew && known->second != id)
+    return place.error("gives \"" + content + "\" the id " + Twine(id) +
+                       ", but it is also " + Twine(known->second));
+  if (model.tokens.size() <= static_cast<size_t>(id))
+    model.tokens.resize(id + 1);
+  return &model.tokens[id];
+}
+
+llvm::Error Reader::readVocabulary(const JsonField &vocabulary) {
+  if (llvm::Error error = vocabulary.expectObject())
+    return error;
+  std::vector<bool> taken(vocabSize);
+  for (const auto &[content, id] : vocabulary.json().items()) {
+    if (!id.is_number_integer())
+      return vocabulary[content].error("is not an integer");
+    auto token = define(vocabulary, content, id.get<int64_t>());
+    if (!token)
+      return token.takeError();
+    if (taken[id.get<size_t>()])
+      return vocabulary.error("has two tokens with the id " + id.dump());
+    taken[id.get<size_t>()] = true;
+
+    std::optional<std::string> bytes = spelledBytes(content);
+    (*token)->inVocabulary = bytes.has_value();
+    (*token)->bytes = bytes.value_or(content);
+    if (bytes && bytes->size() == 1)
+      model.byteTokens[static_cast<uint8_t>(bytes->front())] =
+          id.get<int32_t>();
+  }
+  return llvm::Error::success();
+}
+
+/// "left right", or ["left", "right"] where tokens may contain spaces.
+llvm::Error Reader::readMerge(const JsonField &merge) {
+  StringRef left, right;
+  const nlohmann::json &value = merge.json();
+  if (value.is_string())
+    std::tie(left, right) =
+        StringRef(value.get_ref<const std::string &>()).split(' ');
+  else if (value.is_array() && value.size() == 2 && value[0].is_string() &&
+           value[1].is_string())
+    left = value[0].get_ref<const std::string &>(),
+    right = value[1].get_ref<const std::string &>();
+  else
+    return merge.error("is neither \"left right\" nor [\"left\", \"right\"]");
+
+  int32_t ids[] = {model.find(left), model.find(right),
+                   model.find((left + right).str())};
+  StringRef names[] = {left, right};
+  for (int i : {0, 1})
+    if (ids[i] == noToken)
+      return merge.error("merges \"" + names[i] +
+                         "\", which is not in model.vocab");
+  if (ids[2] == noToken)
+    return merge.error("merges into \"" + left + right +
+                       "\", which is not in model.vocab");
+  model.merges.push_back({ids[0], ids[1], ids[2]});
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::readBpe(const JsonField &bpe) {
+  if (llvm::Error error = bpe.expectObject())
+    return error;
+  // Files from before 2020 have no model.type.
+  std::string type = "BPE";
+  if (llvm::Error error = bpe["type"].read(type))
+    return error;
+  if (type != "BPE")
+    return unsupported(bpe, type, "only BPE is");
+  for (StringRef field : {"dropout", "continuing_subword_prefix",
+                          "end_of_word_suffix", "byte_fallback"})
+    if (llvm::Error error = expectUnset(bpe[field]))
+      return error;
+  if (llvm::Error error = bpe["ignore_merges"].read(model.ignoreMerges))
+    return error;
+  if (llvm::Error error = readVocabulary(bpe["vocab"]))
+    return error;
+
+  JsonField merges = bpe["merges"];
+  if (llvm::Error error = merges.expectArray())
+    return error;
+  for (size_t i = 0; i < merges.size(); ++i)
+    if (llvm::Error error = readMerge(merges[i]))
+      return error;
+
+  // With all bytes in the vocabulary nothing is ever unknown; without an
+  // unknown token Hugging Face drops the others, and so do we.
+  if (llvm::is_contained(model.byteTokens, noToken))
+    return expectUnset(bpe["unk_token"]);
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::readAddedToken(const JsonField &added) {
+  std::string content;
+  int64_t id = -1;
+  if (llvm::Error error = added.expectObject())
+    return error;
+  if (llvm::Error error = added["content"].read(content))
+    return error;
+  if (llvm::Error error = added["id"].read(id))
+    return error;
+  if (content.empty())
+    return llvm::Error::success(); // never matches
+  auto token = define(added, content, id);
+  if (!token)
+    return token.takeError();
+  // The ByteLevel decoder sees added tokens too.
+  (*token)->bytes = spelledBytes(content).value_or(content);
+  (*token)->flags = TokenAdded;
+
+  struct {
+    const char *field;
+    uint8_t flag;
+  } const flags[] = {{"special", TokenSpecial},
+                     {"single_word", TokenSingleWord},
+                     {"lstrip", TokenStripLeft},
+                     {"rstrip", TokenStripRight}};
+  for (auto [field, flag] : flags) {
+    bool set = false;
+    if (llvm::Error error = added[field].read(set))
+      return error;
+    (*token)->flags |= set ? flag : 0;
+  }
+  bool normalized = false;
+  if (llvm::Error error = added["normalized"].read(normalized))
+    return error;
+  model.addedTokens[normalized].push_back({content, static_cast<int32_t>(id)});
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::addSplit(const JsonField &place, StringRef pattern,
+                             StringRef behavior, bool invert) {
+  auto known =
+      llvm::StringSwitch<std::optional<SplitBehavior>>(behavior)
+          .Case("Removed", SplitBehavior::Removed)
+          .Case("Isolated", SplitBehavior::Isolated)
+          .Case("MergedWithPrevious", SplitBehavior::MergedWithPrevious)
+          .Case("MergedWithNext", SplitBehavior::MergedWithNext)
+          .Case("Contiguous", SplitBehavior::Contiguous)
+          .Default(std::nullopt);
+  if (!known)
+    return place["behavior"].error("is \"" + behavior + "\", which is unknown");
+
+  auto translated = translateOniguruma(pattern);
+  if (!translated)
+    return place.error(llvm::toString(translated.takeError()));
+  if (Error error = Pattern().compile(*translated))
+    return place.error(error.message());
+  model.steps.push_back({StepKind::Split, *known, invert, *translated});
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::readSplit(const JsonField &component) {
+  JsonField pattern = component["pattern"];
+  std::string regex, literal, behavior;
+  bool invert = false;
+  if (llvm::Error error = pattern["Regex"].read(regex))
+    return error;
+  if (llvm::Error error = pattern["String"].read(literal))
+    return error;
+  if (llvm::Error error = component["behavior"].read(behavior))
+    return error;
+  if (llvm::Error error = component["invert"].read(invert))
+    return error;
+  if (!pattern["Regex"] && !pattern["String"])
+    return pattern.error("has neither Regex nor String");
+  return addSplit(component, pattern["Regex"] ? regex : quotePattern(literal),
+                  behavior, invert);
+}
+
+llvm::Error Reader::readByteLevel(const JsonField &component) {
+  // Both are true when left out.
+  bool addPrefixSpace = true, useRegex = true;
+  if (llvm::Error error = component["add_prefix_space"].read(addPrefixSpace))
+    return error;
+  if (llvm::Error error = component["use_regex"].read(useRegex))
+    return error;
+  if (addPrefixSpace)
+    model.steps.push_back({StepKind::PrefixSpace});
+  if (useRegex)
+    if (llvm::Error error = addSplit(component, gpt2Pattern, "Isolated", false))
+      return error;
+  model.steps.push_back({StepKind::MapBytes});
+  sawByteLevel = true;
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::readPreTokenizer(const JsonField &component,
+                                     StringRef type) {
+  if (type == "Split")
+    return readSplit(component);
+  if (type == "ByteLevel") {
+    if (sawByteLevel)
+      return component.error("is a second ByteLevel, which is not supported");
+    return readByteLevel(component);
+  }
+  if (type == "Digits") {
+    bool individual = false;
+    if (llvm::Error error = component["individual_digits"].read(individual))
+      return error;
+    return addSplit(component, R"(\p{N})",
+                    individual ? "Isolated" : "Contiguous", false);
+  }
+  if (type == "Punctuation") {
+    std::string behavior = "Isolated";
+    if (llvm::Error error = component["behavior"].read(behavior))
+      return error;
+    return addSplit(component, R"([!-/:-@\[-`{-~\p{P}])", behavior, false);
+  }
+  return unsupported(component, type,
+                     "ByteLevel, Split, Digits and Punctuation are");
+}
+
+/// What a TemplateProcessing puts around a single text.
+llvm::Error Reader::readTemplate(const JsonField &component) {
+  JsonField single = component["single"];
+  if (llvm::Error error = single.expectArray())
+    return error;
+  bool afterText = false;
+  for (size_t i = 0; i < single.size(); ++i) {
+    if (single[i]["Sequence"]) {
+      afterText = true;
+      continue;
+    }
+    std::string name;
+    JsonField piece = single[i]["SpecialToken"]["id"];
+    if (llvm::Error error = piece.read(name))
+      return error;
+    JsonField ids = component["special_tokens"][name]["ids"];
+    if (llvm::Error error = ids.expectArray())
+      return error;
+    for (size_t j = 0; j < ids.size(); ++j) {
+      int64_t id = -1;
+      if (llvm::Error error = ids[j].read(id))
+        return error;
+      if (id < 0 || id >= vocabSize)
+        return ids[j].error("is outside the model's vocabulary of " +
+                            Twine(vocabSize));
+      (afterText ? model.suffix : model.prefix)
+          .push_back(static_cast<int32_t>(id));
+    }
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error Reader::read(const JsonField &root) {
+  if (llvm::Error error = readBpe(root["model"]))
+    return error;
+
+  JsonField added = root["added_tokens"];
+  for (size_t i = 0; i < added.size(); ++i)
+    if (llvm::Error error = readAddedToken(added[i]))
+      return error;
+
+  if (llvm::Error error = forEachComponent(
+          root["normalizer"], "normalizers",
+          [](const JsonField &component, StringRef type) {
+            return unsupported(component, type, "only null is");
+          }))
+    return error;
+
+  if (llvm::Error error =
+          forEachComponent(root["pre_tokenizer"], "pretokenizers",
+                           [&](const JsonField &component, StringRef type) {
+                             return readPreTokenizer(component, type);
+                           }))
+    return error;
+  if (!sawByteLevel)
+    return root["pre_tokenizer"].error(
+        "has no ByteLevel; only byte-level BPE is supported");
+  // Bytes are mapped for the patterns behind ByteLevel alone.
+  if (model.steps.back().kind == StepKind::MapBytes)
+    model.steps.pop_back();
+
+  if (llvm::Error error = forEachComponent(
+          root["post_processor"], "processors",
+          [&](const JsonField &component, StringRef type) -> llvm::Error {
+            if (type == "TemplateProcessing")
+              return readTemplate(component);
+            if (type == "ByteLevel") // changes offsets only
+              return llvm::Error::success();
+            return unsupported(component, type,
+                               "TemplateProcessing and ByteLevel are");
+          }))
+    return error;
+
+  bool decodesBytes = false;
+  if (llvm::Error error = forEachComponent(
+          root["decoder"], "decoders",
+          [&](const JsonField &component, StringRef type) -> llvm::Error {
+            if (type != "ByteLevel")
+              return unsupported(component, type, "only ByteLevel is");
+            decodesBytes = true;
+            return llvm::Error::success();
+          }))
+    return error;
+  if (!decodesBytes)
+    return root["decoder"].error("is missing; only ByteLevel is supported");
+  return llvm::Error::success();
+}
+
+} // namespace
+
+llvm::Expected<TokenizerModel> tercet::readTokenizerModel(const JsonField &root,
+                                                          uint32_t vocabSize) {
+  TokenizerModel model;
+  if (llvm::Error error = Reader(model, vocabSize).read(root))
+    return std::move(error);
+  return model;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The text half of the runtime on a command line, for tests against other
+// implementations.
+
+#include "frontends/Tokenizer/TokenizerBuilder.h"
+#include "runtime/src/Tokenizer.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace {
+
+namespace cl = llvm::cl;
+
+enum class Mode { Encode, Decode, Check };
+
+cl::opt<std::string> directory(cl::Positional, cl::Required,
+                               cl::desc("<Hugging Face directory>"));
+cl::opt<Mode>
+    mode("mode", cl::desc("What to do with stdin"), cl::init(Mode::Encode),
+         cl::values(clEnumValN(Mode::Encode, "encode", "text to token ids"),
+                    clEnumValN(Mode::Decode, "decode", "token ids to text"),
+                    clEnumValN(Mode::Check, "check", "nothing: only load")));
+cl::opt<uint32_t> vocabSize("vocab-size", cl::init(1u << 24),
+                            cl::desc("Tokens of the model"));
+cl::opt<bool> addSpecial("add-special",
+                         cl::desc("Put the tokens around a text, such as BOS"));
+cl::opt<bool> allowSpecial("allow-special",
+                           cl::desc("Read special tokens in the text as such"));
+cl::opt<bool> skipSpecial("skip-special",
+                          cl::desc("Leave special tokens out of the text"));
+
+int fail(const llvm::Twine &message) {
+  llvm::errs() << "error: " << message << '\n';
+  return 1;
+}
+
+int run() {
+  auto assets = tercet::buildTextAssets(directory, vocabSize);
+  if (!assets)
+    return fail(llvm::toString(assets.takeError()));
+  if (mode == Mode::Check)
+    return 0;
+  std::unique_ptr<tercet::Tokenizer> tokenizer;
+  if (tercet::Error error =
+          tercet::Tokenizer::create(assets->tokenizer, tokenizer))
+    return fail(error.message());
+  auto input = llvm::MemoryBuffer::getSTDIN();
+  if (!input)
+    return fail("cannot read stdin: " + input.getError().message());
+  llvm::StringRef text = (*input)->getBuffer();
+
+  if (mode == Mode::Encode) {
+    std::vector<int32_t> tokens;
+    if (tercet::Error error =
+            tokenizer->encode(text, {addSpecial, allowSpecial}, tokens))
+      return fail(error.message());
+    llvm::interleave(tokens, llvm::outs(), " ");
+    return 0;
+  }
+  std::vector<int32_t> tokens;
+  for (llvm::StringRef word : llvm::split(text, " "))
+    if (!word.empty() && word.getAsInteger(10, tokens.emplace_back()))
+      return fail(word + " is not a token id");
+  llvm::outs() << tokenizer->decode(tokens, skipSpecial);
+  return 0;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  cl::ParseCommandLineOptions(argc, argv);
+  return run();
+}
