@@ -107,10 +107,9 @@ const Tensor *Binder::find(const Twine &name) {
   if (tensor)
     used.set(tensor - reader.getTensors().data());
   else
-    fail(reader.getTensors().empty() ? StringRef("checkpoint")
-                                     : reader.getTensors().front().path,
-         "tensor '{0}' is missing, which a model of {1} needs", name.str(),
-         config.path);
+    fail(config.path,
+         "describes a model with tensor '{0}', which the checkpoint lacks",
+         name.str());
   return tensor;
 }
 
@@ -180,7 +179,7 @@ float Binder::getScale(const Twine &module) {
   if (!(stored >= 1e-6 && stored <= 1e6))
     fail(*tensor,
          "is {0}, no plausible scale (1e-6 to 1e6); the checkpoint is damaged",
-         stored);
+         printNumber(stored));
   return config.weights == ModelConfig::Weights::Divide ? float(1 / stored)
                                                         : float(stored);
 }

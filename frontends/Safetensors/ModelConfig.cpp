@@ -44,8 +44,8 @@ public:
       return absent.value_or(min);
     std::optional<double> number = value->getAsNumber();
     if (!number || !(*number >= min && *number <= max))
-      fail("'{0}' must be a number from {1} to {2}, not {3}", name, min, max,
-           *value);
+      fail("'{0}' must be a number from {1} to {2}, not {3}", name,
+           printNumber(min), printNumber(max), *value);
     return number.value_or(min);
   }
 
@@ -153,8 +153,8 @@ static double readRopeTheta(Fields &fields, StringRef path, double absent) {
     if (rope.get("rope_theta")) {
       double inner = rope.number("rope_theta", absent, 1, maxTheta);
       if (fields.get("rope_theta") && inner != theta)
-        fields.fail("'rope_theta' is {0}, but '{1}.rope_theta' is {2}", theta,
-                    name, inner);
+        fields.fail("'rope_theta' is {0}, but '{1}.rope_theta' is {2}",
+                    printNumber(theta), name, printNumber(inner));
       theta = inner;
     }
     if (Error error = rope.takeError())

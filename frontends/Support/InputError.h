@@ -11,12 +11,19 @@
 
 namespace tercet {
 
+/// Keeps the message printable, on one line and short: names in it come from
+/// files, and may hold anything.
+llvm::Error makeInputError(std::string message);
+
+/// A number of a message: 1e-05, 500000.
+std::string printNumber(double number);
+
 /// `where: message`, the message in the style of llvm::formatv.
 template <typename... Ts>
 llvm::Error inputError(llvm::StringRef where, const char *format,
                        Ts &&...args) {
-  return llvm::createStringError(
-      where + ": " + llvm::formatv(format, std::forward<Ts>(args)...).str());
+  return makeInputError(
+      (where + ": " + llvm::formatv(format, std::forward<Ts>(args)...)).str());
 }
 
 } // namespace tercet

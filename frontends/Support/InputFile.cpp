@@ -5,8 +5,25 @@
 
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Format.h"
 
 using namespace llvm;
+
+Error tercet::makeInputError(std::string message) {
+  constexpr size_t maxLength = 1000;
+  if (message.size() > maxLength)
+    message.replace(maxLength / 2, message.size() - maxLength, "[...]");
+  for (char &c : message)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f')
+      c = '?';
+  return createStringError(std::move(message), inconvertibleErrorCode());
+}
+
+std::string tercet::printNumber(double number) {
+  std::string text;
+  raw_string_ostream(text) << format("%g", number);
+  return text;
+}
 
 Expected<std::unique_ptr<MemoryBuffer>> tercet::openInputFile(StringRef path) {
   sys::fs::file_status status;
