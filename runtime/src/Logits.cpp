@@ -16,11 +16,26 @@ uint32_t tercet::logitBatch(const Session &session, const CommandLine &line) {
   return line.chunk ? step : std::clamp<uint64_t>(rows, 1, step);
 }
 
+Session::Options tercet::sessionOptions(const CommandLine &line) {
+  Session::Options options;
+  options.numThreads = static_cast<int>(line.numThreads);
+  options.context = static_cast<uint32_t>(line.context);
+  options.stepTokens = static_cast<uint32_t>(line.chunk);
+  return options;
+}
+
+Error tercet::checkPromptFits(const Session &session, size_t numTokens) {
+  if (numTokens <= session.context())
+    return Error::success();
+  return Error(format("the prompt has %zu tokens, more than the context of %u "
+                      "holds: shorten it",
+                      numTokens, session.context()));
+}
+
 Error tercet::runLogits(Session &session, const CommandLine &line,
                         TokenSpan tokens) {
-  if (tokens.size() > session.context())
-    return Error(format("the prompt has %zu tokens and the context holds %u",
-                        tokens.size(), session.context()));
+  if (Error error = checkPromptFits(session, tokens.size()))
+    return error;
   NpyWriter writer;
   if (Error error =
           writer.open(line.logitsPath, tokens.size(), session.vocabSize()))

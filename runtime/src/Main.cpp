@@ -28,43 +28,75 @@ static Error printInfo(const Artifact &artifact) {
   return writeOutput(info);
 }
 
-/// Ids from the command line or stdin.
-static Error readTokens(const std::string &input, std::vector<int32_t> &ids) {
-  std::string text = input;
-  if (input == "-") {
+/// The tokens of -p or --tokens; "-" is stdin.
+static Error readPrompt(const CommandLine &line, const Tokenizer *tokenizer,
+                        std::vector<int32_t> &ids) {
+  std::string text = line.input;
+  if (line.input == "-") {
     text.clear();
-    if (Error error = readFile(input, text))
+    if (Error error = readFile(line.input, text))
       return error;
   }
-  return parseTokens(text, ids);
+  if (line.action == Action::Tokens)
+    return parseTokens(text, ids);
+  EncodeOptions options;
+  options.allowSpecial = line.specialTokens;
+  return tokenizer->encode(text, options, ids);
+}
+
+static Error openTokenizer(const Artifact &artifact, const CommandLine &line,
+                           std::unique_ptr<Tokenizer> &tokenizer) {
+  std::string_view blob = artifact.section(TERCET_SECTION_TOKENIZER);
+  if (!blob.empty())
+    return Tokenizer::create(
+        {reinterpret_cast<const uint8_t *>(blob.data()), blob.size()},
+        tokenizer);
+  if (line.action == Action::Tokens || line.action == Action::Bench)
+    return Error::success();
+  return Error("this model was compiled without a tokenizer: give token ids "
+               "with --tokens");
+}
+
+static Error runSession(const Model &model, const CommandLine &line,
+                        const Tokenizer *tokenizer, TokenSpan prompt) {
+  std::unique_ptr<Session> session;
+  if (Error error = Session::create(model, sessionOptions(line), session))
+    return error;
+  const Artifact &artifact = model.artifact();
+  if (!line.logitsPath.empty())
+    return runLogits(*session, line, prompt);
+  if (line.action == Action::Perplexity) {
+    int32_t bos = artifact.generation().bos_token;
+    return runPerplexity(*session, *tokenizer,
+                         bos >= 0 ? bos : tokenizer->bosToken(), line);
+  }
+  return runGenerate(*session, artifact, tokenizer, line, prompt);
 }
 
 static Error run(const CommandLine &line) {
+  double start = secondsNow();
   Model model;
   if (Error error = Model::open(model))
     return error;
   if (line.action == Action::Info)
     return printInfo(model.artifact());
 
-  // Read the input first: its errors should not wait for the weights.
-  std::vector<int32_t> tokens;
-  if (line.action == Action::Tokens)
-    if (Error error = readTokens(line.input, tokens))
+  // Input first: its errors should not wait for the weights.
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (Error error = openTokenizer(model.artifact(), line, tokenizer))
+    return error;
+  std::vector<int32_t> prompt;
+  if (line.action == Action::Tokens || line.action == Action::Text)
+    if (Error error = readPrompt(line, tokenizer.get(), prompt))
       return error;
 
-  int numThreads = static_cast<int>(line.numThreads);
-  if (Error error =
-          model.load({line.checkWeights, line.copyWeights, numThreads}))
-    return error;
-  Session::Options options;
-  options.numThreads = numThreads;
-  options.context = static_cast<uint32_t>(line.context);
-  options.stepTokens = static_cast<uint32_t>(line.chunk);
-  std::unique_ptr<Session> session;
-  if (Error error = Session::create(model, options, session))
+  if (Error error = model.load({line.checkWeights, line.copyWeights,
+                                static_cast<int>(line.numThreads)}))
     return error;
   catchInterrupts();
-  return runLogits(*session, line, tokens);
+  if (line.action == Action::Bench)
+    return runBench(model, line, secondsNow() - start);
+  return runSession(model, line, tokenizer.get(), prompt);
 }
 
 int main(int argc, char **argv) {

@@ -33,6 +33,10 @@ std::string test::makeFakeBlob(const FakeBlobOptions &options) {
        std::string(reinterpret_cast<char *>(&generation), sizeof generation)},
       {TERCET_SECTION_INFO, "{\"model\": \"fake\"}"},
   };
+  if (!options.tokenizer.empty())
+    sections.push_back({TERCET_SECTION_TOKENIZER, options.tokenizer});
+  if (!options.chatTemplate.empty())
+    sections.push_back({TERCET_SECTION_CHAT_TEMPLATE, options.chatTemplate});
   std::string weights(options.weightsSize, 0);
   for (size_t i = 0; i < weights.size(); ++i)
     weights[i] = static_cast<char>(i * 7);

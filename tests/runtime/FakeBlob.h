@@ -16,10 +16,12 @@ inline constexpr uint32_t FakeContext = 96;
 inline constexpr uint32_t FakeEos = 299;
 
 struct FakeBlobOptions {
+  /// Sections that are left out when empty.
+  std::string tokenizer, chatTemplate;
   uint64_t cpuFeatures = 0;
   /// Where the weights start; also the size of everything before them.
   uint64_t weightsOffset = TERCET_BLOB_ALIGNMENT;
-  uint64_t weightsSize = 1 << 16;
+  uint64_t weightsSize = 1 << 20;
 };
 
 std::string makeFakeBlob(const FakeBlobOptions &options = {});

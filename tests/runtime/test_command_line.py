@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The executable's command line, on the toy model of FakeModel.cpp."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -52,6 +53,115 @@ def test_logits_do_not_depend_on_threads_or_chunks(tmp_path):
     assert (logits(tmp_path, "--tokens", ids, "--copy", "--check") == expected).all()
 
 
+def test_generates_until_the_end_of_text():
+    result = run("--tokens", "97", program="fake-model-ids")
+    assert result.stdout == ",".join(map(str, range(98, 123))) + "\n"
+    assert "answer 25 tokens" in result.stderr and "ended by eos" in result.stderr
+
+
+def test_generation_json():
+    got = json.loads(run("--tokens", "97,98", "-n", 3, "--json").stdout)
+    assert got["tokens"] == [99, 100, 101] and got["prompt_tokens"] == 2
+    assert got["stop_reason"] == "length" and got["text"] == "cde"
+    assert json.loads(run("--tokens", "97", "-n", 0, "--json").stdout)["tokens"] == []
+    assert json.loads(run("--tokens", "97", "--json").stdout)["stop_reason"] == "eos"
+
+
+def test_tokens_from_stdin():
+    result = run("--tokens", "-", "-n", 1, stdin=None, input="96\n97 \n", program="fake-model-ids")
+    assert result.stdout == "98\n"
+
+
+def test_full_context_ends_the_text_with_a_notice():
+    result = run("--tokens", "97", "--context", 4, program="fake-model-ids")
+    assert result.stdout == "98,99,100,101\n"
+    assert "context of 4 tokens is full" in result.stderr
+
+
+def test_sampling_depends_on_the_seed_alone():
+    def sample(*args):
+        return run("--tokens", "1", "-n", 40, "--temp", 3, *args).stdout
+
+    assert sample("--seed", 1) == sample("--seed", 1, "--threads", 1)
+    assert sample("--seed", 1) != sample("--seed", 2)
+    assert sample("--seed", 1, "--top-k", 1) == run("--tokens", "1", "-n", 40).stdout
+
+
+def test_bench():
+    got = json.loads(run("--bench", "--prompt", 32, "--gen", 8, "--threads", 2, "--json").stdout)
+    assert [entry["threads"] for entry in got["prefill"]] == [1, 2]
+    assert got["prefill"][0]["tokens"] == 32 and got["prefill"][0]["tokens_per_s"] > 0
+    assert got["prefill"][1]["fraction_of_dot_peak"] > 0
+    # Weights, and the KV cache of 4.5 tokens: the mean length while generating 8.
+    assert got["decode"][0]["bytes_per_token"] == (1 << 20) + 4.5 * 4
+    assert got["decode"][1]["read_gb_per_s"] > 0 and got["decode"][1]["fraction_of_read"] > 0
+    assert got["cpu"] and got["target"] == "fake" and got["load_s"] > 0 and got["peak_rss_mb"] > 0
+    assert "prefill 32 tok/s" in run("--bench", "--prompt", 32, "--gen", 8).stdout
+    assert "context" in error("--bench", "--prompt", 97)
+    assert "context" in error("--bench", "--gen", 97)
+
+
+def test_text():
+    assert run("-p", "ab").stdout == "cdefghijklmnopqrstuvwxyz\n"
+    assert run("-p", "-", "-n", 3, stdin=None, input="ab").stdout == "cde\n"
+    assert run("-p", "ab", "--stop", "gx", "--stop", "gh").stdout == "cdef\n"
+    # Held back as the start of a stop text, shown when the text ends.
+    assert run("-p", "ab", "-n", 3, "--stop", "def").stdout == "cde\n"
+    assert "error: the prompt has 97 tokens" in error("-p", 96 * "a")
+
+
+def test_special_tokens_in_the_text():
+    def prompt_tokens(*args):
+        got = run("-p", "<|user|>a", "-n", 1, "--json", *args)
+        return json.loads(got.stdout)["prompt_tokens"]
+
+    assert prompt_tokens() == 10 and prompt_tokens("--special") == 3
+
+
+def test_output_is_always_utf8():
+    # The answer to "Â" (C3 82) is byte 83 and on: half characters become U+FFFD.
+    assert run("-p", "Â", "-n", 1).stdout == "\ufffd\n"
+    assert json.loads(run("-p", 'a"', "-n", 2, "--json").stdout)["text"] == "#$"
+
+
+def perplexity_oracle(tmp_path, ids, context):
+    """Windows of context - 1 ids, each after a BOS, every one of them predicted."""
+    total = 0.0
+    for at in range(0, len(ids), context - 1):
+        window = ids[at:at + context - 1]
+        inputs = ",".join(map(str, [256] + window[:-1]))
+        rows = logits(tmp_path, "--tokens", inputs).astype(numpy.float64)
+        top = rows.max(axis=1)
+        total += (numpy.log(numpy.exp(rows - top[:, None]).sum(axis=1)) + top
+                  - rows[range(len(window)), window]).sum()
+    return total
+
+
+@pytest.mark.parametrize("context", [2, 10, 96])
+def test_perplexity(tmp_path, context):
+    text = "The quick brown fox jumps over the lazy dog.\n" * 5
+    path = tmp_path / "text"
+    path.write_text(text)
+    total = perplexity_oracle(tmp_path, list(text.encode()), context)
+    args = ("--perplexity", path, "--json", "--context", context)
+    got = json.loads(run(*args).stdout)
+    assert got["tokens"] == got["bytes"] == len(text) and got["context"] == context
+    assert got["nll_per_token"] == pytest.approx(total / len(text), rel=1e-7)
+    assert got["bits_per_byte"] == pytest.approx(total / len(text) / numpy.log(2), rel=1e-7)
+    assert got["perplexity"] == pytest.approx(numpy.exp(total / len(text)), rel=1e-6)
+    assert run(*args, "--threads", 1, "--chunk", 1).stdout == run(*args).stdout
+
+
+def test_perplexity_errors(tmp_path):
+    assert "No such file" in error("--perplexity", tmp_path / "missing")
+    (tmp_path / "empty").write_text("")
+    assert "no token to predict" in error("--perplexity", tmp_path / "empty")
+
+
+def test_text_needs_a_tokenizer():
+    assert "without a tokenizer" in error("-p", "x", program="fake-model-ids")
+
+
 def test_bad_arguments():
     assert "unknown argument '--nope'" in error("--nope")
     assert "token id 300 (number 2)" in error("--tokens", "1,300", "--logits", "/dev/null")
@@ -93,7 +203,7 @@ def flip(at):
 
 
 # The blob's header, its sections, the weights: every part may be cut off.
-@pytest.mark.parametrize("keep", [0, 100, 4096, 2 << 20, (2 << 20) + 65535])
+@pytest.mark.parametrize("keep", [0, 100, 4096, 2 << 20, (3 << 20) - 1])
 def test_truncated_file(tmp_path, keep):
     path = damaged_copy(tmp_path, lambda data, blob: data[:blob + keep])
     assert "truncated" in error("--info", program=path)

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// --bench: tokens per second beside what this machine could do at best. The
+// limits, a pure read of the same weights and a dot-product loop on registers,
+// are measured in the same rounds as the model: on a shared machine bandwidth
+// drifts by half, and only such ratios mean anything.
+
+#include "runtime/src/Commands.h"
+#include "runtime/src/Console.h"
+#include "runtime/src/CpuFeatures.h"
+#include "runtime/src/Json.h"
+#include "runtime/src/Sampler.h"
+
+#include <algorithm>
+#include <sys/resource.h>
+
+using namespace tercet;
+
+//===----------------------------------------------------------------------===//
+// Pure read
+//===----------------------------------------------------------------------===//
+
+using Vector = uint64_t __attribute__((vector_size(64), aligned(64)));
+
+static constexpr uint64_t ReadUnit = uint64_t(128) << 10;
+
+/// Reads whole units as two streams half a unit apart: enough misses in flight
+/// for DRAM, and each stream long enough for the hardware prefetcher.
+[[gnu::always_inline]] static inline uint64_t sumUnits(const char *data,
+                                                       int64_t numUnits) {
+  constexpr uint64_t Half = ReadUnit / 2, Turn = 4 * sizeof(Vector);
+  Vector low = {}, high = {};
+  for (const char *end = data + numUnits * ReadUnit; data != end;
+       data += ReadUnit)
+    for (uint64_t i = 0; i < Half; i += Turn)
+      for (uint64_t j = i; j < i + Turn; j += sizeof(Vector)) {
+        low += *reinterpret_cast<const Vector *>(data + j);
+        high += *reinterpret_cast<const Vector *>(data + Half + j);
+      }
+  low += high;
+  uint64_t sum = 0;
+  for (int lane = 0; lane < 8; ++lane)
+    sum += low[lane];
+  return sum;
+}
+
+static uint64_t sumBaseline(const char *data, int64_t numUnits) {
+  return sumUnits(data, numUnits);
+}
+
+#ifdef __x86_64__
+// A model in cache is read faster by wide loads; the archive is built for the
+// baseline ISA.
+[[gnu::target("avx2")]] static uint64_t sumAvx2(const char *data,
+                                                int64_t numUnits) {
+  return sumUnits(data, numUnits);
+}
+[[gnu::target("avx512f")]] static uint64_t sumAvx512(const char *data,
+                                                     int64_t numUnits) {
+  return sumUnits(data, numUnits);
+}
+#endif
+
+using SumFunction = uint64_t (*)(const char *, int64_t);
+
+static SumFunction widestSum() {
+#ifdef __x86_64__
+  uint64_t features = hostCpuFeatures();
+  if (features & TERCET_CPU_AVX512F)
+    return sumAvx512;
+  if (features & TERCET_CPU_AVX2)
+    return sumAvx2;
+#endif
+  return sumBaseline;
+}
+
+namespace {
+struct ReadContext {
+  const char *data;
+  SumFunction sum;
+  std::atomic<uint64_t> total{0}; // Keeps the loads alive.
+};
+} // namespace
+
+static void readBody(void *context, int64_t begin, int64_t end, void *) {
+  auto *read = static_cast<ReadContext *>(context);
+  read->total.fetch_add(read->sum(read->data + begin * ReadUnit, end - begin),
+                        std::memory_order_relaxed);
+}
+
+/// Bytes per second of reading what one decode step reads.
+static double measureRead(Session &session, const Model &model) {
+  uint64_t bytes = std::min<uint64_t>(model.header().ternary_bytes +
+                                          model.header().head_bytes,
+                                      model.artifact().weights().size());
+  int64_t numUnits = static_cast<int64_t>(bytes / ReadUnit);
+  if (numUnits == 0)
+    return 0;
+  ReadContext read{static_cast<const char *>(model.weights()), widestSum()};
+  // Several passes over a model in cache, whose single pass is too short.
+  double start = secondsNow(), seconds = 0;
+  int64_t passes = 0;
+  for (; seconds < 2e-3; ++passes) {
+    tercet_parallel_for(&session.pool(), readBody, &read, numUnits);
+    seconds = secondsNow() - start;
+  }
+  return passes * numUnits * ReadUnit / seconds;
+}
+
+//===----------------------------------------------------------------------===//
+// Dot-product peak
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct DotContext {
+  int64_t iterations;
+  std::atomic<int64_t> multiplyAccumulates{0};
+};
+} // namespace
+
+static void dotBody(void *context, int64_t begin, int64_t end, void *) {
+  auto *dot = static_cast<DotContext *>(context);
+  for (int64_t i = begin; i < end; ++i)
+    dot->multiplyAccumulates += tercet_dot_peak(dot->iterations);
+}
+
+/// Multiply-accumulates per second of all threads.
+static double measureDotPeak(Session &session) {
+  // Pieces of about a millisecond, so that stealing evens out the threads.
+  static int64_t iterations = [] {
+    int64_t count = 1000;
+    for (double seconds = 0; seconds < 1e-3; count *= 2) {
+      double start = secondsNow();
+      tercet_dot_peak(count);
+      seconds = secondsNow() - start;
+    }
+    return count;
+  }();
+  DotContext dot{iterations};
+  double start = secondsNow();
+  tercet_parallel_for(&session.pool(), dotBody, &dot,
+                      8 * session.pool().numThreads());
+  return dot.multiplyAccumulates / (secondsNow() - start);
+}
+
+//===----------------------------------------------------------------------===//
+// The model
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// One thread count: a sample per round of each quantity, in units per second.
+struct Series {
+  std::unique_ptr<Session> session;
+  std::vector<double> prefill, decode, read, dot;
+};
+} // namespace
+
+static double median(std::vector<double> values) {
+  auto middle = values.begin() + values.size() / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+static Error measurePrefill(Series &series, TokenSpan prompt,
+                            std::vector<float> &logits) {
+  series.session->truncate(0, 0);
+  double start = secondsNow();
+  if (Error error = series.session->append(0, prompt, Session::Logits::Last,
+                                           logits.data()))
+    return error;
+  series.prefill.push_back(prompt.size() / (secondsNow() - start));
+  return Error::success();
+}
+
+/// From an empty context, as the usual benchmarks of other engines do.
+static Error measureDecode(Series &series, int64_t numTokens, int32_t first,
+                           std::vector<float> &logits) {
+  series.session->truncate(0, 0);
+  Sampler greedy({});
+  double start = secondsNow();
+  for (int64_t i = 0; i < numTokens; ++i) {
+    if (Error error = series.session->append(
+            0, {&first, 1}, Session::Logits::Last, logits.data()))
+      return error;
+    first = greedy.sample(logits);
+  }
+  series.decode.push_back(numTokens / (secondsNow() - start));
+  return Error::success();
+}
+
+/// Weights, head, and the KV cache at the mean length of the measurement.
+static double bytesPerToken(const tercet_blob_header &header,
+                            int64_t numTokens) {
+  double kvPerToken = double(header.kv_slot_size) / header.context;
+  return header.ternary_bytes + header.head_bytes +
+         kvPerToken * (numTokens + 1) / 2;
+}
+
+//===----------------------------------------------------------------------===//
+// Report
+//===----------------------------------------------------------------------===//
+
+static double ratio(double part, double whole) {
+  return whole > 0 ? part / whole : 0;
+}
+
+static std::string report(const Model &model, const CommandLine &line,
+                          const std::vector<Series> &all, double loadSeconds) {
+  const tercet_blob_header &header = model.header();
+  double bytes = bytesPerToken(header, line.benchGenerate);
+  std::string prefill, decode, table;
+  for (const Series &series : all) {
+    int threads = series.session->pool().numThreads();
+    double prefillRate = median(series.prefill);
+    double decodeRate = median(series.decode);
+    double read = median(series.read), dot = median(series.dot);
+    double ofDot = ratio(prefillRate * header.ternary_weights, dot);
+    double ofRead = ratio(decodeRate * bytes, read);
+    const char *comma = prefill.empty() ? "" : ", ";
+    prefill += format("%s{\"threads\": %d, \"tokens\": %lld, "
+                      "\"tokens_per_s\": %.2f, \"dot_gmac_per_s\": %.2f, "
+                      "\"fraction_of_dot_peak\": %.4f}",
+                      comma, threads, (long long)line.benchPrompt, prefillRate,
+                      dot / 1e9, ofDot);
+    decode += format("%s{\"threads\": %d, \"tokens\": %lld, "
+                     "\"tokens_per_s\": %.2f, \"bytes_per_token\": %.0f, "
+                     "\"read_gb_per_s\": %.2f, \"fraction_of_read\": %.4f}",
+                     comma, threads, (long long)line.benchGenerate, decodeRate,
+                     bytes, read / 1e9, ofRead);
+    table += format("%7d %12.1f %7.1f%% of %6.1f GMAC/s %12.1f %7.1f%% of "
+                    "%6.1f GB/s\n",
+                    threads, prefillRate, 100 * ofDot, dot / 1e9, decodeRate,
+                    100 * ofRead, read / 1e9);
+  }
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  double rss = usage.ru_maxrss / 1024.0;
+  if (line.json)
+    return "{\"cpu\": " + jsonString(hostCpuName()) +
+           ", \"target\": " + jsonString(header.target) + ", \"prefill\": [" +
+           prefill + "], \"decode\": [" + decode + "], " +
+           format("\"load_s\": %.4f, \"peak_rss_mb\": %.1f}\n", loadSeconds,
+                  rss);
+  return format("%s, --target=%s, load %.3f s, peak RSS %.0f MB, %.1f MB read "
+                "per token\n\n",
+                hostCpuName().c_str(), header.target, loadSeconds, rss,
+                bytes / 1e6) +
+         format("threads  prefill %lld tok/s (of dot peak)         decode %lld "
+                "tok/s (of pure read)\n",
+                (long long)line.benchPrompt, (long long)line.benchGenerate) +
+         table;
+}
+
+static Error checkBenchFits(const Model &model, const CommandLine &line) {
+  uint32_t context = line.context ? line.context : model.header().context;
+  int64_t most = std::max(line.benchPrompt, line.benchGenerate);
+  if (most <= context)
+    return Error::success();
+  return Error(format("--bench: %lld tokens do not fit the context of %u: give "
+                      "a smaller --prompt or --gen",
+                      (long long)most, context));
+}
+
+Error tercet::runBench(const Model &model, const CommandLine &line,
+                       double loadSeconds) {
+  uint32_t vocab = model.header().vocab_size;
+  std::vector<int32_t> prompt(line.benchPrompt);
+  for (size_t i = 0; i < prompt.size(); ++i)
+    prompt[i] = static_cast<int32_t>((i * 7919 + 1) % vocab);
+  std::vector<float> logits(vocab);
+
+  if (Error error = checkBenchFits(model, line))
+    return error;
+  int most =
+      line.numThreads ? static_cast<int>(line.numThreads) : availableThreads();
+  std::vector<Series> all;
+  for (int threads : {1, most}) {
+    if (!all.empty() && threads == 1)
+      break;
+    Session::Options options = sessionOptions(line);
+    options.numThreads = threads;
+    if (Error error =
+            Session::create(model, options, all.emplace_back().session))
+      return error;
+  }
+
+  // A first round, forgotten, touches memory and wakes the clocks. Then three,
+  // or as many as a second holds for small models.
+  Progress progress("bench", 3 * all.size());
+  double start = 0;
+  for (int round = -1; round < 3 || (secondsNow() - start < 1 && round < 50);
+       ++round) {
+    for (Series &series : all) {
+      if (Error error = measurePrefill(series, prompt, logits))
+        return error;
+      if (Error error =
+              measureDecode(series, line.benchGenerate, prompt[0], logits))
+        return error;
+      series.read.push_back(measureRead(*series.session, model));
+      series.dot.push_back(measureDotPeak(*series.session));
+      if (round < 0)
+        series.prefill.clear(), series.decode.clear(), series.read.clear(),
+            series.dot.clear();
+      if (interrupted())
+        return Error("interrupted");
+    }
+    if (round < 0)
+      start = secondsNow();
+    progress.update(std::min<uint64_t>(round + 1, 3) * all.size());
+  }
+  return writeOutput(report(model, line, all, loadSeconds));
+}

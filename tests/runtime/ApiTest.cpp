@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tercet/tercet.h"
+#include "tests/runtime/FakeBlob.h"
+
+#include <cstring>
+#include <gtest/gtest.h>
+#include <vector>
+
+using namespace tercet::test;
+
+namespace {
+class ApiTest : public testing::Test {
+protected:
+  void SetUp() override {
+    ASSERT_EQ(tercet_open(&model), TERCET_OK) << tercet_last_error();
+    tercet_session_options options = {2, 20, 3};
+    ASSERT_EQ(tercet_session_create(model, &options, &session), TERCET_OK);
+    logits.resize(20 * FakeVocab);
+  }
+  void TearDown() override {
+    tercet_session_destroy(session);
+    tercet_close(model);
+  }
+
+  /// The likeliest token after row `row` of the logits.
+  int32_t best(int row = 0) const {
+    auto *begin = logits.data() + row * FakeVocab;
+    return std::max_element(begin, begin + FakeVocab) - begin;
+  }
+
+  tercet_model *model = nullptr;
+  tercet_session *session = nullptr;
+  std::vector<float> logits;
+};
+} // namespace
+
+TEST_F(ApiTest, Info) {
+  tercet_model_info info;
+  ASSERT_EQ(tercet_get_info(model, &info), TERCET_OK);
+  EXPECT_EQ(info.vocab_size, FakeVocab);
+  EXPECT_EQ(info.context, FakeContext);
+  EXPECT_STREQ(info.target, "fake");
+  EXPECT_EQ(info.num_eos_tokens, 1);
+  EXPECT_EQ(info.eos_tokens[0], int32_t(FakeEos));
+  EXPECT_EQ(std::string(info.json, info.json_size), "{\"model\": \"fake\"}");
+}
+
+TEST_F(ApiTest, Evaluates) {
+  int32_t tokens[] = {10, 20, 30};
+  ASSERT_EQ(tercet_eval(session, 1, tokens, 3, logits.data()), TERCET_OK);
+  EXPECT_EQ(best(), 31);
+  std::vector<float> last(logits.begin(), logits.begin() + FakeVocab);
+
+  ASSERT_EQ(tercet_truncate(session, 1, 0), TERCET_OK);
+  ASSERT_EQ(tercet_eval_all(session, 1, tokens, 3, logits.data()), TERCET_OK);
+  EXPECT_EQ(best(1), 21);
+  EXPECT_EQ(memcmp(last.data(), &logits[2 * FakeVocab], 4 * FakeVocab), 0);
+
+  uint32_t length;
+  ASSERT_EQ(tercet_length(session, 1, &length), TERCET_OK);
+  EXPECT_EQ(length, 3u);
+}
+
+TEST_F(ApiTest, EvaluatesBatches) {
+  int32_t tokens[] = {10, 20, 30}, sequences[] = {2, 0, 1};
+  ASSERT_EQ(tercet_eval_batch(session, sequences, tokens, 3, logits.data()),
+            TERCET_OK);
+  EXPECT_EQ(best(1), 21);
+  int32_t twice[] = {1, 1, 0};
+  EXPECT_EQ(tercet_eval_batch(session, twice, tokens, 3, logits.data()),
+            TERCET_ERROR_ARGUMENT);
+  EXPECT_STREQ(tercet_last_error(), "sequence 1 is twice in the batch");
+}
+
+TEST_F(ApiTest, RefusesBadArguments) {
+  int32_t tokens[30] = {};
+  int32_t outside = FakeVocab;
+  float *out = logits.data();
+  EXPECT_EQ(tercet_open(nullptr), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval(nullptr, 0, tokens, 1, out), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval(session, 3, tokens, 1, out), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval(session, 0, &outside, 1, out), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval(session, 0, tokens, 0, out), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval(session, 0, tokens, 21, out), TERCET_ERROR_CONTEXT);
+  EXPECT_EQ(tercet_truncate(session, 0, 1), TERCET_ERROR_ARGUMENT);
+  tercet_session_options options = {1, FakeContext + 1, 1};
+  tercet_session *other;
+  EXPECT_EQ(tercet_session_create(model, &options, &other),
+            TERCET_ERROR_ARGUMENT);
+}
+
+TEST_F(ApiTest, ConvertsText) {
+  int32_t tokens[8];
+  size_t count, size;
+  char text[8];
+  ASSERT_EQ(
+      tercet_tokenize(model, "hello", 5, TERCET_ADD_SPECIAL, tokens, 8, &count),
+      TERCET_OK);
+  ASSERT_EQ(count, 6u);
+  EXPECT_EQ(tokens[0], 256);
+  ASSERT_EQ(tercet_detokenize(model, tokens, count, 0, text, 8, &size),
+            TERCET_OK);
+  EXPECT_EQ(std::string(text, size), "hello");
+  // Asking for the size first.
+  EXPECT_EQ(tercet_tokenize(model, "hello", 5, 0, nullptr, 0, &count),
+            TERCET_ERROR_CAPACITY);
+  EXPECT_EQ(count, 5u);
+  EXPECT_STREQ(tercet_last_error(),
+               "the result has 5 elements and the buffer 0");
+}
+
+TEST_F(ApiTest, WorksWithoutLogitsAndOptions) {
+  int32_t tokens[] = {10, 20};
+  EXPECT_EQ(tercet_eval(session, 0, tokens, 2, nullptr), TERCET_OK);
+  tercet_session *other;
+  ASSERT_EQ(tercet_session_create(model, nullptr, &other), TERCET_OK);
+  EXPECT_EQ(tercet_eval(other, 0, tokens, 2, logits.data()), TERCET_OK);
+  EXPECT_EQ(best(), 21);
+  tercet_session_destroy(other);
+  tercet_session_destroy(nullptr);
+  tercet_close(nullptr);
+}
