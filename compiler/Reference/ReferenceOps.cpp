@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Reference/ReferenceOps.h"
+#include "compiler/Reference/ReferenceMath.h"
+#include "compiler/Support/PackedLayout.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Twine.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/Parallel.h"
+
+#include <algorithm>
+
+using namespace llvm;
+using namespace tercet;
+using namespace tercet::reference;
+
+/// An id that came from outside must be in [0, bound).
+static Error checkIds(ArrayRef<int32_t> ids, int64_t bound, const char *what) {
+  for (int32_t id : ids)
+    if (id < 0 || id >= bound)
+      return createStringError(Twine(what) + " " + Twine(id) +
+                               " is not in [0, " + Twine(bound) + ")");
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// BitLinear
+//===----------------------------------------------------------------------===//
+
+Quantised reference::quantizeActivations(const Floats &x, int64_t columns) {
+  int64_t numTokens = x.shape[0];
+  Quantised result{Bytes({numTokens, columns}), Floats(numTokens),
+                   Ints(numTokens)};
+  for (int64_t n = 0; n < numTokens; ++n) {
+    float absmax = 0;
+    for (float value : x.row(n))
+      absmax = std::max(absmax, std::fabs(value));
+    float s = 127.0f / std::max(absmax, 1e-5f);
+    for (auto [value, q] : zip(x.row(n), result.q.row(n))) {
+      q = int8_t(std::clamp(roundEven(value * s), -128.0f, 127.0f));
+      result.sum.data[n] += q;
+    }
+    result.scale.data[n] = s;
+  }
+  return result;
+}
+
+void reference::matmul(const Bytes &q, const Bytes &weights, int64_t column,
+                       Ints &acc) {
+  parallelFor(0, weights.shape[0], [&](size_t m) {
+    for (int64_t n = 0; n < q.shape[0]; ++n) {
+      int32_t sum = 0;
+      for (auto [activation, weight] : zip(q.row(n), weights.row(m)))
+        sum += int32_t(activation) * weight;
+      acc.row(n)[column + m] = sum;
+    }
+  });
+}
+
+void reference::rescale(const Ints &acc, const Floats &activationScale,
+                        float weightScale, int64_t begin, int64_t end,
+                        Floats &y) {
+  for (int64_t n = 0; n < acc.shape[0]; ++n) {
+    float factor = weightScale / activationScale.data[n];
+    for (int64_t column = begin; column < end; ++column)
+      y.row(n)[column] = float(acc.row(n)[column]) * factor;
+  }
+}
+
+Trits reference::absmeanQuantize(const Floats &latent) {
+  double sum = 0;
+  for (float weight : latent.data)
+    sum += std::fabs(weight);
+  Trits result{Bytes(latent.shape),
+               float(std::max(sum / double(latent.data.size()), 1e-5))};
+  for (auto [weight, trit] : zip(latent.data, result.trits.data))
+    trit = int8_t(std::clamp(roundEven(weight / result.scale), -1.0f, 1.0f));
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// The rest of a transformer
+//===----------------------------------------------------------------------===//
+
+Expected<Floats> reference::embedding(const Ints &tokens, const Floats &table) {
+  if (Error error = checkIds(tokens.data, table.shape[0], "token"))
+    return std::move(error);
+  return gatherRows(table, tokens);
+}
+
+Floats reference::rmsNorm(const Floats &x, const Floats &weight,
+                          float epsilon) {
+  Floats y(x.shape);
+  for (int64_t n = 0; n < x.shape[0]; ++n) {
+    float mean = sumSquares16(x.row(n)) / float(x.shape[1]);
+    float r = 1.0f / std::sqrt(mean + epsilon);
+    for (int64_t i = 0; i < x.shape[1]; ++i)
+      y.row(n)[i] = weight.data[i] * (x.row(n)[i] * r);
+  }
+  return y;
+}
+
+Expected<Floats> reference::rope(const Floats &x, const Ints &positions,
+                                 const Floats &table) {
+  if (Error error = checkIds(positions.data, table.shape[0], "position"))
+    return std::move(error);
+  int64_t headDim = table.shape[1], half = headDim / 2;
+  Floats y(x.shape);
+  for (int64_t n = 0; n < x.shape[0]; ++n) {
+    ArrayRef<float> cosines = table.row(positions.data[n]).take_front(half);
+    ArrayRef<float> sines = table.row(positions.data[n]).drop_front(half);
+    for (int64_t head = 0; head < x.shape[1]; head += headDim)
+      for (int64_t i = 0; i < half; ++i) {
+        float x1 = x.row(n)[head + i], x2 = x.row(n)[head + half + i];
+        float c = cosines[i], s = sines[i];
+        y.row(n)[head + i] = std::fma(x1, c, -(x2 * s));
+        y.row(n)[head + half + i] = std::fma(x2, c, x1 * s);
+      }
+  }
+  return y;
+}
+
+Error reference::kvUpdate(const Floats &keys, const Floats &values,
+                          const Ints &positions, const Ints &slots,
+                          KVCache &cache, int64_t layer) {
+  if (Error error = checkIds(positions.data, cache.capacity, "position"))
+    return error;
+  if (Error error = checkIds(slots.data, INT32_MAX, "slot"))
+    return error;
+  int64_t width = cache.getWidth();
+  for (int64_t n = 0; n < keys.shape[0]; ++n) {
+    KVCache::Rows &rows = cache.rows[{slots.data[n], layer}];
+    size_t begin = positions.data[n] * width;
+    if (rows.keys.size() < begin + width) {
+      rows.keys.resize(begin + width);
+      rows.values.resize(begin + width);
+    }
+    copy(keys.row(n), rows.keys.begin() + begin);
+    copy(values.row(n), rows.values.begin() + begin);
+  }
+  return Error::success();
+}
+
+/// One query head over the first `numKeys` keys; `stride` floats from one key
+/// or value to the next.
+static void attendHead(ArrayRef<float> q, const float *keys,
+                       const float *values, int64_t numKeys, int64_t stride,
+                       float scale, MutableArrayRef<float> y) {
+  std::vector<float> p(numKeys);
+  for (int64_t j = 0; j < numKeys; ++j) {
+    float score = 0;
+    for (size_t d = 0; d < q.size(); ++d)
+      score = std::fma(q[d], keys[j * stride + d], score);
+    p[j] = score * scale;
+  }
+  float max = *std::max_element(p.begin(), p.end());
+  for (float &probability : p)
+    probability = reference::exp(probability - max);
+  float normaliser = 1.0f / sum16(p);
+  for (size_t d = 0; d < q.size(); ++d) {
+    float o = 0;
+    for (int64_t j = 0; j < numKeys; ++j)
+      o = std::fma(p[j], values[j * stride + d], o);
+    y[d] = o * normaliser;
+  }
+}
+
+Expected<Floats> reference::attention(const Floats &q, const Ints &positions,
+                                      const Ints &slots, const KVCache &cache,
+                                      int64_t layer, float scale) {
+  int64_t width = cache.getWidth(), headDim = cache.headDim;
+  int64_t queryHeads = q.shape[1] / headDim;
+  std::vector<const KVCache::Rows *> rows;
+  for (auto [slot, position] : zip(slots.data, positions.data)) {
+    auto entry = cache.rows.find({slot, layer});
+    if (position < 0 || entry == cache.rows.end() ||
+        (position + 1) * width > int64_t(entry->second.keys.size()))
+      return createStringError("position " + Twine(position) + " of slot " +
+                               Twine(slot) + " was never stored");
+    rows.push_back(&entry->second);
+  }
+  Floats y(q.shape);
+  parallelFor(0, q.shape[0] * queryHeads, [&](size_t i) {
+    int64_t n = i / queryHeads, head = i % queryHeads;
+    int64_t kvOffset = head / (queryHeads / cache.heads) * headDim;
+    attendHead(q.row(n).slice(head * headDim, headDim),
+               rows[n]->keys.data() + kvOffset,
+               rows[n]->values.data() + kvOffset, positions.data[n] + 1, width,
+               scale, y.row(n).slice(head * headDim, headDim));
+  });
+  return y;
+}
+
+Floats reference::gatedActivation(ternary::Activation activation,
+                                  const Floats &gate, const Floats &up) {
+  Floats y(gate.shape);
+  for (auto [g, u, result] : zip(gate.data, up.data, y.data)) {
+    if (activation == ternary::Activation::ReLU2) {
+      float r = g > 0 ? g : 0;
+      result = (r * r) * u;
+    } else {
+      result = (g / (1.0f + reference::exp(-g))) * u;
+    }
+  }
+  return y;
+}
+
+Expected<Floats> reference::gatherRows(const Floats &x, const Ints &rows) {
+  if (Error error = checkIds(rows.data, x.shape[0], "row"))
+    return std::move(error);
+  Floats y({int64_t(rows.data.size()), x.shape[1]});
+  for (auto [i, row] : enumerate(rows.data))
+    copy(x.row(row), y.row(i).begin());
+  return y;
+}
+
+Floats reference::linear(const Floats &x, const Floats &weight,
+                         int64_t columns) {
+  Floats y({x.shape[0], columns});
+  parallelFor(0, weight.shape[0], [&](size_t m) {
+    for (int64_t n = 0; n < x.shape[0]; ++n) {
+      float sum = 0;
+      for (auto [w, value] : zip(weight.row(m), x.row(n)))
+        sum = std::fma(w, value, sum);
+      y.row(n)[m] = sum;
+    }
+  });
+  return y;
+}
+
+//===----------------------------------------------------------------------===//
+// Packed weights
+//===----------------------------------------------------------------------===//
+
+Bytes reference::unpackTrits(const Bytes &packed, ternary::LayoutAttr layout,
+                             int64_t rows, int64_t columns) {
+  Bytes trits({rows, columns});
+  parallelFor(0, rows, [&](size_t row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      PackedAddress at = getPackedAddress(layout, row, column, columns);
+      trits.row(row)[column] =
+          int8_t((uint8_t(packed.data[at.byte]) >> at.bit & 3) - 1);
+    }
+  });
+  return trits;
+}
+
+Floats reference::unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
+                               int64_t rows, int64_t columns) {
+  Floats floats({rows, columns});
+  parallelFor(0, rows, [&](size_t row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      PackedAddress at = getPackedAddress(layout, row, column, columns);
+      uint32_t bits = support::endian::read16le(&packed.data[at.byte]);
+      floats.row(row)[column] = bit_cast<float>(bits << 16);
+    }
+  });
+  return floats;
+}
+
+//===----------------------------------------------------------------------===//
+// Vectors
+//===----------------------------------------------------------------------===//
+
+Bytes reference::unpack(const Bytes &bytes, unsigned plane, bool inPlace) {
+  Bytes codes(bytes.shape);
+  for (auto [byte, code] : zip(bytes.data, codes.data)) {
+    unsigned field = uint8_t(byte) & (3u << (2 * plane));
+    code = int8_t(inPlace ? field : field >> (2 * plane));
+  }
+  return codes;
+}
+
+Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {
+  Ints result = acc;
+  for (size_t i = 0; i < codes.data.size(); ++i) {
+    uint32_t product = uint32_t(uint8_t(codes.data[i]) * q.data[i]);
+    result.data[i / 4] = int32_t(uint32_t(result.data[i / 4]) + product);
+  }
+  return result;
+}
+
+Bytes reference::lookup(const Bytes &table, const Bytes &indices) {
+  Bytes result(indices.shape);
+  for (auto [index, value] : zip(indices.data, result.data))
+    value = table.data[uint8_t(index) % table.data.size()];
+  return result;
+}
