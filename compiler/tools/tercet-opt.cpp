@@ -2,6 +2,7 @@
 //
 // mlir-opt for the project: every pass, alone or in a pipeline.
 
+#include "compiler/Conversion/LowerKernels/LowerKernels.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -27,6 +28,7 @@ int main(int argc, char **argv) {
                   memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
                   vector::VectorDialect>();
   registerTransformsPasses();
+  tercet::registerLowerKernelsPasses();
   return asMainReturnCode(
       MlirOptMain(argc, argv, "Tercet optimizer driver\n", registry));
 }

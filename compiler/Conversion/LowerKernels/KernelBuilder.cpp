@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+
+#include "dialect/Ternary/Ternary.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace tercet;
+
+/// `type` with the shape of `like`.
+static Type withElement(Value like, Type type) {
+  if (auto vector = dyn_cast<VectorType>(like.getType()))
+    return vector.clone(type);
+  return type;
+}
+
+//===----------------------------------------------------------------------===//
+// Constants and indices
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(*this, value);
+}
+
+Value KernelBuilder::scalar(float value) {
+  return arith::ConstantOp::create(*this, getF32FloatAttr(value));
+}
+
+Value KernelBuilder::splat(float value) {
+  return arith::ConstantOp::create(*this,
+                                   DenseElementsAttr::get(floats(), value));
+}
+
+Value KernelBuilder::splatInt(int32_t value) {
+  return arith::ConstantOp::create(*this,
+                                   DenseElementsAttr::get(ints(), value));
+}
+
+Value KernelBuilder::laneNumbers() {
+  return arith::ConstantOp::create(
+      *this, DenseElementsAttr::get(ints(), ArrayRef(llvm::to_vector(
+                                                llvm::seq<int32_t>(kLanes)))));
+}
+
+Value KernelBuilder::addIndex(Value a, Value b) {
+  return createOrFold<arith::AddIOp>(a, b);
+}
+Value KernelBuilder::subIndex(Value a, Value b) {
+  return createOrFold<arith::SubIOp>(a, b);
+}
+Value KernelBuilder::mulIndex(Value a, int64_t b) {
+  return createOrFold<arith::MulIOp>(a, index(b));
+}
+Value KernelBuilder::divIndex(Value a, Value b) {
+  return createOrFold<arith::DivUIOp>(a, b);
+}
+Value KernelBuilder::remIndex(Value a, Value b) {
+  return createOrFold<arith::RemUIOp>(a, b);
+}
+Value KernelBuilder::minIndex(Value a, Value b) {
+  return createOrFold<arith::MinUIOp>(a, b);
+}
+Value KernelBuilder::toIndex(Value i32) {
+  return arith::IndexCastOp::create(*this, getIndexType(), i32);
+}
+Value KernelBuilder::toI32(Value index) {
+  return arith::IndexCastOp::create(*this, getI32Type(), index);
+}
+
+//===----------------------------------------------------------------------===//
+// Arithmetic
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::add(Value a, Value b) {
+  return arith::AddFOp::create(*this, a, b);
+}
+Value KernelBuilder::sub(Value a, Value b) {
+  return arith::SubFOp::create(*this, a, b);
+}
+Value KernelBuilder::mul(Value a, Value b) {
+  return arith::MulFOp::create(*this, a, b);
+}
+Value KernelBuilder::div(Value a, Value b) {
+  return arith::DivFOp::create(*this, a, b);
+}
+// math.fma and not vector.fma: the latter becomes llvm.fmuladd, which targets
+// without fma round twice.
+Value KernelBuilder::fma(Value a, Value b, Value c) {
+  return math::FmaOp::create(*this, a, b, c);
+}
+Value KernelBuilder::neg(Value a) { return arith::NegFOp::create(*this, a); }
+Value KernelBuilder::abs(Value a) { return math::AbsFOp::create(*this, a); }
+Value KernelBuilder::sqrt(Value a) { return math::SqrtOp::create(*this, a); }
+Value KernelBuilder::roundEven(Value a) {
+  return math::RoundEvenOp::create(*this, a);
+}
+
+// Compare and select, which is what maxps does; maximumf and maxnumf have
+// other rules for NaN and zeros.
+Value KernelBuilder::max(Value a, Value b) {
+  return select(arith::CmpFOp::create(*this, arith::CmpFPredicate::OGT, a, b),
+                a, b);
+}
+Value KernelBuilder::min(Value a, Value b) {
+  return select(arith::CmpFOp::create(*this, arith::CmpFPredicate::OLT, a, b),
+                a, b);
+}
+
+Value KernelBuilder::exp(Value x) {
+  x = min(max(x, splat(-87)), splat(88));
+  Value n = roundEven(mul(x, splat(0x1.715476p+0f)));
+  Value r = fma(n, splat(-0x1.62e400p-1f), x);
+  r = fma(n, splat(-0x1.7f7d1cp-20f), r);
+  Value p = splat(0x1.6d43b4p-10f);
+  for (float c :
+       {0x1.120be8p-7f, 0x1.5554e8p-5f, 0x1.5554dcp-3f, 0.5f, 1.0f, 1.0f})
+    p = fma(p, r, splat(c));
+  Value exponent = shiftLeft(addInt(toInt(n), splatInt(127)), 23);
+  return mul(p, bitcast(floats(), exponent));
+}
+
+Value KernelBuilder::widen(Value a) {
+  if (getElementTypeOrSelf(a).isF32())
+    return a;
+  return arith::ExtFOp::create(*this, withElement(a, getF32Type()), a);
+}
+
+Value KernelBuilder::addInt(Value a, Value b) {
+  return arith::AddIOp::create(*this, a, b);
+}
+Value KernelBuilder::andInt(Value a, Value b) {
+  return arith::AndIOp::create(*this, a, b);
+}
+Value KernelBuilder::shiftLeft(Value a, int32_t bits) {
+  return arith::ShLIOp::create(*this, a, splatInt(bits));
+}
+Value KernelBuilder::lessOrEqual(Value a, Value b) {
+  return arith::CmpIOp::create(*this, arith::CmpIPredicate::sle, a, b);
+}
+Value KernelBuilder::select(Value condition, Value a, Value b) {
+  return arith::SelectOp::create(*this, condition, a, b);
+}
+Value KernelBuilder::toInt(Value a) {
+  return arith::FPToSIOp::create(*this, withElement(a, getI32Type()), a);
+}
+Value KernelBuilder::toFloat(Value a) {
+  return arith::SIToFPOp::create(*this, withElement(a, getF32Type()), a);
+}
+Value KernelBuilder::truncateToI8(Value a) {
+  return arith::TruncIOp::create(*this, withElement(a, getI8Type()), a);
+}
+Value KernelBuilder::bitcast(Type type, Value a) {
+  return isa<VectorType>(type)
+             ? vector::BitCastOp::create(*this, type, a).getResult()
+             : arith::BitcastOp::create(*this, type, a).getResult();
+}
+
+//===----------------------------------------------------------------------===//
+// Lanes
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::broadcast(Value scalar) {
+  return vector::BroadcastOp::create(
+      *this, VectorType::get(kLanes, scalar.getType()), scalar);
+}
+
+Value KernelBuilder::fromElements(ValueRange scalars) {
+  auto type = VectorType::get(scalars.size(), scalars[0].getType());
+  return vector::FromElementsOp::create(*this, type, scalars);
+}
+
+Value KernelBuilder::extract(Value vector, int64_t lane) {
+  return vector::ExtractOp::create(*this, vector, lane);
+}
+
+Value KernelBuilder::sumLanes(Value floats) {
+  for (int64_t width = kLanes / 2; width >= 1; width /= 2)
+    floats = add(
+        vector::ExtractStridedSliceOp::create(*this, floats, 0, width, 1),
+        vector::ExtractStridedSliceOp::create(*this, floats, width, width, 1));
+  return extract(floats, 0);
+}
+
+Value KernelBuilder::maxLanes(Value floats) {
+  for (int64_t width = kLanes / 2; width >= 1; width /= 2)
+    floats = max(
+        vector::ExtractStridedSliceOp::create(*this, floats, 0, width, 1),
+        vector::ExtractStridedSliceOp::create(*this, floats, width, width, 1));
+  return extract(floats, 0);
+}
+
+Value KernelBuilder::sumIntLanes(Value ints) {
+  return vector::ReductionOp::create(*this, vector::CombiningKind::ADD, ints);
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value KernelBuilder::dim(Value memref, int64_t dimension) {
+  return createOrFold<memref::DimOp>(memref, dimension);
+}
+
+Value KernelBuilder::loadScalar(Value memref, ValueRange indices) {
+  return memref::LoadOp::create(*this, memref, indices);
+}
+
+void KernelBuilder::storeScalar(Value value, Value memref, ValueRange indices) {
+  memref::StoreOp::create(*this, value, memref, indices);
+}
+
+Value KernelBuilder::load(Value memref, ValueRange indices, int64_t lanes) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = VectorType::get(kLanes, element);
+  if (lanes == kLanes)
+    return vector::LoadOp::create(*this, type, memref, indices);
+  Value mask = vector::ConstantMaskOp::create(
+      *this, VectorType::get(kLanes, getI1Type()), ArrayRef<int64_t>(lanes));
+  Value zero = arith::ConstantOp::create(*this, getZeroAttr(type));
+  return vector::MaskedLoadOp::create(*this, type, memref, indices, mask, zero);
+}
+
+void KernelBuilder::store(Value vector, Value memref, ValueRange indices,
+                          int64_t lanes) {
+  if (lanes == kLanes) {
+    vector::StoreOp::create(*this, vector, memref, indices);
+    return;
+  }
+  // A masked store of one lane of truncated values writes all bytes of the wide
+  // value with LLVM 22's AVX512 backend.
+  if (lanes == 1)
+    return storeScalar(extract(vector, 0), memref, indices);
+  Value mask = vector::ConstantMaskOp::create(
+      *this, VectorType::get(kLanes, getI1Type()), ArrayRef<int64_t>(lanes));
+  vector::MaskedStoreOp::create(*this, memref, indices, mask, vector);
+}
+
+void KernelBuilder::storeFirst(Value vector, Value count, Value memref,
+                               ValueRange indices) {
+  Value mask = vector::CreateMaskOp::create(
+      *this, VectorType::get(kLanes, getI1Type()), ValueRange(count));
+  vector::MaskedStoreOp::create(*this, memref, indices, mask, vector);
+}
+
+Value KernelBuilder::loadBytes(VectorType type, Value bytes, Value offset) {
+  auto byteType = VectorType::get(
+      type.getNumElements() * type.getElementTypeBitWidth() / 8, getI8Type());
+  return bitcast(type, vector::LoadOp::create(*this, byteType, bytes, offset));
+}
+
+void KernelBuilder::prefetch(Value memref, ValueRange indices) {
+  memref::PrefetchOp::create(*this, memref, indices, /*isWrite=*/false,
+                             /*localityHint=*/3, /*isDataCache=*/true);
+}
+
+Value KernelBuilder::castCache(Value cache, MemRefType type) {
+  return UnrealizedConversionCastOp::create(*this, type, cache).getResult(0);
+}
+
+Value KernelBuilder::workerScratch(int64_t numFloats) {
+  return ternary::WorkerScratchOp::create(
+      *this, MemRefType::get(numFloats, getF32Type()));
+}
+
+//===----------------------------------------------------------------------===//
+// Control flow
+//===----------------------------------------------------------------------===//
+
+void KernelBuilder::parallel(Value items,
+                             llvm::function_ref<void(Value)> body) {
+  auto parallel = scf::ParallelOp::create(
+      *this, ValueRange(index(0)), ValueRange(items), ValueRange(index(1)),
+      [](OpBuilder &, Location, ValueRange) {});
+  InsertionGuard guard(*this);
+  setInsertionPoint(parallel.getBody()->getTerminator());
+  body(parallel.getInductionVars()[0]);
+}
+
+KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, int64_t step,
+                                          ValueRange inits, LoopBody body) {
+  auto loop =
+      scf::ForOp::create(*this, begin, end, index(step), inits,
+                         [](OpBuilder &, Location, Value, ValueRange) {});
+  auto unroll = LLVM::LoopUnrollAttr::get(
+      getContext(), /*disable=*/getBoolAttr(true), {}, {}, {}, {}, {}, {});
+  loop->setDiscardableAttr(
+      "loop_annotation",
+      LLVM::LoopAnnotationAttr::get(getContext(), {}, {}, {}, unroll, {}, {},
+                                    {}, {}, {}, {}, {}, {}, {}, {}, {}));
+  InsertionGuard guard(*this);
+  setInsertionPointToEnd(loop.getBody());
+  scf::YieldOp::create(*this,
+                       body(loop.getInductionVar(), loop.getRegionIterArgs()));
+  return llvm::to_vector_of<Value>(loop.getResults());
+}
+
+void KernelBuilder::loop(Value begin, Value end, int64_t step,
+                         llvm::function_ref<void(Value)> body) {
+  loop(begin, end, step, ValueRange(), [&](Value iv, ValueRange) {
+    body(iv);
+    return Values();
+  });
+}
+
+void KernelBuilder::blockedLoop(Value end, int64_t size,
+                                llvm::function_ref<void(Value, int64_t)> body) {
+  Value begin = index(0);
+  if (size > 1) {
+    Value blocksEnd = mulIndex(divIndex(end, size), size);
+    loop(begin, blocksEnd, size, [&](Value iv) { body(iv, size); });
+    begin = blocksEnd;
+  }
+  loop(begin, end, 1, [&](Value iv) { body(iv, 1); });
+}
+
+KernelBuilder::Values
+KernelBuilder::forEachVector(int64_t count, ValueRange inits, RowBody body) {
+  int64_t full = count / kLanes * kLanes;
+  Values carried(inits.begin(), inits.end());
+  if (full)
+    carried = loop(index(0), index(full), kLanes, carried,
+                   [&](Value column, ValueRange carried) {
+                     return body(column, kLanes, carried);
+                   });
+  if (full < count)
+    carried = body(index(full), count - full, carried);
+  return carried;
+}
+
+void KernelBuilder::forEachVector(
+    int64_t count, llvm::function_ref<void(Value, int64_t)> body) {
+  forEachVector(count, ValueRange(),
+                [&](Value column, int64_t lanes, ValueRange) {
+                  body(column, lanes);
+                  return Values();
+                });
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Conversion/LowerKernels/LowerKernels.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+
+namespace tercet {
+#define GEN_PASS_DEF_LOWERKERNELS
+#include "compiler/Conversion/LowerKernels/LowerKernels.h.inc"
+} // namespace tercet
+
+namespace {
+
+struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
+  using LowerKernelsBase::LowerKernelsBase;
+
+  void runOnOperation() override {
+    tercet::KernelOptions options;
+    options.accumulators = accumulators;
+    mlir::RewritePatternSet patterns(&getContext());
+    tercet::populateAttentionPatterns(patterns, options);
+    tercet::populateElementwisePatterns(patterns);
+    tercet::populateEmbeddingPatterns(patterns);
+    tercet::populateGatedActivationPatterns(patterns);
+    tercet::populateGatherRowsPatterns(patterns);
+    tercet::populateKVUpdatePatterns(patterns);
+    tercet::populateLinearPatterns(patterns);
+    tercet::populatePackedLinearPatterns(patterns, options);
+    tercet::populateQuantizeActivationsPatterns(patterns);
+    tercet::populateRMSNormPatterns(patterns);
+    tercet::populateRopePatterns(patterns);
+    mlir::walkAndApplyPatterns(getOperation(), std::move(patterns));
+  }
+};
+
+} // namespace

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#ifndef TERCET_COMPILER_CONVERSION_LOWERKERNELS_TD
+#define TERCET_COMPILER_CONVERSION_LOWERKERNELS_TD
+
+include "mlir/Pass/PassBase.td"
+
+def LowerKernels : Pass<"lower-kernels"> {
+  let summary = "Lower loop-level ternary ops on memrefs to vector kernels";
+  let description = [{
+    Each op becomes one `scf.parallel` of one dimension over independent items.
+    Bodies may use `ternary.worker_scratch`. Loops that the generator unrolled
+    carry an annotation that keeps LLVM from doing it again.
+
+    ```mlir
+    ternary.rms_norm ins(%x, %w : memref<?x64xf32>, memref<64xf32>)
+                     outs(%y : memref<?x64xf32>) epsilon = 1.0e-05 : f32
+    // becomes
+    %n = memref.dim %x, %c0 : memref<?x64xf32>
+    scf.parallel (%token) = (%c0) to (%n) step (%c1) { ... }
+    ```
+  }];
+  let options = [
+    Option<"accumulators", "accumulators", "int64_t", "16",
+           "vector<16xf32> accumulators that stay in registers">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"
+  ];
+}
+
+#endif // TERCET_COMPILER_CONVERSION_LOWERKERNELS_TD

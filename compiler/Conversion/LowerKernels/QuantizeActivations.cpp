@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+
+#include "dialect/Ternary/Ternary.h"
+
+using namespace mlir;
+using namespace tercet;
+using namespace tercet::ternary;
+
+/// Items: tokens.
+static void emitQuantizeActivations(QuantizeActivationsOp op,
+                                    KernelBuilder &b) {
+  Value x = op.getX(), q = op.getQOuts();
+  int64_t numColumns = getNumColumns(x), paddedColumns = getNumColumns(q);
+  b.parallel(b.dim(x, 0), [&](Value token) {
+    Value largest = b.forEachVector(
+        numColumns, b.zeros(),
+        [&](Value column, int64_t lanes, ValueRange carried) {
+          Value v = b.load(x, {token, column}, lanes);
+          return KernelBuilder::Values{b.max(b.abs(v), carried[0])};
+        })[0];
+    Value s = b.div(b.scalar(127), b.max(b.maxLanes(largest), b.scalar(1e-5f)));
+    Value scale = b.broadcast(s);
+    // The padding of q falls out of the last vector where it fits: lanes that
+    // x lacks load as zero.
+    auto stored = [&](int64_t lanes) {
+      return lanes == kLanes ||
+                     paddedColumns >= int64_t(llvm::alignTo(numColumns, kLanes))
+                 ? kLanes
+                 : paddedColumns % kLanes;
+    };
+    Value sums = b.forEachVector(
+        numColumns, b.splatInt(0),
+        [&](Value column, int64_t lanes, ValueRange carried) {
+          Value v = b.mul(b.load(x, {token, column}, lanes), scale);
+          v = b.max(b.roundEven(v), b.splat(-128));
+          Value codes = b.toInt(b.min(v, b.splat(127)));
+          b.store(b.truncateToI8(codes), q, {token, column}, stored(lanes));
+          return KernelBuilder::Values{b.addInt(codes, carried[0])};
+        })[0];
+    for (int64_t column = llvm::alignTo(numColumns, kLanes);
+         column < paddedColumns; column += kLanes)
+      b.store(b.truncateToI8(b.splatInt(0)), q, {token, b.index(column)},
+              std::min(kLanes, paddedColumns - column));
+    b.storeScalar(s, op.getScaleOuts(), token);
+    b.storeScalar(b.sumIntLanes(sums), op.getSumOuts(), token);
+  });
+}
+
+void tercet::populateQuantizeActivationsPatterns(RewritePatternSet &patterns) {
+  patterns.add<KernelPattern<QuantizeActivationsOp>>(patterns.getContext(),
+                                                     emitQuantizeActivations);
+}

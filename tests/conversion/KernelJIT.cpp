@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tests/conversion/KernelJIT.h"
+
+#include "compiler/Conversion/LowerKernels/LowerKernels.h"
+#include "dialect/Ternary/Ternary.h"
+
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
+#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
+#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
+#include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
+#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/ExecutionEngine/ExecutionEngine.h"
+#include "mlir/ExecutionEngine/OptUtils.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "llvm/ExecutionEngine/Orc/JITTargetMachineBuilder.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace mlir;
+using namespace tercet;
+
+struct KernelJIT::Impl {
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  std::unique_ptr<ExecutionEngine> engine;
+};
+
+/// One worker runs everything here: its scratch is on the stack.
+static void allocateScratch(ModuleOp module) {
+  module.walk([](ternary::WorkerScratchOp op) {
+    auto function = op->getParentOfType<func::FuncOp>();
+    OpBuilder builder(function.getBody());
+    auto type = cast<MemRefType>(op.getResult().getType());
+    op.replaceAllUsesWith(
+        memref::AllocaOp::create(builder, op.getLoc(), type,
+                                 builder.getI64IntegerAttr(64))
+            .getResult());
+    op.erase();
+  });
+}
+
+static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators) {
+  PassManager kernels(module.getContext());
+  LowerKernelsOptions options;
+  options.accumulators = accumulators;
+  kernels.addPass(createLowerKernels(options));
+  if (failed(kernels.run(module)))
+    return failure();
+  allocateScratch(module);
+
+  PassManager conversions(module.getContext());
+  conversions.addPass(createSCFToControlFlowPass());
+  conversions.addPass(createConvertVectorToLLVMPass());
+  conversions.addPass(createConvertMathToLLVMPass());
+  conversions.addPass(createArithToLLVMConversionPass());
+  conversions.addPass(createFinalizeMemRefToLLVMConversionPass());
+  conversions.addPass(createConvertControlFlowToLLVMPass());
+  conversions.addPass(createConvertFuncToLLVMPass());
+  conversions.addPass(createReconcileUnrealizedCastsPass());
+  return conversions.run(module);
+}
+
+/// The machine that runs the tests, or TERCET_TEST_CPU with its features.
+static std::unique_ptr<llvm::TargetMachine> makeTargetMachine() {
+  auto builder =
+      llvm::cantFail(llvm::orc::JITTargetMachineBuilder::detectHost());
+  if (const char *cpu = std::getenv("TERCET_TEST_CPU")) {
+    builder.setCPU(cpu);
+    builder.getFeatures() = llvm::SubtargetFeatures();
+  }
+  builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::Aggressive);
+  // Wide vectors are what the kernels are written in.
+  builder.getFeatures().AddFeature("prefer-256-bit", false);
+  return llvm::cantFail(builder.createTargetMachine());
+}
+
+KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators)
+    : impl(std::make_unique<Impl>()) {
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
+  DialectRegistry registry;
+  registry.insert<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  linalg::LinalgDialect, memref::MemRefDialect,
+                  ternary::TernaryDialect>();
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  impl->context.appendDialectRegistry(registry);
+  impl->module = parseSourceString<ModuleOp>(source, &impl->context);
+  if (!impl->module)
+    llvm::report_fatal_error("kernel does not parse");
+  impl->module->walk([](func::FuncOp function) {
+    function->setAttr(LLVM::LLVMDialect::getEmitCWrapperAttrName(),
+                      UnitAttr::get(function.getContext()));
+  });
+  if (failed(lowerToLLVM(*impl->module, accumulators)))
+    llvm::report_fatal_error("kernel does not lower");
+
+  std::unique_ptr<llvm::TargetMachine> machine = makeTargetMachine();
+  auto optimize = makeOptimizingTransformer(3, 0, machine.get());
+  ExecutionEngineOptions options;
+  options.transformer = optimize;
+  options.jitCodeGenOptLevel = llvm::CodeGenOptLevel::Aggressive;
+  options.enableObjectDump = true;
+  impl->engine = llvm::cantFail(
+      ExecutionEngine::create(*impl->module, options, makeTargetMachine()));
+  if (const char *path = std::getenv("TERCET_TEST_OBJECT")) {
+    llvm::cantFail(impl->engine->lookup("kernel"));
+    impl->engine->dumpToObjectFile(path);
+  }
+}
+
+KernelJIT::~KernelJIT() = default;
+
+void KernelJIT::call(void **packed) {
+  auto function =
+      llvm::cantFail(impl->engine->lookupPacked("_mlir_ciface_kernel"));
+  function(packed);
+}

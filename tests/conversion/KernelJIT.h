@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Runs a kernel in this process: ternary ops on memrefs, through lower-kernels
+// and upstream's conversions, to the execution engine. scf.parallel runs its
+// items one after another.
+
+#ifndef TERCET_TESTS_CONVERSION_KERNELJIT_H
+#define TERCET_TESTS_CONVERSION_KERNELJIT_H
+
+#include "llvm/ADT/StringRef.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace tercet {
+
+/// MLIR's memref descriptor.
+template <typename T, size_t Rank> struct MemRef {
+  T *allocated, *aligned;
+  int64_t offset = 0;
+  std::array<int64_t, Rank> sizes, strides;
+};
+
+template <typename T> MemRef<T, 1> makeMemRef(std::vector<T> &data) {
+  return {data.data(), data.data(), 0, {int64_t(data.size())}, {1}};
+}
+
+/// Rows of `stride` elements.
+template <typename T>
+MemRef<T, 2> makeMemRef(std::vector<T> &data, int64_t columns, int64_t stride) {
+  int64_t rows = int64_t(data.size()) / stride;
+  return {data.data(), data.data(), 0, {rows, columns}, {stride, 1}};
+}
+
+class KernelJIT {
+public:
+  /// Compiles `source`, a module with a function @kernel on memrefs and
+  /// integers. Ends the program with a diagnostic where that fails.
+  explicit KernelJIT(llvm::StringRef source, int64_t accumulators = 16);
+  ~KernelJIT();
+
+  template <typename... Args> void operator()(Args... args) {
+    // Descriptors are passed by pointer, and packed arguments by the address of
+    // each.
+    std::tuple<decltype(passed(args))...> pointers = {passed(args)...};
+    std::apply(
+        [&](auto &...pointer) {
+          void *packed[] = {&pointer...};
+          call(packed);
+        },
+        pointers);
+  }
+
+private:
+  template <typename T, size_t Rank>
+  static MemRef<T, Rank> *passed(MemRef<T, Rank> &memref) {
+    return &memref;
+  }
+  static int64_t passed(int64_t value) { return value; }
+
+  void call(void **packed);
+
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+} // namespace tercet
+
+#endif // TERCET_TESTS_CONVERSION_KERNELJIT_H
