@@ -28,10 +28,9 @@ constexpr StringLiteral kPlaceholderScript =
     "  .tercet : { KEEP(*(.tercet)) }\n"
     "} INSERT AFTER .bss;\n";
 
-/// Everything but the public C API stays private to the library.
-constexpr StringLiteral kExportScript =
-    "{ global: tercet_model_*; tercet_sequence_*; tercet_last_error;\n"
-    "  local: *; };\n";
+/// Everything but the public C API stays private to the library: what
+/// artifact.h declares is named tercet_* as well, but hidden.
+constexpr StringLiteral kExportScript = "{ global: tercet_*; local: *; };\n";
 
 struct Platform {
   Triple::ArchType arch;
