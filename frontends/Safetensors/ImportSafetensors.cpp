@@ -514,7 +514,8 @@ Value Emitter::feedForward(const Layer &layer, Value x) {
 }
 
 OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
-  OwningOpRef<ModuleOp> module = ModuleOp::create(b.getLoc());
+  OwningOpRef<ModuleOp> module =
+      ModuleOp::create(b.getLoc(), config.architecture);
   b.setInsertionPointToStart(module->getBody());
   declareParameters(model);
 

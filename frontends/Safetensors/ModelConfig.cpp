@@ -258,6 +258,9 @@ Expected<ModelConfig> ModelConfig::parse(StringRef text, StringRef path) {
         "BitNetForCausalLM and LlamaForCausalLM",
         type, architecture);
   config.family = bitnet ? Family::BitNet : Family::Llama;
+  config.architecture = !architecture.empty() ? architecture.str()
+                        : bitnet              ? "BitNetForCausalLM"
+                                              : "LlamaForCausalLM";
   refuseOtherArithmetic(fields);
 
   constexpr int64_t maxFeatures =

@@ -28,7 +28,8 @@ struct ModelConfig {
   };
   enum class Activation { ReLU2, SiLU };
 
-  std::string path; ///< of the config.json
+  std::string path;         ///< of the config.json
+  std::string architecture; ///< "BitNetForCausalLM"
   Family family;
   Weights weights;
   Activation activation;
