@@ -90,9 +90,14 @@ static void prepare(Module &module, const TargetSpec &target,
   module.setTargetTriple(machine.getTargetTriple());
   module.setDataLayout(machine.createDataLayout());
   module.setPICLevel(PICLevel::BigPIC);
-  for (Function &function : module)
-    if (!function.isDeclaration())
-      function.addFnAttr("tune-cpu", target.tuneCpu);
+  for (Function &function : module) {
+    if (function.isDeclaration())
+      continue;
+    function.addFnAttr("tune-cpu", target.tuneCpu);
+    // Called from the same artifact only; a library exports the C API alone.
+    if (!function.hasLocalLinkage())
+      function.setVisibility(GlobalValue::HiddenVisibility);
+  }
 }
 
 Expected<SmallString<0>> tercet::emitCode(mlir::ModuleOp source,

@@ -299,12 +299,12 @@ Expected<TargetSpec> tercet::parseTarget(StringRef text) {
 std::vector<TargetLevel> tercet::targetLevels() {
   std::vector<TargetLevel> levels;
   for (const Level &level : kLevels) {
-    uint64_t implied = checkedFeatures(level);
-    TargetLevel &entry =
-        levels.emplace_back(TargetLevel{level.name, level.description, {}});
+    uint64_t implied = checkedFeatures(newestLevel(level.arch, ~uint64_t(0)));
+    TargetLevel entry = {level.name, level.description, {}};
     for (const Feature &feature : kFeatures)
       if (feature.arch == level.arch && !(feature.bit & implied))
         entry.features.push_back(feature.name);
+    levels.push_back(std::move(entry));
   }
   return levels;
 }

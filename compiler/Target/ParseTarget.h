@@ -47,7 +47,7 @@ llvm::Expected<TargetSpec> parseTarget(llvm::StringRef text);
 struct TargetLevel {
   llvm::StringRef name;
   llvm::StringRef description;
-  /// Features that may be added with '+'.
+  /// Features that '+' adds beyond this level and those that follow it.
   std::vector<llvm::StringRef> features;
 };
 

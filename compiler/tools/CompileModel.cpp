@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/tools/CompileModel.h"
+#include "compiler/Emit/ArtifactWriter.h"
+#include "compiler/Emit/EmitObject.h"
+#include "compiler/Emit/Link.h"
+#include "compiler/Emit/OutputFile.h"
+#include "compiler/Inspect/CheckParameters.h"
+#include "compiler/Pipeline/Pipeline.h"
+#include "compiler/tools/Commands.h"
+#include "compiler/tools/ModelFiles.h"
+#include "compiler/tools/Progress.h"
+#include "compiler/tools/TercetHeader.h"
+#include "frontends/Import.h"
+#include "frontends/Tokenizer/TokenizerBuilder.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Support/Timing.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Threading.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace llvm;
+using namespace tercet;
+
+namespace {
+
+/// One compilation, with what its steps share.
+class Compilation {
+public:
+  explicit Compilation(const CompileRequest &request);
+
+  Error run();
+
+private:
+  Expected<CompiledModel> compile();
+  Error writeModule(mlir::ModuleOp module);
+  Error writeCode(mlir::ModuleOp module, CodeKind kind);
+  Error makeArtifact();
+  Expected<BlobContents> describe(const CompiledModel &model);
+
+  /// Shows and times a step until the result is destroyed.
+  mlir::TimingScope step(StringRef name) {
+    progress.step(name);
+    return timing.nest(name);
+  }
+
+  const CompileRequest &request;
+  Progress progress;
+  mlir::DefaultTimingManager timingManager;
+  mlir::TimingScope timing;
+  mlir::MLIRContext context;
+  ParameterReader reader;
+};
+
+} // namespace
+
+static mlir::DialectRegistry makeRegistry() {
+  mlir::DialectRegistry registry;
+  registerPipelineDialects(registry);
+  return registry;
+}
+
+Compilation::Compilation(const CompileRequest &request)
+    : request(request), context(makeRegistry()) {
+  timingManager.setEnabled(request.timing);
+  timing = timingManager.getRootScope();
+  context.getDiagEngine().registerHandler([&](mlir::Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Remark)
+      return failure();
+    progress.clear();
+    if (this->request.explain)
+      errs() << "remark: " << diagnostic << "\n";
+    return success();
+  });
+}
+
+Error Compilation::run() {
+  bool isCode = request.emit != EmitKind::Exe && request.emit != EmitKind::Lib;
+  if (request.compileTo.empty() && !isCode)
+    return makeArtifact();
+  Expected<CompiledModel> model = compile();
+  if (!model)
+    return model.takeError();
+  if (!request.compileTo.empty() || request.emit == EmitKind::Mlir)
+    return writeModule(*model->module);
+  if (request.emit == EmitKind::Obj)
+    return writeCode(*model->module, CodeKind::Object);
+  return writeCode(*model->module, request.emit == EmitKind::Asm
+                                       ? CodeKind::Assembly
+                                       : CodeKind::LLVMIR);
+}
+
+Expected<CompiledModel> Compilation::compile() {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  {
+    mlir::TimingScope scope = step("import");
+    auto imported =
+        importModel(context, request.model, {.context = request.context});
+    if (!imported)
+      return imported.takeError();
+    module = std::move(*imported);
+  }
+  {
+    mlir::TimingScope scope = step("check weights");
+    if (Error error = checkParameters(*module))
+      return error;
+  }
+  mlir::TimingScope scope = step("compile");
+  CompileOptions options;
+  options.target = request.target;
+  options.compileTo = request.compileTo;
+  options.printAfter = request.printAfter;
+  options.timing = request.timing;
+  options.progress = [&](unsigned number, StringRef) {
+    progress.update(number, getPhases().size());
+  };
+  return runPipeline(std::move(module), options, reader);
+}
+
+Error Compilation::writeModule(mlir::ModuleOp module) {
+  std::string text;
+  raw_string_ostream(text) << module << "\n";
+  progress.clear();
+  return writeOutput(request.output, text);
+}
+
+Error Compilation::writeCode(mlir::ModuleOp module, CodeKind kind) {
+  mlir::TimingScope scope = step("generate code");
+  Expected<SmallString<0>> code = emitCode(module, request.target, kind);
+  if (!code)
+    return code.takeError();
+  progress.clear();
+  return writeOutput(request.output, *code);
+}
+
+/// --info: what is inside, as JSON.
+static std::string makeInfo(const CompileRequest &request,
+                            const CompiledModel &model) {
+  std::string text;
+  raw_string_ostream out(text);
+  json::OStream json(out, /*IndentSize=*/2);
+  json.object([&] {
+    json.attribute("model", getModelName(request.model));
+    json.attribute("compiler", "tercet " TERCET_VERSION);
+    json.attribute("target", request.target.text);
+    json.attributeArray("cpu_features", [&] {
+      for (StringRef name : cpuFeatureNames(request.target.cpuFeatures))
+        json.value(name);
+    });
+    json.attribute("layers", model.numLayers);
+    json.attribute("vocab_size", model.vocabSize);
+    json.attribute("context", model.context);
+    json.attribute("ternary_weights", model.ternaryWeights);
+    json.attribute("ternary_bytes", model.ternaryBytes);
+    json.attribute("head_bytes", model.headBytes);
+    json.attribute("weights_bytes", model.weightsSize);
+    json.attribute("kv_bytes_per_token",
+                   model.context ? model.kvSlotSize / model.context : 0);
+    json.attribute("arena_bytes", model.arenaSize);
+  });
+  return text;
+}
+
+Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
+  Expected<uint64_t> modelHash = hashModel(request.model);
+  if (!modelHash)
+    return modelHash.takeError();
+  auto text =
+      buildTextAssets(getModelDirectory(request.model), model.vocabSize);
+  if (!text)
+    return text.takeError();
+
+  BlobContents contents;
+  tercet_blob_header &header = contents.header;
+  // A CPU's name may be long; a cut one is still zero-terminated.
+  strncpy(header.target, request.target.text.c_str(),
+          sizeof(header.target) - 1);
+  header.cpu_features = request.target.cpuFeatures;
+  header.model_hash = *modelHash;
+  header.vocab_size = model.vocabSize;
+  header.context = model.context;
+  header.max_step_tokens = model.maxStepTokens;
+  header.num_layers = model.numLayers;
+  header.arena_size = model.arenaSize;
+  header.scratch_size = model.scratchSize;
+  header.kv_slot_size = model.kvSlotSize;
+  header.ternary_weights = model.ternaryWeights;
+  header.ternary_bytes = model.ternaryBytes;
+  header.head_bytes = model.headBytes;
+
+  auto add = [&](tercet_section_kind kind, std::string bytes) {
+    if (!bytes.empty())
+      contents.sections.push_back({kind, std::move(bytes)});
+  };
+  add(TERCET_SECTION_TOKENIZER,
+      {text->tokenizer.begin(), text->tokenizer.end()});
+  add(TERCET_SECTION_CHAT_TEMPLATE, text->chatTemplate);
+  add(TERCET_SECTION_GENERATION,
+      {reinterpret_cast<const char *>(&text->generation),
+       sizeof(text->generation)});
+  add(TERCET_SECTION_INFO, makeInfo(request, model));
+  contents.weights = model.weights;
+  contents.weightsSize = model.weightsSize;
+  return contents;
+}
+
+/// The archives that an artifact links, first users first.
+static Expected<std::vector<std::string>>
+findArchives(LinkKind kind, const TargetSpec &target) {
+  std::vector<StringRef> names = {"libtercet_runtime.a"};
+  if (kind == LinkKind::Executable)
+    names.insert(names.begin(), "libtercet_main.a");
+  std::vector<std::string> paths;
+  for (StringRef name : names) {
+    Expected<std::string> path = findRuntimeArchive(name, target);
+    if (!path)
+      return path.takeError();
+    paths.push_back(*path);
+  }
+  return paths;
+}
+
+/// Writes tercet.h beside the library.
+static Error writeHeader(StringRef library) {
+  SmallString<128> path(sys::path::parent_path(library));
+  sys::path::append(path, "tercet.h");
+  return writeOutput(path, kTercetHeader);
+}
+
+Error Compilation::makeArtifact() {
+  // What can be refused at once is refused before the long steps.
+  Expected<OutputFile> output = OutputFile::create(request.output);
+  if (!output)
+    return output.takeError();
+  LinkJob job;
+  job.kind = request.emit == EmitKind::Lib ? LinkKind::SharedLibrary
+                                           : LinkKind::Executable;
+  job.target = request.target;
+  auto archives = findArchives(job.kind, request.target);
+  if (!archives)
+    return archives.takeError();
+  job.archives = *archives;
+
+  Expected<CompiledModel> model = compile();
+  if (!model)
+    return model.takeError();
+  Expected<BlobContents> contents = describe(*model);
+  if (!contents)
+    return contents.takeError();
+
+  SmallString<0> object;
+  {
+    mlir::TimingScope scope = step("generate code");
+    auto code = emitCode(*model->module, request.target, CodeKind::Object);
+    if (!code)
+      return code.takeError();
+    object = std::move(*code);
+  }
+  job.object = object;
+  {
+    mlir::TimingScope scope = step("link");
+    if (Error error = link(job, output->temporaryPath()))
+      return error;
+  }
+  {
+    mlir::TimingScope scope = step("pack weights");
+    BlobWriteOptions options;
+    options.threads = request.threads;
+    options.progress = [&](uint64_t done, uint64_t total) {
+      progress.update(done, total);
+    };
+    if (Error error = writeBlob(output->temporaryPath(), *contents, options))
+      return error;
+  }
+  if (request.emit == EmitKind::Lib)
+    if (Error error = writeHeader(request.output))
+      return error;
+  return output->commit();
+}
+
+static Error checkPhase(StringRef option, StringRef name) {
+  SmallVector<StringRef> names;
+  for (const Phase &phase : getPhases())
+    names.push_back(phase.name);
+  if (name.empty() || is_contained(names, name))
+    return Error::success();
+  return createStringError(option + name + ": the phases are " +
+                           join(names, ", ") + suggest(name, names));
+}
+
+/// Choices of the design that this version does not make yet.
+static Error checkSupported(const CompileRequest &request) {
+  if (request.packing != "auto" && request.packing != "i2")
+    return createStringError("--packing=" + request.packing +
+                             " is not supported yet; use auto or i2");
+  if (request.head != "auto" && request.head != "bf16")
+    return createStringError("--head=" + request.head +
+                             " is not supported yet; use auto or bf16");
+  if (request.tune == "quick")
+    return createStringError("--tune=quick is not supported yet");
+  return Error::success();
+}
+
+Expected<CompileRequest>
+CompileRequest::fromArguments(const Arguments &arguments) {
+  CompileRequest request;
+  request.model = arguments.positionals()[0];
+  request.output = arguments.get(OPT_output);
+  Expected<TargetSpec> target =
+      parseTarget(arguments.get(OPT_target, "native"));
+  if (!target)
+    return target.takeError();
+  request.target = *target;
+  request.emit = StringSwitch<EmitKind>(arguments.get(OPT_emit, "exe"))
+                     .Case("exe", EmitKind::Exe)
+                     .Case("lib", EmitKind::Lib)
+                     .Case("obj", EmitKind::Obj)
+                     .Case("asm", EmitKind::Asm)
+                     .Case("llvm", EmitKind::Llvm)
+                     .Case("mlir", EmitKind::Mlir);
+  request.compileTo = arguments.get(OPT_compile_to);
+  request.printAfter = arguments.get(OPT_print_after);
+  if (Error error = checkPhase("--compile-to=", request.compileTo))
+    return error;
+  if (Error error = checkPhase("--mlir-print-ir-after=", request.printAfter))
+    return error;
+  request.packing = arguments.get(OPT_packing, "auto");
+  request.head = arguments.get(OPT_head, "auto");
+  request.tune = arguments.get(OPT_tune, "db");
+  request.explain = arguments.has(OPT_explain);
+  request.timing = arguments.has(OPT_timing);
+  Expected<int64_t> context = arguments.getNumber(OPT_context, 0);
+  if (!context)
+    return context.takeError();
+  request.context = *context;
+  unsigned cpus = hardware_concurrency().compute_thread_count();
+  Expected<int64_t> threads =
+      arguments.getNumber(OPT_threads, std::min(cpus, 8u));
+  if (!threads)
+    return threads.takeError();
+  request.threads = *threads;
+  if (Error error = checkSupported(request))
+    return error;
+  return request;
+}
+
+Error tercet::compileModel(const CompileRequest &request) {
+  return Compilation(request).run();
+}
+
+Error tercet::runCompile(const Arguments &arguments) {
+  auto request = CompileRequest::fromArguments(arguments);
+  if (!request)
+    return request.takeError();
+  bool isText = !request->compileTo.empty() || request->emit == EmitKind::Asm ||
+                request->emit == EmitKind::Llvm ||
+                request->emit == EmitKind::Mlir;
+  if (request->output.empty()) {
+    if (!isText)
+      return createStringError("no output file; give -o OUT");
+    request->output = "-";
+  }
+  return compileModel(*request);
+}

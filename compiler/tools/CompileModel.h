@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From MODEL to OUT: import, the pipeline, code, link, artifact.
+
+#ifndef TERCET_COMPILER_TOOLS_COMPILEMODEL_H
+#define TERCET_COMPILER_TOOLS_COMPILEMODEL_H
+
+#include "compiler/Target/ParseTarget.h"
+#include "compiler/tools/CommandLine.h"
+
+namespace tercet {
+
+/// In the order of --emit's values.
+enum class EmitKind { Exe, Lib, Obj, Asm, Llvm, Mlir };
+
+/// One struct for `compile` and `run`; the fields are options of Options.td.
+struct CompileRequest {
+  std::string model, output;
+  TargetSpec target;
+  EmitKind emit = EmitKind::Exe;
+  std::string compileTo, printAfter;
+  std::string packing, head, tune;
+  int64_t context = 0; // 0: what the model was made for
+  unsigned threads = 1;
+  bool explain = false, timing = false;
+
+  static llvm::Expected<CompileRequest> fromArguments(const Arguments &);
+};
+
+llvm::Error compileModel(const CompileRequest &request);
+
+} // namespace tercet
+
+#endif // TERCET_COMPILER_TOOLS_COMPILEMODEL_H

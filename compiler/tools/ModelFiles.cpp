@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/tools/ModelFiles.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/xxhash.h"
+
+using namespace llvm;
+using namespace tercet;
+
+StringRef tercet::getModelDirectory(StringRef model) {
+  if (sys::fs::is_directory(model))
+    return model;
+  StringRef parent = sys::path::parent_path(model);
+  return parent.empty() ? "." : parent;
+}
+
+std::string tercet::getModelName(StringRef model) {
+  SmallString<128> path;
+  if (sys::fs::real_path(model, path))
+    path = model;
+  return sys::fs::is_directory(path) ? sys::path::filename(path).str()
+                                     : sys::path::stem(path).str();
+}
+
+Expected<std::vector<ModelFile>> tercet::listModelFiles(StringRef model) {
+  if (!sys::fs::exists(model))
+    return createStringError("no such model: '" + model + "'");
+  bool isDirectory = sys::fs::is_directory(model);
+  std::vector<ModelFile> files;
+  std::error_code code;
+  for (sys::fs::directory_iterator it(getModelDirectory(model), code), end;
+       !code && it != end; it.increment(code)) {
+    StringRef name = sys::path::filename(it->path());
+    if (!isDirectory && name != sys::path::filename(model) &&
+        !name.ends_with(".json"))
+      continue;
+    sys::fs::file_status status;
+    if (sys::fs::status(it->path(), status) || !is_regular_file(status))
+      continue;
+    SmallString<128> path;
+    if (sys::fs::real_path(it->path(), path))
+      path = it->path();
+    files.push_back(
+        {path.str().str(), status.getSize(), status.getLastModificationTime()});
+  }
+  if (code)
+    return createFileError(model, code);
+  llvm::sort(files, [](auto &a, auto &b) { return a.path < b.path; });
+  return files;
+}
+
+Expected<uint64_t> tercet::hashModel(StringRef model) {
+  auto files = listModelFiles(model);
+  if (!files)
+    return files.takeError();
+  std::string identity;
+  for (const ModelFile &file : *files) {
+    uint64_t size = std::min<uint64_t>(file.sizeInBytes, 64 << 10);
+    auto start = MemoryBuffer::getFileSlice(file.path, size, /*Offset=*/0);
+    if (!start)
+      return createFileError(file.path, start.getError());
+    identity += sys::path::filename(file.path).str() + '\0' +
+                std::to_string(file.sizeInBytes) + '\0' +
+                std::to_string(xxh3_64bits((*start)->getBuffer())) + '\n';
+  }
+  return xxh3_64bits(identity);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Every option of `tercet`, once: flag, values and help come from here. The
+// visibility of an option is the set of subcommands that take it
+// (CommandLine.h). A value written "a|b|c" is checked against the list.
+
+include "llvm/Option/OptParser.td"
+
+def CompileVis : OptionVisibility;
+def InspectVis : OptionVisibility;
+def VerifyVis : OptionVisibility;
+def RunVis : OptionVisibility;
+def BenchVis : OptionVisibility;
+def TargetsVis : OptionVisibility;
+def TuneVis : OptionVisibility;
+
+defvar AllVis = [CompileVis, InspectVis, VerifyVis, RunVis, BenchVis, TargetsVis,
+                 TuneVis];
+
+/// --name=VALUE and --name VALUE.
+multiclass Value<string name, string value, string help,
+                 list<OptionVisibility> visibility> {
+  def NAME : Joined<["--"], name # "=">, MetaVarName<value>, HelpText<help>,
+             Visibility<visibility>;
+  def NAME # _separate : Separate<["--"], name>,
+                         Alias<!cast<Option>(NAME)>, Visibility<visibility>;
+}
+
+class Switch<string name, string help, list<OptionVisibility> visibility>
+    : Flag<["--"], name>, HelpText<help>, Visibility<visibility>;
+
+def help : Switch<"help", "Show this text", AllVis>;
+def help_short : Flag<["-"], "h">, Alias<help>, Visibility<AllVis>;
+
+def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"OUT">,
+             HelpText<"Write to OUT; - is stdout for text">,
+             Visibility<[CompileVis]>;
+
+defm target : Value<"target", "TARGET",
+    "native (default), BASE[+feature...] or a CPU name; see `tercet targets`",
+    [CompileVis, RunVis, VerifyVis, TuneVis]>;
+defm emit : Value<"emit", "exe|lib|obj|asm|llvm|mlir",
+    "What to make: an executable (default), a shared library with a C header, "
+    "or the compiled code alone", [CompileVis]>;
+defm compile_to : Value<"compile-to", "PHASE",
+    "Stop after this phase and write its MLIR", [CompileVis]>;
+defm packing : Value<"packing", "auto|i2|t5",
+    "How ternary weights are stored", [CompileVis, RunVis]>;
+defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
+    "Precision of the output head; auto is bf16, the exact one",
+    [CompileVis, RunVis]>;
+defm context : Value<"context", "N",
+    "Positions of the KV cache; default: what the model was made for",
+    [CompileVis, RunVis]>;
+defm tune : Value<"tune", "db|quick|off",
+    "Where kernel choices come from", [CompileVis, RunVis]>;
+def explain : Switch<"explain", "Say why each matmul got its kernel",
+                     [CompileVis]>;
+defm threads : Value<"threads", "N",
+    "Threads that pack weights; default: all CPUs, at most 8", [CompileVis]>;
+def timing : Switch<"timing", "Show where compile time went", [CompileVis]>;
+defm print_after : Value<"mlir-print-ir-after", "PHASE",
+    "Print the module to stderr after this phase", [CompileVis]>;
+
+def json : Switch<"json", "One JSON object on stdout",
+                  [InspectVis, VerifyVis, TargetsVis]>;
