@@ -13,8 +13,8 @@ using namespace tercet;
 
 namespace {
 
-/// Typed access to the fields of a JSON object. The first error is kept and all
-/// later reads return defaults, so that a list of fields reads as a list.
+/// Typed access to the fields of a JSON object. The first error is kept and the
+/// reads go on with values in range, so that a list of fields reads as a list.
 class Fields {
 public:
   Fields(const json::Object &object, std::string where)
@@ -31,10 +31,10 @@ public:
     if (!value)
       return absent.value_or(1);
     std::optional<int64_t> integer = value->getAsInteger();
-    if (!integer || *integer < 1 || *integer > max)
-      fail("'{0}' must be an integer from 1 to {1}, not {2}", name, max,
-           *value);
-    return integer.value_or(1);
+    if (integer && *integer >= 1 && *integer <= max)
+      return *integer;
+    fail("'{0}' must be an integer from 1 to {1}, not {2}", name, max, *value);
+    return 1;
   }
 
   double number(StringRef name, std::optional<double> absent, double min,
@@ -43,10 +43,11 @@ public:
     if (!value)
       return absent.value_or(min);
     std::optional<double> number = value->getAsNumber();
-    if (!number || !(*number >= min && *number <= max))
-      fail("'{0}' must be a number from {1} to {2}, not {3}", name,
-           printNumber(min), printNumber(max), *value);
-    return number.value_or(min);
+    if (number && *number >= min && *number <= max)
+      return *number;
+    fail("'{0}' must be a number from {1} to {2}, not {3}", name,
+         printNumber(min), printNumber(max), *value);
+    return min;
   }
 
   bool boolean(StringRef name, bool absent) {
@@ -172,8 +173,9 @@ static void readQuantization(Fields &fields, ModelConfig &config) {
     config.weights = ModelConfig::Weights::Latent;
     if (config.family == ModelConfig::Family::Llama)
       fields.fail(
-          "has no 'quantization_config' of quant_method 'bitnet': this is an "
-          "ordinary Llama, which was not trained with ternary weights");
+          "has no 'quantization_config': this is an ordinary Llama; if it was "
+          "trained with ternary weights, add quant_method 'bitnet', "
+          "linear_class 'autobitlinear' and quantization_mode 'online'");
     return;
   }
   const json::Object *object = value->getAsObject();
