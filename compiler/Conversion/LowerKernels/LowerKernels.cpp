@@ -32,6 +32,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateKVUpdatePatterns(patterns);
     tercet::populateLinearPatterns(patterns);
     tercet::populatePackedLinearPatterns(patterns, options);
+    tercet::populatePackedMatmulPatterns(patterns);
     tercet::populateQuantizeActivationsPatterns(patterns);
     tercet::populateRMSNormPatterns(patterns);
     tercet::populateRopePatterns(patterns);

@@ -37,6 +37,7 @@ void populateKVUpdatePatterns(mlir::RewritePatternSet &patterns);
 void populateLinearPatterns(mlir::RewritePatternSet &patterns);
 void populatePackedLinearPatterns(mlir::RewritePatternSet &patterns,
                                   KernelOptions options = {});
+void populatePackedMatmulPatterns(mlir::RewritePatternSet &patterns);
 void populateQuantizeActivationsPatterns(mlir::RewritePatternSet &patterns);
 void populateRMSNormPatterns(mlir::RewritePatternSet &patterns);
 void populateRopePatterns(mlir::RewritePatternSet &patterns);

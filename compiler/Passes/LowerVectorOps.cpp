@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Passes/Passes.h"
+#include "compiler/Target/Backend.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Transforms/WalkPatternRewriteDriver.h"
+
+using namespace mlir;
+
+namespace tercet {
+#define GEN_PASS_DEF_LOWERVECTOROPS
+#include "compiler/Passes/Passes.h.inc"
+
+namespace {
+
+struct LowerVectorOps : impl::LowerVectorOpsBase<LowerVectorOps> {
+  using Base::Base;
+
+  LogicalResult initialize(MLIRContext *context) override {
+    llvm::Expected<TargetSpec> spec = parseTarget(target);
+    if (!spec)
+      return emitError(UnknownLoc::get(context), llvm::toString(spec.takeError()));
+    RewritePatternSet set(context);
+    getBackend(*spec).populateVectorLowerings(set, *spec);
+    populateGenericVectorLowerings(set);
+    patterns = std::move(set);
+    return success();
+  }
+
+  void runOnOperation() override { walkAndApplyPatterns(getOperation(), patterns); }
+
+  FrozenRewritePatternSet patterns;
+};
+
+} // namespace
+} // namespace tercet

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Passes/Passes.h"
+#include "dialect/Ternary/Ternary.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Transforms/RegionUtils.h"
+
+using namespace mlir;
+
+namespace tercet {
+#define GEN_PASS_DEF_OUTLINEPARALLEL
+#include "compiler/Passes/Passes.h.inc"
+
+namespace {
+
+/// scf.parallel over items 0..n:
+///   scf.parallel (%i) = (%c0) to (%n) step (%c1) { ... }
+/// becomes a function of the captured values and a range of items, and a call
+/// through the pool:
+///   func.func private @step_0(captures.., %begin, %end, %scratch) {
+///     scf.for %i = %begin to %end step %c1 { ... }
+///   }
+///   ternary.parallel_for @step_0(captures) items %n pool %pool
+class Outliner {
+public:
+  Outliner(scf::ParallelOp loop, StringRef name) : loop(loop), name(name) {}
+
+  /// Returns the bytes of scratch memory that a worker needs.
+  FailureOr<int64_t> outline() {
+    if (loop.getNumLoops() != 1 || loop.getNumReductions() != 0 ||
+        getConstantIntValue(loop.getLowerBound()[0]) != 0 ||
+        getConstantIntValue(loop.getStep()[0]) != 1)
+      return loop.emitOpError("expected items 0 to n, one by one");
+    auto parent = loop->getParentOfType<func::FuncOp>();
+    pool = findPool(parent);
+    if (!pool)
+      return loop.emitOpError("expected a function with the thread pool as an "
+                              "argument (plan-memory adds it)");
+
+    loop.walk([&](ternary::WorkerScratchOp op) {
+      scratchElements =
+          std::max(scratchElements, cast<MemRefType>(op.getType()).getNumElements());
+    });
+    partitionCaptures();
+    func::FuncOp function = createFunction(parent);
+    OpBuilder b(loop);
+    ternary::ParallelForOp::create(b, loop.getLoc(), function.getSymName(), pool,
+                                   loop.getUpperBound()[0], captures.getArrayRef());
+    loop.erase();
+    return scratchElements * int64_t(sizeof(float));
+  }
+
+private:
+  /// The one pointer argument (PlanMemory).
+  static Value findPool(func::FuncOp function) {
+    for (BlockArgument argument : function.getArguments())
+      if (isa<LLVM::LLVMPointerType>(argument.getType()))
+        return argument;
+    return {};
+  }
+
+  /// Values that the body uses are recomputed in it when they are views or
+  /// constants (a memref then is one pointer), captured when they are function
+  /// arguments or numbers.
+  void partitionCaptures() {
+    SetVector<Value> used;
+    getUsedValuesDefinedAbove(loop.getRegion(), used);
+    for (Value value : used)
+      visit(value);
+  }
+
+  void visit(Value value) {
+    Operation *def = value.getDefiningOp();
+    bool isNumber = value.getType().isIntOrIndexOrFloat();
+    bool recompute = def && isPure(def) &&
+                     (!isNumber || def->hasTrait<OpTrait::ConstantLike>());
+    if (!recompute) {
+      captures.insert(value);
+      return;
+    }
+    if (recomputed.contains(def))
+      return;
+    for (Value operand : def->getOperands())
+      visit(operand);
+    recomputed.insert(def);
+  }
+
+  func::FuncOp createFunction(func::FuncOp parent) {
+    OpBuilder b(parent);
+    Location loc = loop.getLoc();
+    SmallVector<Type> types;
+    for (Value capture : captures)
+      types.push_back(capture.getType());
+    auto scratchType = MemRefType::get({std::max<int64_t>(scratchElements, 1)},
+                                       b.getF32Type());
+    types.append({b.getIndexType(), b.getIndexType(), scratchType});
+    auto function =
+        func::FuncOp::create(b, loc, name, b.getFunctionType(types, {}));
+    function.setPrivate();
+
+    Block *entry = function.addEntryBlock();
+    b.setInsertionPointToStart(entry);
+    IRMapping mapping;
+    for (auto [capture, argument] : llvm::zip(captures, entry->getArguments()))
+      mapping.map(capture, argument);
+    for (Operation *op : recomputed)
+      b.clone(*op, mapping);
+    auto [begin, end, scratch] = std::tuple(
+        entry->getArgument(captures.size()), entry->getArgument(captures.size() + 1),
+        entry->getArgument(captures.size() + 2));
+    Value one = arith::ConstantIndexOp::create(b, loc, 1);
+    auto items = scf::ForOp::create(b, loc, begin, end, one);
+    func::ReturnOp::create(b, loc);
+
+    b.setInsertionPointToStart(items.getBody());
+    mapping.map(loop.getInductionVars()[0], items.getInductionVar());
+    for (Operation &op : loop.getBody()->without_terminator())
+      b.clone(op, mapping);
+    function.walk([&, scratch = scratch](ternary::WorkerScratchOp op) {
+      OpBuilder b(op);
+      auto type = cast<MemRefType>(op.getType());
+      op.replaceAllUsesWith(
+          memref::ReinterpretCastOp::create(b, loc, type, scratch, 0,
+                                            type.getShape(), ArrayRef<int64_t>{1})
+              .getResult());
+      op.erase();
+    });
+    return function;
+  }
+
+  scf::ParallelOp loop;
+  StringRef name;
+  Value pool;
+  int64_t scratchElements = 0;
+  SetVector<Value> captures;
+  SetVector<Operation *> recomputed; // in topological order
+};
+
+struct OutlineParallel : impl::OutlineParallelBase<OutlineParallel> {
+  void runOnOperation() override {
+    int64_t scratchSize = 0;
+    SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
+    for (func::FuncOp function : functions) {
+      SmallVector<scf::ParallelOp> loops;
+      function.walk<WalkOrder::PreOrder>([&](scf::ParallelOp loop) {
+        loops.push_back(loop);
+        return WalkResult::skip(); // what is nested runs inside its item
+      });
+      for (auto [number, loop] : llvm::enumerate(loops)) {
+        std::string name =
+            (function.getSymName() + "_" + std::to_string(number)).str();
+        FailureOr<int64_t> size = Outliner(loop, name).outline();
+        if (failed(size))
+          return signalPassFailure();
+        scratchSize = std::max(scratchSize, *size);
+      }
+    }
+    getOperation()->setAttr("ternary.scratch_size",
+                            Builder(&getContext()).getI64IntegerAttr(scratchSize));
+  }
+};
+
+} // namespace
+} // namespace tercet

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Passes/Passes.h"
+#include "compiler/Support/PackedLayout.h"
+#include "compiler/Support/ParameterReader.h"
+#include "dialect/Ternary/Ternary.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace tercet {
+#define GEN_PASS_DEF_PACKWEIGHTS
+#include "compiler/Passes/Passes.h.inc"
+
+namespace {
+
+using PieceWriter = std::function<llvm::Error(llvm::MutableArrayRef<uint8_t>)>;
+
+/// Matrices above this are cut into several pieces.
+constexpr uint64_t kPieceSize = 2 << 20;
+
+/// A matrix of a fused matmul: its rows go to `firstRow` of the packed one.
+struct FusedMatrix {
+  ternary::ParameterOp parameter;
+  int64_t firstRow, rows, cols;
+};
+
+/// Rows [begin, end) of the fused matrix as trits of `cols` columns. Rows and
+/// columns of padding stay zero.
+llvm::Error readFusedTrits(ParameterReader &reader, ArrayRef<FusedMatrix> matrices,
+                           int64_t begin, int64_t end, int64_t cols,
+                           MutableArrayRef<int8_t> out) {
+  for (const FusedMatrix &matrix : matrices) {
+    int64_t first = std::max(begin, matrix.firstRow);
+    int64_t last = std::min(end, matrix.firstRow + matrix.rows);
+    if (first >= last)
+      continue;
+    int64_t rows = last - first;
+    MutableArrayRef<int8_t> block =
+        out.slice((first - begin) * cols, rows * cols);
+    int64_t source = first - matrix.firstRow;
+    if (matrix.cols == cols) {
+      if (llvm::Error error =
+              reader.readTrits(matrix.parameter, source, source + rows, block))
+        return error;
+      continue;
+    }
+    std::vector<int8_t> dense(rows * matrix.cols);
+    if (llvm::Error error =
+            reader.readTrits(matrix.parameter, source, source + rows, dense))
+      return error;
+    for (int64_t row = 0; row < rows; ++row)
+      llvm::copy(ArrayRef(dense).slice(row * matrix.cols, matrix.cols),
+                 block.begin() + row * cols);
+  }
+  return llvm::Error::success();
+}
+
+/// Converts f32 to the 16-bit float of `semantics`.
+uint16_t narrow(float value, const llvm::fltSemantics &semantics) {
+  llvm::APFloat narrowed(value);
+  bool losesInfo;
+  narrowed.convert(semantics, llvm::APFloat::rmNearestTiesToEven, &losesInfo);
+  return narrowed.bitcastToAPInt().getZExtValue();
+}
+
+/// Elements [begin, end) of a float parameter, in the element type that it has
+/// in the IR.
+llvm::Error writeFloats(ParameterReader &reader, ternary::ParameterOp parameter,
+                        int64_t begin, int64_t end, MutableArrayRef<uint8_t> out) {
+  auto type = cast<FloatType>(cast<ShapedType>(parameter.getType()).getElementType());
+  if (type.isF32())
+    return reader.readFloats(
+        parameter, begin, end,
+        MutableArrayRef(reinterpret_cast<float *>(out.data()), end - begin));
+  std::vector<float> wide(end - begin);
+  if (llvm::Error error = reader.readFloats(parameter, begin, end, wide))
+    return error;
+  auto *narrowed = reinterpret_cast<uint16_t *>(out.data());
+  if (type.isBF16()) // widening bf16 is exact: the upper half is the value
+    for (auto [to, from] : llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
+      to = llvm::bit_cast<uint32_t>(from) >> 16;
+  else
+    for (auto [to, from] : llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
+      to = narrow(from, type.getFloatSemantics());
+  return llvm::Error::success();
+}
+
+struct PackWeights : impl::PackWeightsBase<PackWeights> {
+  PackWeights() = default;
+  PackWeights(ParameterReader &reader, std::vector<WeightPiece> &pieces)
+      : reader(&reader), pieces(&pieces) {}
+  PackWeights(const PackWeights &other)
+      : impl::PackWeightsBase<PackWeights>(other), reader(other.reader),
+        pieces(other.pieces) {}
+
+  void runOnOperation() override;
+
+private:
+  /// Reserves `size` bytes and cuts them into pieces of whole `unit`s; `write`
+  /// gets the range of units that its bytes stand for.
+  int64_t place(uint64_t size, uint64_t unit,
+                std::function<llvm::Error(int64_t begin, int64_t end,
+                                          MutableArrayRef<uint8_t>)> write);
+
+  int64_t placeTrits(ArrayRef<FusedMatrix> matrices, int64_t rows, int64_t cols,
+                     ternary::LayoutAttr layout);
+  int64_t placeRowScales(ArrayRef<FusedMatrix> matrices, ArrayRef<float> scales,
+                         int64_t rows);
+  int64_t placeBF16Pairs(ternary::ParameterOp parameter, ternary::LayoutAttr layout);
+  int64_t placeFloats(ternary::ParameterOp parameter);
+
+  Value parameterAt(OpBuilder &b, Location loc, int64_t offset, Type type) {
+    return ternary::PackedParameterOp::create(
+        b, loc, type, arith::ConstantIndexOp::create(b, loc, offset));
+  }
+  ternary::ParameterOp lookup(Value value) {
+    auto get = value.getDefiningOp<ternary::GetParameterOp>();
+    return get ? symbols->lookup<ternary::ParameterOp>(get.getName()) : nullptr;
+  }
+
+  LogicalResult packMatmul(ternary::RescaleOp rescale);
+  LogicalResult packLinear(ternary::LinearOp linear);
+  LogicalResult packEmbedding(ternary::EmbeddingOp embedding);
+  void packFloats(ternary::GetParameterOp get);
+
+  ParameterReader *reader = nullptr;
+  std::vector<WeightPiece> *pieces = nullptr;
+  std::vector<WeightPiece> droppedPieces;
+  std::shared_ptr<ParameterReader> ownReader;
+
+  SymbolTable *symbols = nullptr;
+  uint64_t end = 0;
+  int64_t numTrits = 0;
+  uint64_t ternaryBytes = 0, headBytes = 0;
+  /// Where a parameter was placed; packed and plain forms are different places.
+  llvm::DenseMap<std::pair<Operation *, Attribute>, int64_t> places;
+};
+
+int64_t PackWeights::place(
+    uint64_t size, uint64_t unit,
+    std::function<llvm::Error(int64_t, int64_t, MutableArrayRef<uint8_t>)> write) {
+  int64_t offset = end;
+  uint64_t step = std::max(kPieceSize / unit, uint64_t(1)) * unit;
+  for (uint64_t begin = 0; begin < size; begin += step) {
+    uint64_t stop = std::min(begin + step, size);
+    pieces->push_back({offset + begin, stop - begin,
+                       [write, first = begin / unit, last = stop / unit](
+                           MutableArrayRef<uint8_t> out) {
+                         return write(first, last, out);
+                       }});
+  }
+  end = llvm::alignTo(offset + size, 64);
+  return offset;
+}
+
+int64_t PackWeights::placeTrits(ArrayRef<FusedMatrix> matrices, int64_t rows,
+                                int64_t cols, ternary::LayoutAttr layout) {
+  uint64_t tileSize = getPackedTileSize(layout, cols);
+  int64_t tileRows = layout.getTileRows();
+  return place(
+      getPackedSize(layout, rows, cols), tileSize,
+      [=, reader = reader, matrices = SmallVector<FusedMatrix>(matrices)](
+          int64_t begin, int64_t end, MutableArrayRef<uint8_t> out) -> llvm::Error {
+        // A tile at a time: its trits stay in the cache.
+        std::vector<int8_t> trits(tileRows * cols);
+        for (int64_t tile = begin; tile < end; ++tile) {
+          llvm::fill(trits, 0);
+          if (llvm::Error error =
+                  readFusedTrits(*reader, matrices, tile * tileRows,
+                                 (tile + 1) * tileRows, cols, trits))
+            return error;
+          packI2(trits, cols, out.slice((tile - begin) * tileSize, tileSize));
+        }
+        return llvm::Error::success();
+      });
+}
+
+int64_t PackWeights::placeRowScales(ArrayRef<FusedMatrix> matrices,
+                                    ArrayRef<float> scales, int64_t rows) {
+  std::vector<float> table(rows / ternary::kRowGroup);
+  for (auto [matrix, scale] : llvm::zip(matrices, scales))
+    for (int64_t row = 0; row < matrix.rows; row += ternary::kRowGroup)
+      table[(matrix.firstRow + row) / ternary::kRowGroup] = scale;
+  return place(table.size() * sizeof(float), table.size() * sizeof(float),
+               [table](int64_t, int64_t, MutableArrayRef<uint8_t> out) {
+                 memcpy(out.data(), table.data(), out.size());
+                 return llvm::Error::success();
+               });
+}
+
+int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
+                                    ternary::LayoutAttr layout) {
+  auto [entry, isNew] = places.try_emplace({parameter, layout});
+  if (!isNew)
+    return entry->second;
+  auto type = cast<ShapedType>(parameter.getType());
+  int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
+  uint64_t tileSize = getPackedTileSize(layout, cols);
+  int64_t tileRows = layout.getTileRows();
+  int64_t offset = place(
+      getPackedSize(layout, rows, cols), tileSize,
+      [=, reader = reader](int64_t begin, int64_t end,
+                           MutableArrayRef<uint8_t> out) -> llvm::Error {
+        int64_t first = begin * tileRows, last = std::min(end * tileRows, rows);
+        std::vector<uint16_t> values((last - first) * cols);
+        if (llvm::Error error = writeFloats(
+                *reader, parameter, first * cols, last * cols,
+                MutableArrayRef(reinterpret_cast<uint8_t *>(values.data()),
+                                values.size() * sizeof(uint16_t))))
+          return error;
+        packBF16Pairs(values, cols, tileRows, out);
+        return llvm::Error::success();
+      });
+  places[{parameter, layout}] = offset;
+  return offset;
+}
+
+int64_t PackWeights::placeFloats(ternary::ParameterOp parameter) {
+  auto [entry, isNew] = places.try_emplace({parameter, Attribute()});
+  if (!isNew)
+    return entry->second;
+  auto type = cast<ShapedType>(parameter.getType());
+  uint64_t elementSize = type.getElementTypeBitWidth() / 8;
+  int64_t offset =
+      place(type.getNumElements() * elementSize, elementSize,
+            [=, reader = reader](int64_t begin, int64_t end,
+                                 MutableArrayRef<uint8_t> out) {
+              return writeFloats(*reader, parameter, begin, end, out);
+            });
+  places[{parameter, Attribute()}] = offset;
+  return offset;
+}
+
+/// matmul + rescale become packed_matmul: the i32 sums stay in registers.
+LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
+  auto matmul = rescale.getAcc().getDefiningOp<ternary::MatmulOp>();
+  if (!matmul || !matmul->hasOneUse() || !matmul.getLayout())
+    return rescale.emitOpError("expected the sums of one matmul with a layout");
+  auto quantise =
+      matmul.getQ().getDefiningOp<ternary::QuantizeActivationsOp>();
+  if (!quantise || quantise.getQ() != matmul.getQ())
+    return matmul.emitOpError("expected activations of quantize_activations");
+  ternary::LayoutAttr layout = *matmul.getLayout();
+
+  SmallVector<int64_t> offsets = ternary::getColumnOffsets(rescale.getRows());
+  SmallVector<FusedMatrix> matrices;
+  SmallVector<float> scales;
+  for (auto [weight, scale, firstRow] :
+       llvm::zip(matmul.getWeights(), rescale.getWeightScales(), offsets)) {
+    ternary::ParameterOp parameter = lookup(weight);
+    auto constant = scale.getDefiningOp<arith::ConstantFloatOp>();
+    if (!parameter || !constant)
+      return matmul.emitOpError("expected constant weights and scales");
+    auto type = cast<ShapedType>(weight.getType());
+    matrices.push_back({parameter, firstRow, type.getDimSize(0), type.getDimSize(1)});
+    scales.push_back(constant.value().convertToFloat());
+    numTrits += type.getNumElements();
+  }
+  int64_t width = cast<ShapedType>(rescale.getOuts().getType()).getDimSize(1);
+  int64_t cols = cast<ShapedType>(matmul.getQ().getType()).getDimSize(1);
+
+  OpBuilder b(rescale);
+  Location loc = matmul.getLoc();
+  int64_t size = getPackedSize(layout, width, cols);
+  int64_t groups = width / ternary::kRowGroup;
+  ternaryBytes += size + groups * sizeof(float);
+  Value scaleTable = parameterAt(b, loc, placeRowScales(matrices, scales, width),
+                                 RankedTensorType::get({groups}, b.getF32Type()));
+  Value packed = parameterAt(b, loc, placeTrits(matrices, width, cols, layout),
+                             RankedTensorType::get({size}, b.getI8Type()));
+  Value result = ternary::PackedMatmulOp::create(
+                     b, loc, rescale.getOuts().getType(), matmul.getQ(),
+                     quantise.getScale(), quantise.getSum(), packed, scaleTable,
+                     rescale.getOuts(), layout)
+                     .getResult();
+  rescale.getResult().replaceAllUsesWith(result);
+  rescale.erase();
+  matmul.erase();
+  return success();
+}
+
+LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
+  ternary::ParameterOp parameter = lookup(linear.getWeight());
+  if (!linear.getLayout() || !parameter)
+    return success(); // stays a linear over plain floats
+  auto type = cast<ShapedType>(linear.getWeight().getType());
+  ternary::LayoutAttr layout = *linear.getLayout();
+  OpBuilder b(linear);
+  int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
+  headBytes += size;
+  Value packed = parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
+                             RankedTensorType::get({size}, b.getI8Type()));
+  linear.getResult().replaceAllUsesWith(
+      ternary::PackedLinearOp::create(b, linear.getLoc(), linear.getOuts().getType(),
+                                      linear.getX(), packed, linear.getOuts(), layout)
+          .getResult());
+  linear.erase();
+  return success();
+}
+
+LogicalResult PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
+  ternary::ParameterOp parameter = lookup(embedding.getTable());
+  if (!embedding.getLayout() || !parameter)
+    return success(); // stays a plain table
+  auto type = cast<ShapedType>(parameter.getType());
+  ternary::LayoutAttr layout = *embedding.getLayout();
+  OpBuilder b(embedding);
+  int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
+  embedding.getTableMutable().assign(
+      parameterAt(b, embedding.getLoc(), placeBF16Pairs(parameter, layout),
+                  RankedTensorType::get({size}, b.getI8Type())));
+  return success();
+}
+
+void PackWeights::packFloats(ternary::GetParameterOp get) {
+  OpBuilder b(get);
+  get.getResult().replaceAllUsesWith(
+      parameterAt(b, get.getLoc(), placeFloats(lookup(get)), get.getType()));
+}
+
+void PackWeights::runOnOperation() {
+  ModuleOp module = getOperation();
+  SymbolTable symbolTable(module);
+  symbols = &symbolTable;
+  if (!reader) {
+    ownReader = std::make_shared<ParameterReader>();
+    reader = ownReader.get();
+    pieces = &droppedPieces;
+  }
+
+  // In program order, which is the order in which a step reads the weights.
+  SmallVector<Operation *> ops;
+  module.walk([&](Operation *op) {
+    if (isa<ternary::RescaleOp, ternary::LinearOp, ternary::EmbeddingOp,
+            ternary::GetParameterOp>(op))
+      ops.push_back(op);
+  });
+  for (Operation *op : ops) {
+    LogicalResult packed =
+        llvm::TypeSwitch<Operation *, LogicalResult>(op)
+            .Case([&](ternary::RescaleOp op) { return packMatmul(op); })
+            .Case([&](ternary::LinearOp op) { return packLinear(op); })
+            .Case([&](ternary::EmbeddingOp op) { return packEmbedding(op); })
+            .Default(success());
+    if (failed(packed))
+      return signalPassFailure();
+  }
+  for (Operation *op : ops)
+    if (auto get = dyn_cast<ternary::GetParameterOp>(op)) {
+      if (!get->use_empty())
+        packFloats(get);
+      get.erase();
+    }
+
+  // The pieces read parameters after the module has become machine code.
+  auto held = std::make_shared<OwningOpRef<ModuleOp>>(ModuleOp::create(module.getLoc()));
+  for (auto parameter : llvm::make_early_inc_range(module.getOps<ternary::ParameterOp>()))
+    parameter->moveBefore(held->get().getBody(), held->get().getBody()->end());
+  for (WeightPiece &piece : *pieces)
+    piece.write = [held, ownReader = ownReader, write = std::move(piece.write)](
+                      MutableArrayRef<uint8_t> out) { return write(out); };
+
+  Builder b(&getContext());
+  module->setAttr("ternary.weights_size", b.getI64IntegerAttr(end));
+  module->setAttr("ternary.num_trits", b.getI64IntegerAttr(numTrits));
+  module->setAttr("ternary.ternary_bytes", b.getI64IntegerAttr(ternaryBytes));
+  module->setAttr("ternary.head_bytes", b.getI64IntegerAttr(headBytes));
+}
+
+} // namespace
+
+std::unique_ptr<Pass> createPackWeights(ParameterReader &reader,
+                                        std::vector<WeightPiece> &pieces) {
+  return std::make_unique<PackWeights>(reader, pieces);
+}
+
+} // namespace tercet

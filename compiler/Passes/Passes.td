@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The project's passes, in the order of the phase table (compiler/Pipeline).
+
+#ifndef TERCET_COMPILER_PASSES_TD
+#define TERCET_COMPILER_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def FuseBitLinear : Pass<"fuse-bit-linear", "::mlir::func::FuncOp"> {
+  let summary = "Make siblings share one quantised input and one matmul";
+  let description = [{
+    `bit_linear`s of the same input (q/k/v, gate/up) become one with several
+    matrices, each keeping its own scale; the results become slices. Row counts
+    that are not multiples of 16 are padded the same way.
+  }];
+  let dependentDialects = ["::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
+}
+
+def QuantizeWeights : Pass<"quantize-weights", "::mlir::ModuleOp"> {
+  let summary = "Replace latent weights by trits and their absmean scale";
+  let description = [{
+    `absmean_quantize` of a parameter becomes a parameter of trits over the same
+    bytes, and a constant scale. The bytes stay in the checkpoint.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def LowerBitLinear : Pass<"lower-bit-linear", "::mlir::func::FuncOp"> {
+  let summary = "bit_linear = quantize_activations + matmul + rescale";
+  let dependentDialects = ["::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
+}
+
+def SelectLayout : Pass<"select-layout", "::mlir::ModuleOp"> {
+  let summary = "Give each matmul and the head a packing and a schedule";
+  let options = [
+    Option<"target", "target", "std::string", "\"native\"", "what to compile for">
+  ];
+}
+
+def PackWeights : Pass<"pack-weights", "::mlir::ModuleOp"> {
+  let summary = "Place every parameter in the weights section";
+  let description = [{
+    Parameters become `packed_parameter`s, offsets into the weights section in
+    execution order; `matmul` + `rescale` become `packed_matmul`, `linear`
+    becomes `packed_linear`. The bytes are described as pieces that the artifact
+    writer asks for; the IR never holds them. Sets `ternary.weights_size` and
+    what `--bench` reports on the module.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def PlanMemory : Pass<"plan-memory", "::mlir::ModuleOp"> {
+  let summary = "Give the step its C signature and all buffers a place in one arena";
+  let description = [{
+    Buffers whose live ranges are disjoint share bytes. Sets
+    `ternary.arena_size` on the module.
+  }];
+  let options = [
+    Option<"maxStepTokens", "max-step-tokens", "int64_t", "128",
+           "capacity of one step, in tokens">
+  ];
+  let dependentDialects = ["::mlir::memref::MemRefDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::arith::ArithDialect"];
+}
+
+def OutlineRepeats : Pass<"outline-repeats", "::mlir::ModuleOp"> {
+  let summary = "Turn runs of equal layers into one function, called with offsets";
+  let description = [{
+    Finds consecutive repetitions of the same ops that differ in index constants
+    only (weight and arena offsets, layer numbers). The constants that differ
+    become arguments.
+  }];
+}
+
+def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
+  let summary = "Lower unpack, dot and lookup with the target's backend";
+  let options = [
+    Option<"target", "target", "std::string", "\"native\"", "what to compile for">
+  ];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect",
+                           "::mlir::arith::ArithDialect"];
+}
+
+def OutlineParallel : Pass<"outline-parallel", "::mlir::ModuleOp"> {
+  let summary = "Move the body of every parallel loop into a function of its items";
+  let description = [{
+    What a body needs and can recompute (addresses, constants) is recomputed
+    inside; the rest is captured. Sets `ternary.scratch_size` on the module.
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::scf::SCFDialect"];
+}
+
+def ConvertToLLVM : Pass<"convert-ternary-to-llvm", "::mlir::ModuleOp"> {
+  let summary = "Convert everything to the LLVM dialect, with one type converter";
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+#endif // TERCET_COMPILER_PASSES_TD

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Passes/Passes.h"
+#include "compiler/Target/Backend.h"
+#include "dialect/Ternary/Ternary.h"
+
+using namespace mlir;
+
+namespace tercet {
+#define GEN_PASS_DEF_SELECTLAYOUT
+#include "compiler/Passes/Passes.h.inc"
+
+namespace {
+
+/// The head streams bf16 pairs: 128 rows are 8 independent chains of fma,
+/// enough to hide its latency at two per cycle.
+ternary::LayoutAttr getHeadLayout(MLIRContext *context) {
+  return ternary::LayoutAttr::get(context, ternary::Packing::BF16Pairs,
+                                  /*tileRows=*/128, /*lanes=*/16, /*unroll=*/1,
+                                  /*tokens=*/2, /*prefetch=*/4096,
+                                  /*inPlace=*/false);
+}
+
+struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    llvm::Expected<TargetSpec> spec = parseTarget(target);
+    if (!spec) {
+      getOperation().emitError(llvm::toString(spec.takeError()));
+      return signalPassFailure();
+    }
+    const Backend &backend = getBackend(*spec);
+
+    // Parameters that a bf16 linear reads are packed; an embedding of the same
+    // parameter (a tied head) then reads the packed form.
+    llvm::DenseMap<StringAttr, ternary::LayoutAttr> packed;
+    getOperation().walk([&](Operation *op) {
+      if (auto matmul = dyn_cast<ternary::MatmulOp>(op)) {
+        MatmulShape shape = {
+            cast<ShapedType>(matmul.getOuts().getType()).getDimSize(1),
+            cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
+        matmul.setLayoutAttr(backend.selectLayout(&getContext(), shape, *spec));
+      } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
+        auto type = cast<ShapedType>(linear.getWeight().getType());
+        auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();
+        if (!get || !type.getElementType().isBF16())
+          return;
+        linear.setLayoutAttr(getHeadLayout(&getContext()));
+        packed[get.getNameAttr().getAttr()] = linear.getLayoutAttr();
+      }
+    });
+    getOperation().walk([&](ternary::EmbeddingOp op) {
+      if (auto get = op.getTable().getDefiningOp<ternary::GetParameterOp>())
+        if (auto layout = packed.lookup(get.getNameAttr().getAttr()))
+          op.setLayoutAttr(layout);
+    });
+  }
+};
+
+} // namespace
+} // namespace tercet

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Pipeline/Pipeline.h"
+#include "compiler/Conversion/LowerKernels/LowerKernels.h"
+#include "compiler/Passes/Passes.h"
+#include "compiler/Support/KVCacheLayout.h"
+#include "compiler/Target/Backend.h"
+#include "dialect/Ternary/Ternary.h"
+#include "dialect/Ternary/TernaryBufferization.h"
+
+#include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
+#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Bufferization/Transforms/FuncBufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/MemRef/Transforms/Passes.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Tensor/IR/TensorInferTypeOpInterfaceImpl.h"
+#include "mlir/Dialect/Tensor/Transforms/BufferizableOpInterfaceImpl.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace tercet {
+
+//===----------------------------------------------------------------------===//
+// Invariants
+//===----------------------------------------------------------------------===//
+
+/// Fails on the first op of one of the types, with the reason why it may not
+/// be there any more.
+template <typename... OpTys>
+static LogicalResult verifyGone(ModuleOp module, StringRef reason) {
+  WalkResult result = module.walk([&](Operation *op) {
+    if (!isa<OpTys...>(op))
+      return WalkResult::advance();
+    op->emitOpError(reason);
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+static LogicalResult verifyImported(ModuleOp module) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  if (!step)
+    return module.emitError("expected a function @step");
+  for (Type type : step.getArgumentTypes())
+    if (!isa<TensorType, ternary::KVCacheType>(type))
+      return step.emitOpError("expected tensors and a KV cache as arguments");
+  return success();
+}
+
+static LogicalResult verifyFused(ModuleOp module) {
+  WalkResult result = module.walk([&](ternary::BitLinearOp op) {
+    auto type = cast<ShapedType>(op.getOuts().getType());
+    if (type.getDimSize(1) % ternary::kRowGroup == 0)
+      return WalkResult::advance();
+    op.emitOpError("has a width that is not a multiple of 16");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+static LogicalResult verifyQuantised(ModuleOp module) {
+  return verifyGone<ternary::BitLinearOp, ternary::AbsmeanQuantizeOp>(
+      module, "must be gone after 'quantise'");
+}
+
+static LogicalResult verifyLayouts(ModuleOp module) {
+  WalkResult result = module.walk([&](ternary::MatmulOp op) {
+    if (op.getLayout())
+      return WalkResult::advance();
+    op.emitOpError("has no layout");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+static LogicalResult verifyPacked(ModuleOp module) {
+  return verifyGone<ternary::ParameterOp, ternary::GetParameterOp,
+                    ternary::MatmulOp, ternary::RescaleOp>(
+      module, "must be gone after 'pack-weights'");
+}
+
+static LogicalResult verifyBufferised(ModuleOp module) {
+  WalkResult result = module.walk([&](Operation *op) {
+    for (Type type : op->getResultTypes())
+      if (isa<TensorType>(type)) {
+        op->emitOpError("has a tensor result after 'bufferise'");
+        return WalkResult::interrupt();
+      }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+static LogicalResult verifyPlanned(ModuleOp module) {
+  return verifyGone<memref::AllocOp, memref::CopyOp, ternary::PackedParameterOp>(
+      module, "must be gone after 'plan-memory'");
+}
+
+static LogicalResult verifyKernels(ModuleOp module) {
+  WalkResult result = module.walk([&](DestinationStyleOpInterface op) {
+    op.emitOpError("has no kernel");
+    return WalkResult::interrupt();
+  });
+  if (result.wasInterrupted())
+    return failure();
+  return verifyGone<ternary::KVUpdateOp>(module, "has no kernel");
+}
+
+static LogicalResult verifyOutlined(ModuleOp module) {
+  return verifyGone<scf::ParallelOp, ternary::WorkerScratchOp>(
+      module, "must be gone after 'outline-parallel'");
+}
+
+static LogicalResult verifyVectors(ModuleOp module) {
+  return verifyGone<ternary::UnpackOp, ternary::DotOp, ternary::LookupOp>(
+      module, "must be gone after 'lower-vectors'");
+}
+
+static LogicalResult verifyLLVM(ModuleOp module) {
+  WalkResult result = module.walk([&](Operation *op) {
+    if (isa<ModuleOp>(op) || isa<LLVM::LLVMDialect>(op->getDialect()))
+      return WalkResult::advance();
+    op->emitOpError("is not of the LLVM dialect");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+//===----------------------------------------------------------------------===//
+// The table
+//===----------------------------------------------------------------------===//
+
+using Pieces = std::vector<WeightPiece>;
+
+static void cleanUp(OpPassManager &passes) {
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+}
+
+static const Phase kPhases[] = {
+    {"import", "the whole model as tensors; weights are symbols, not constants",
+     [](OpPassManager &, const CompileOptions &, ParameterReader &, Pieces &) {},
+     verifyImported},
+
+    {"fuse", "bit_linears of one input are one; widths are multiples of 16",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+       passes.addNestedPass<func::FuncOp>(createFuseBitLinear());
+     },
+     verifyFused},
+
+    {"quantise", "bit_linear is quantisation, integer matmul and rescale; all "
+                 "weights are trits",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &reader,
+        Pieces &) {
+       passes.addPass(createQuantizeWeights(reader));
+       passes.addNestedPass<func::FuncOp>(createLowerBitLinear());
+     },
+     verifyQuantised},
+
+    {"select-layout", "each matmul and the head carry packing and schedule",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       SelectLayoutOptions layout;
+       layout.target = options.target.text;
+       passes.addPass(createSelectLayout(layout));
+     },
+     verifyLayouts},
+
+    {"pack-weights", "weights are offsets into the weights section",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &reader,
+        Pieces &pieces) { passes.addPass(createPackWeights(reader, pieces)); },
+     verifyPacked},
+
+    {"bufferise", "no tensors: every op writes its own buffer",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+       bufferization::OneShotBufferizePassOptions bufferize;
+       bufferize.bufferizeFunctionBoundaries = true;
+       bufferize.functionBoundaryTypeConversion =
+           bufferization::LayoutMapOption::IdentityLayoutMap;
+       passes.addPass(bufferization::createOneShotBufferizePass(bufferize));
+       cleanUp(passes);
+     },
+     verifyBufferised},
+
+    {"plan-memory", "@step has its C signature; all buffers are places in one arena",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       PlanMemoryOptions plan;
+       plan.maxStepTokens = options.maxStepTokens;
+       passes.addPass(createPlanMemory(plan));
+     },
+     verifyPlanned},
+
+    {"outline", "equal layers are one function, called with offsets",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+       passes.addPass(createOutlineRepeats());
+     },
+     [](ModuleOp) { return success(); }},
+
+    {"lower-kernels", "parallel loops over vectors, in the canonical float order",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       LowerKernelsOptions kernels;
+       kernels.accumulators =
+           getBackend(options.target).getFloatAccumulators(options.target);
+       passes.addNestedPass<func::FuncOp>(createLowerKernels(kernels));
+       cleanUp(passes);
+     },
+     verifyKernels},
+
+    {"outline-parallel", "a parallel loop is a function of its items and a call of "
+                         "the runtime's pool",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+       passes.addPass(createOutlineParallel());
+     },
+     verifyOutlined},
+
+    {"lower-vectors", "the backend has lowered unpack, dot and lookup",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       LowerVectorOpsOptions vectors;
+       vectors.target = options.target.text;
+       passes.addNestedPass<func::FuncOp>(createLowerVectorOps(vectors));
+     },
+     verifyVectors},
+
+    {"to-llvm", "nothing but the LLVM dialect",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+       passes.addPass(memref::createExpandStridedMetadataPass());
+       passes.addPass(createLowerAffinePass());
+       cleanUp(passes);
+       passes.addPass(createConvertToLLVM());
+       passes.addPass(createReconcileUnrealizedCastsPass());
+       cleanUp(passes);
+     },
+     verifyLLVM},
+};
+
+ArrayRef<Phase> getPhases() { return kPhases; }
+
+//===----------------------------------------------------------------------===//
+// Running it
+//===----------------------------------------------------------------------===//
+
+/// What the model's own signature says.
+static void readSignature(ModuleOp module, CompiledModel &model) {
+  auto step = module.lookupSymbol<func::FuncOp>("step");
+  model.vocabSize =
+      cast<ShapedType>(step.getFunctionType().getResult(0)).getShape().back();
+  for (Type type : step.getArgumentTypes())
+    if (auto cache = dyn_cast<ternary::KVCacheType>(type)) {
+      model.context = cache.getCapacity();
+      model.numLayers = cache.getLayers();
+      model.kvSlotSize = getKVSlotSizeInBytes(cache);
+    }
+}
+
+llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
+                                          const CompileOptions &options,
+                                          ParameterReader &reader) {
+  MLIRContext *context = module->getContext();
+  // Diagnostics of a pass become the error that the user sees.
+  std::string diagnostics;
+  ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+      return failure();
+    if (diagnostics.empty())
+      diagnostics = diagnostic.str();
+    return success();
+  });
+  auto fail = [&](StringRef phase) {
+    return llvm::createStringError("phase '" + phase + "': " + diagnostics);
+  };
+  bool isLast = false;
+  auto finish = [&](const Phase &phase) {
+    if (options.printAfter == phase.name)
+      module->print(llvm::errs());
+    isLast = options.compileTo == phase.name;
+  };
+
+  CompiledModel model;
+  model.maxStepTokens = options.maxStepTokens;
+  for (auto [number, phase] : llvm::enumerate(getPhases())) {
+    if (options.progress)
+      options.progress(number, phase.name);
+    PassManager passes(context);
+    passes.enableVerifier(false); // phase.verify and one verification per phase
+    if (options.timing)
+      passes.enableTiming();
+    phase.addPasses(passes, options, reader, model.weights);
+    if (failed(passes.run(*module)) || failed(mlir::verify(*module)) ||
+        failed(phase.verify(*module)))
+      return fail(phase.name);
+    if (number == 0)
+      readSignature(*module, model);
+    finish(phase);
+    if (isLast)
+      break;
+  }
+
+  auto attribute = [&](StringRef name) -> uint64_t {
+    auto value = (*module)->getAttrOfType<IntegerAttr>(name);
+    return value ? value.getInt() : 0;
+  };
+  model.weightsSize = attribute("ternary.weights_size");
+  model.arenaSize = attribute("ternary.arena_size");
+  model.scratchSize = attribute("ternary.scratch_size");
+  model.ternaryWeights = attribute("ternary.num_trits");
+  model.ternaryBytes = attribute("ternary.ternary_bytes");
+  model.headBytes = attribute("ternary.head_bytes");
+  model.module = std::move(module);
+  return model;
+}
+
+void registerPipelineDialects(DialectRegistry &registry) {
+  registry.insert<affine::AffineDialect, arith::ArithDialect,
+                  bufferization::BufferizationDialect, func::FuncDialect,
+                  linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
+                  memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
+                  ternary::TernaryDialect, vector::VectorDialect>();
+  arith::registerBufferizableOpInterfaceExternalModels(registry);
+  bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(registry);
+  linalg::registerBufferizableOpInterfaceExternalModels(registry);
+  tensor::registerBufferizableOpInterfaceExternalModels(registry);
+  tensor::registerInferTypeOpInterfaceExternalModels(registry);
+  ternary::registerBufferizableOpInterfaces(registry);
+}
+
+void registerPipelinePasses() {
+  registerTercetPasses();
+  registerLowerKernelsPass();
+}
+
+} // namespace tercet

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a backend is: a description of the target's dot product and registers,
+// and lowerings of the three vector-level ops. Everything above is shared.
+// docs/adding-a-backend.md walks through Target/Null, the template.
+
+#ifndef TERCET_COMPILER_TARGET_BACKEND_H
+#define TERCET_COMPILER_TARGET_BACKEND_H
+
+#include "compiler/Target/ParseTarget.h"
+#include "dialect/Ternary/Ternary.h"
+#include "mlir/IR/PatternMatch.h"
+
+namespace tercet {
+
+/// A ternary matmul whose layout is to be chosen.
+struct MatmulShape {
+  int64_t rows; ///< padded output features
+  int64_t cols; ///< padded input features
+};
+
+class Backend {
+public:
+  virtual ~Backend() = default;
+
+  virtual llvm::StringRef getName() const = 0;
+
+  /// One line for `tercet targets`.
+  virtual llvm::StringRef getDescription() const = 0;
+
+  virtual bool supports(const TargetSpec &target) const = 0;
+
+  /// Packing and default schedule of a ternary matmul.
+  virtual ternary::LayoutAttr selectLayout(mlir::MLIRContext *context,
+                                           MatmulShape shape,
+                                           const TargetSpec &target) const = 0;
+
+  /// vector<16xf32> accumulators that stay in registers beside the operands of
+  /// their fma, for the float kernels.
+  virtual int64_t getFloatAccumulators(const TargetSpec &target) const {
+    return 4;
+  }
+
+  /// Lowers `ternary.unpack`, `ternary.dot` and `ternary.lookup` where the
+  /// target has something better than the generic lowering, which is always
+  /// there with a lower benefit.
+  virtual void populateVectorLowerings(mlir::RewritePatternSet &patterns,
+                                       const TargetSpec &target) const = 0;
+};
+
+/// The backends of this build, most specific first; the last one, Generic,
+/// supports every target that LLVM does.
+llvm::ArrayRef<const Backend *> getBackends();
+
+/// The backend for `target`: the first that supports it.
+const Backend &getBackend(const TargetSpec &target);
+
+/// Vector-level ops as plain vector arithmetic, for any target.
+void populateGenericVectorLowerings(mlir::RewritePatternSet &patterns);
+
+} // namespace tercet
+
+#endif // TERCET_COMPILER_TARGET_BACKEND_H
