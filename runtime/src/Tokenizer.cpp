@@ -116,14 +116,6 @@ void appendUnprintable(std::string &out, std::string_view printable) {
   }
 }
 
-/// The character that ends at the end of `text`, which is not empty.
-std::string_view lastCharacter(std::string_view text) {
-  size_t begin = text.size() - 1;
-  while (begin > 0 && (text[begin] & 0xC0) == 0x80)
-    --begin;
-  return text.substr(begin);
-}
-
 } // namespace
 
 struct Tokenizer::Impl {

@@ -41,6 +41,13 @@ Utf8Character tercet::decodeUtf8(std::string_view text) {
   return {codePoint, trailing + 1, true, false};
 }
 
+std::string_view tercet::lastCharacter(std::string_view text) {
+  size_t begin = text.size() - 1;
+  while (begin > 0 && (text[begin] & 0xC0) == 0x80)
+    --begin;
+  return text.substr(begin);
+}
+
 void tercet::appendUtf8(std::string &out, uint32_t codePoint) {
   auto push = [&](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
   if (codePoint < 0x80) {

@@ -25,6 +25,9 @@ struct Utf8Character {
 /// The first character of `text`, which is not empty.
 Utf8Character decodeUtf8(std::string_view text);
 
+/// The bytes of the last character of `text`, which is valid and not empty.
+std::string_view lastCharacter(std::string_view text);
+
 void appendUtf8(std::string &out, uint32_t codePoint);
 
 bool isUtf8(std::string_view text);

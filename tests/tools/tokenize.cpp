@@ -4,11 +4,13 @@
 // implementations.
 
 #include "frontends/Tokenizer/TokenizerBuilder.h"
+#include "runtime/src/ChatTemplate.h"
 #include "runtime/src/Tokenizer.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -16,7 +18,7 @@ namespace {
 
 namespace cl = llvm::cl;
 
-enum class Mode { Encode, Decode, Check };
+enum class Mode { Encode, Decode, Chat, Check };
 
 cl::opt<std::string> directory(cl::Positional, cl::Required,
                                cl::desc("<Hugging Face directory>"));
@@ -24,6 +26,8 @@ cl::opt<Mode>
     mode("mode", cl::desc("What to do with stdin"), cl::init(Mode::Encode),
          cl::values(clEnumValN(Mode::Encode, "encode", "text to token ids"),
                     clEnumValN(Mode::Decode, "decode", "token ids to text"),
+                    clEnumValN(Mode::Chat, "chat",
+                               "a JSON list of messages to a prompt"),
                     clEnumValN(Mode::Check, "check", "nothing: only load")));
 cl::opt<uint32_t> vocabSize("vocab-size", cl::init(1u << 24),
                             cl::desc("Tokens of the model"));
@@ -34,9 +38,40 @@ cl::opt<bool> allowSpecial("allow-special",
 cl::opt<bool> skipSpecial("skip-special",
                           cl::desc("Leave special tokens out of the text"));
 
+cl::opt<bool> generationPrompt("generation-prompt",
+                               cl::desc("End where the answer starts"));
+cl::opt<int64_t> now("now", cl::desc("Seconds since 1970 for strftime_now"));
+
 int fail(const llvm::Twine &message) {
   llvm::errs() << "error: " << message << '\n';
   return 1;
+}
+
+int chat(const tercet::TextAssets &assets, const tercet::Tokenizer &tokenizer,
+         llvm::StringRef input) {
+  auto json = llvm::json::parse(input);
+  if (!json)
+    return fail(llvm::toString(json.takeError()));
+  tercet::Conversation conversation;
+  for (const llvm::json::Value &value : *json->getAsArray()) {
+    const llvm::json::Object &message = *value.getAsObject();
+    conversation.messages.push_back({message.getString("role")->str(),
+                                     message.getString("content")->str()});
+  }
+  conversation.addGenerationPrompt = generationPrompt;
+  conversation.bosToken = tokenizer.bytes(tokenizer.bosToken());
+  conversation.eosToken = tokenizer.bytes(tokenizer.eosToken());
+  conversation.now = now;
+
+  std::unique_ptr<tercet::ChatTemplate> chatTemplate;
+  std::string prompt;
+  if (tercet::Error error =
+          tercet::ChatTemplate::parse(assets.chatTemplate, chatTemplate))
+    return fail(error.message());
+  if (tercet::Error error = chatTemplate->render(conversation, prompt))
+    return fail(error.message());
+  llvm::outs() << prompt;
+  return 0;
 }
 
 int run() {
@@ -54,6 +89,8 @@ int run() {
     return fail("cannot read stdin: " + input.getError().message());
   llvm::StringRef text = (*input)->getBuffer();
 
+  if (mode == Mode::Chat)
+    return chat(*assets, *tokenizer, text);
   if (mode == Mode::Encode) {
     std::vector<int32_t> tokens;
     if (tercet::Error error =
