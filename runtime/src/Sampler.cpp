@@ -80,7 +80,8 @@ void Sampler::keepTopP() {
 int32_t Sampler::sample(std::span<const float> logits) {
   size_t best = 0;
   for (size_t i = 1; i < logits.size(); ++i)
-    if (logits[i] > logits[best] || std::isnan(logits[best]))
+    if (logits[i] > logits[best] ||
+        (std::isnan(logits[best]) && !std::isnan(logits[i])))
       best = i;
   if (!(options.temperature > 0) || options.topK == 1)
     return static_cast<int32_t>(best);

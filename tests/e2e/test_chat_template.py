@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers.utils.chat_template_utils import render_jinja_template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TERCET_BUILD", ROOT / "build"))
-TOOL = BUILD / "bin" / "tercet-test-tokenize"
+TOOL = pathlib.Path(os.environ.get("TERCET_BIN_DIR", ROOT / "build" / "bin"),
+                    "tercet-test-tokenize")
 TEMPLATES = pathlib.Path(__file__).parent / "chat_templates"
 
 BOS, EOS = "<|begin_of_text|>", "<|eot_id|>"

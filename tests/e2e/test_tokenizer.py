@@ -16,8 +16,8 @@ from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models,
                         pre_tokenizers, processors, trainers)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TERCET_BUILD", ROOT / "build"))
-TOOL = BUILD / "bin" / "tercet-test-tokenize"
+TOOL = pathlib.Path(os.environ.get("TERCET_BIN_DIR", ROOT / "build" / "bin"),
+                    "tercet-test-tokenize")
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
           r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
