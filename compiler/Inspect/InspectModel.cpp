@@ -47,7 +47,7 @@ struct Report {
   Activation activation = Activation::SiLU;
   bool subNorms = false, oldSubNorms = false, tied = false;
   std::vector<Matrix> matrices;
-  uint64_t ternaryBytes = 0, floatBytes = 0, cacheBytes = 0;
+  uint64_t ternaryBytes = 0, floatBytes = 0, headBytes = 0, cacheBytes = 0;
   std::vector<std::string> notes;
   std::string failure; ///< why the weights cannot be right
 };
@@ -120,6 +120,9 @@ static void gatherStructure(mlir::ModuleOp module, Report &report) {
   });
   report.subNorms |= report.oldSubNorms;
   report.tied = table && head && lookup(table) == lookup(head);
+  if (ParameterOp parameter = head ? lookup(head) : ParameterOp())
+    if (auto source = dyn_cast<SourceAttr>(parameter.getValue()))
+      report.headBytes = source.getSize();
   report.cacheBytes = 2 * sizeof(float) * report.layers * report.kvHeads *
                       report.context * report.headDim;
   SmallPtrSet<mlir::Operation *, 32> ternary;
@@ -221,8 +224,7 @@ static void printWeights(const Report &report, raw_ostream &os) {
                   "absmean per matrix, half-to-even\n",
                   encoding, numTernary, numLatent);
   else
-    os << formatv("weights: PACKED ({0} matrices, 2 bits a weight)\n",
-                  report.matrices.size());
+    os << "weights: PACKED (2 bits a weight)\n";
 }
 
 static void printText(const Report &report, raw_ostream &os) {
@@ -235,10 +237,14 @@ static void printText(const Report &report, raw_ostream &os) {
                 report.context);
   printWeights(report, os);
   os << formatv("memory:  ternary {0}, float {1} (head {2}), KV cache {3} a "
-                "sequence of {4}\n\n",
+                "sequence of {4}\n",
                 printBytes(report.ternaryBytes), printBytes(report.floatBytes),
                 report.tied ? "shares the embedding" : "of its own",
                 printBytes(report.cacheBytes), report.context);
+  os << formatv("compile: {0} bit_linear, 2 bits a weight; head {1}; a token "
+                "reads {2} of weights\n\n",
+                report.matrices.size(), printBytes(report.headBytes),
+                printBytes(report.ternaryBytes + report.headBytes));
 
   bool latent = any_of(report.matrices,
                        [](const Matrix &matrix) { return matrix.latent; });
@@ -282,6 +288,7 @@ static void printJSON(const Report &report, raw_ostream &os) {
     out.attributeObject("memory", [&] {
       out.attribute("ternary_bytes", int64_t(report.ternaryBytes));
       out.attribute("float_bytes", int64_t(report.floatBytes));
+      out.attribute("head_bytes", int64_t(report.headBytes));
       out.attribute("kv_cache_bytes", int64_t(report.cacheBytes));
     });
     out.attributeArray("matrices", [&] {

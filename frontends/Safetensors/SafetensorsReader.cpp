@@ -225,7 +225,8 @@ Expected<SafetensorsReader> SafetensorsReader::open(StringRef path) {
     if (!sys::fs::exists(single)) {
       if (!sys::fs::exists(index))
         return inputError(path, "holds neither model.safetensors nor "
-                                "model.safetensors.index.json");
+                                "model.safetensors.index.json; convert other "
+                                "weights (pytorch_model.bin) to safetensors");
       if (Error error = reader.addShards(path, index))
         return std::move(error);
       return reader;
