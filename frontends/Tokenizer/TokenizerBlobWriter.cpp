@@ -98,6 +98,8 @@ std::vector<uint8_t> tercet::writeTokenizerBlob(const TokenizerModel &model) {
   BlobWriter writer;
   TokenizerBlobHeader header = {};
   header.ignoreMerges = model.ignoreMerges;
+  header.mergesCharacters = model.mergesCharacters;
+  header.stripsSpace = model.stripsSpace;
   header.bosToken = model.bosToken;
   header.eosToken = model.eosToken;
   header.padToken = model.padToken;

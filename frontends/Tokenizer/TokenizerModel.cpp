@@ -6,6 +6,7 @@
 #include "runtime/src/Utf8.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 
 #include <optional>
@@ -37,6 +38,22 @@ std::optional<std::string> spelledBytes(StringRef content) {
     content = content.drop_front(c.length);
   }
   return bytes;
+}
+
+/// Sentencepiece's visible space.
+constexpr StringRef visibleSpace = "\xE2\x96\x81";
+
+std::string withSpaces(StringRef content) {
+  return llvm::join(llvm::split(content, visibleSpace), " ");
+}
+
+/// The byte of a sentencepiece token such as <0x0A>.
+std::optional<uint8_t> fallbackByte(StringRef content) {
+  uint8_t byte;
+  if (content.size() == 6 && content.consume_front("<0x") &&
+      content.consume_back(">") && !content.getAsInteger(16, byte))
+    return byte;
+  return std::nullopt;
 }
 
 /// Fails if a field has a value (other than null, "", 0 or false) that changes
@@ -99,7 +116,10 @@ private:
   llvm::Error readSplit(const JsonField &component);
   llvm::Error addSplit(const JsonField &place, StringRef pattern,
                        StringRef behavior, bool invert);
+  llvm::Error readNormalizer(const JsonField &component, StringRef type);
+  llvm::Error readMetaspace(const JsonField &component);
   llvm::Error readTemplate(const JsonField &component);
+  llvm::Error readDecoder(const JsonField &component, StringRef type);
 
   /// Checks the id of a token and makes room for it.
   llvm::Expected<TokenizerModel::Token *> define(const JsonField &place,
@@ -107,7 +127,7 @@ private:
 
   TokenizerModel &model;
   uint32_t vocabSize;
-  bool sawByteLevel = false;
+  bool sawByteLevel = false, sawSpaces = false, sawDecoder = false;
 };
 
 llvm::Expected<TokenizerModel::Token *>
@@ -139,12 +159,21 @@ llvm::Error Reader::readVocabulary(const JsonField &vocabulary) {
       return vocabulary.error("has two tokens with the id " + id.dump());
     taken[id.get<size_t>()] = true;
 
-    std::optional<std::string> bytes = spelledBytes(content);
-    (*token)->inVocabulary = bytes.has_value();
-    (*token)->bytes = bytes.value_or(content);
-    if (bytes && bytes->size() == 1)
-      model.byteTokens[static_cast<uint8_t>(bytes->front())] =
-          id.get<int32_t>();
+    std::optional<uint8_t> byte;
+    if (model.mergesCharacters) {
+      byte = fallbackByte(content);
+      (*token)->bytes = byte ? std::string(1, *byte) : withSpaces(content);
+      // Texts have no literal spaces when they are looked up.
+      (*token)->inVocabulary = !byte && !StringRef(content).contains(' ');
+    } else {
+      std::optional<std::string> bytes = spelledBytes(content);
+      (*token)->inVocabulary = bytes.has_value();
+      (*token)->bytes = bytes.value_or(content);
+      if (bytes && bytes->size() == 1)
+        byte = bytes->front();
+    }
+    if (byte)
+      model.byteTokens[*byte] = id.get<int32_t>();
   }
   return llvm::Error::success();
 }
@@ -186,11 +215,13 @@ llvm::Error Reader::readBpe(const JsonField &bpe) {
     return error;
   if (type != "BPE")
     return unsupported(bpe, type, "only BPE is");
-  for (StringRef field : {"dropout", "continuing_subword_prefix",
-                          "end_of_word_suffix", "byte_fallback"})
+  for (StringRef field :
+       {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
     if (llvm::Error error = expectUnset(bpe[field]))
       return error;
   if (llvm::Error error = bpe["ignore_merges"].read(model.ignoreMerges))
+    return error;
+  if (llvm::Error error = bpe["byte_fallback"].read(model.mergesCharacters))
     return error;
   if (llvm::Error error = readVocabulary(bpe["vocab"]))
     return error;
@@ -203,7 +234,7 @@ llvm::Error Reader::readBpe(const JsonField &bpe) {
       return error;
 
   // With all bytes in the vocabulary nothing is ever unknown; without an
-  // unknown token Hugging Face drops the others, and so do we.
+  // unknown token Hugging Face drops the others, and so does the runtime.
   if (llvm::is_contained(model.byteTokens, noToken))
     return expectUnset(bpe["unk_token"]);
   return llvm::Error::success();
@@ -223,8 +254,10 @@ llvm::Error Reader::readAddedToken(const JsonField &added) {
   auto token = define(added, content, id);
   if (!token)
     return token.takeError();
-  // The ByteLevel decoder sees added tokens too.
-  (*token)->bytes = spelledBytes(content).value_or(content);
+  // The decoder sees added tokens too.
+  (*token)->bytes = model.mergesCharacters
+                        ? withSpaces(content)
+                        : spelledBytes(content).value_or(content);
   (*token)->flags = TokenAdded;
 
   struct {
@@ -243,6 +276,9 @@ llvm::Error Reader::readAddedToken(const JsonField &added) {
   bool normalized = false;
   if (llvm::Error error = added["normalized"].read(normalized))
     return error;
+  // Sentencepiece's normalizer would make "▁<s>" of "<s>" and then miss it
+  // inside of a text: nobody's intention, so it is not imitated.
+  normalized &= !model.mergesCharacters;
   model.addedTokens[normalized].push_back({content, static_cast<int32_t>(id)});
   return llvm::Error::success();
 }
@@ -326,8 +362,97 @@ llvm::Error Reader::readPreTokenizer(const JsonField &component,
       return error;
     return addSplit(component, R"([!-/:-@\[-`{-~\p{P}])", behavior, false);
   }
+  if (type == "Metaspace" && model.mergesCharacters)
+    return readMetaspace(component);
   return unsupported(component, type,
-                     "ByteLevel, Split, Digits and Punctuation are");
+                     model.mergesCharacters
+                         ? "Metaspace is, as the model has byte_fallback"
+                         : "ByteLevel, Split, Digits and Punctuation are");
+}
+
+/// Prepend and Replace: sentencepiece's spaces, as older files write them.
+llvm::Error Reader::readNormalizer(const JsonField &component, StringRef type) {
+  std::string text, pattern;
+  if (type == "Prepend" && model.mergesCharacters) {
+    if (llvm::Error error = component["prepend"].read(text))
+      return error;
+    if (text != visibleSpace)
+      return component["prepend"].error("is not U+2581");
+    model.steps.push_back({StepKind::AlwaysPrefix});
+    return llvm::Error::success();
+  }
+  if (type == "Replace" && model.mergesCharacters) {
+    if (llvm::Error error = component["pattern"]["String"].read(pattern))
+      return error;
+    if (llvm::Error error = component["content"].read(text))
+      return error;
+    if (pattern != " " || text != visibleSpace)
+      return component.error("replaces something else than spaces by U+2581");
+    model.steps.push_back({StepKind::UnifySpaces});
+    sawSpaces = true;
+    return llvm::Error::success();
+  }
+  return unsupported(component, type,
+                     model.mergesCharacters ? "Prepend and Replace are"
+                                            : "only null is");
+}
+
+llvm::Error Reader::readMetaspace(const JsonField &component) {
+  std::string replacement(visibleSpace), scheme = "always";
+  bool addPrefixSpace = true, split = true;
+  if (llvm::Error error = component["replacement"].read(replacement))
+    return error;
+  if (llvm::Error error = component["prepend_scheme"].read(scheme))
+    return error;
+  if (llvm::Error error = component["add_prefix_space"].read(addPrefixSpace))
+    return error;
+  if (llvm::Error error = component["split"].read(split))
+    return error;
+  if (replacement != visibleSpace)
+    return component["replacement"].error("is not U+2581");
+  model.steps.push_back({StepKind::UnifySpaces});
+  if (scheme == "first")
+    model.steps.push_back({StepKind::PrefixFirst});
+  else if (scheme == "always" && addPrefixSpace)
+    model.steps.push_back({StepKind::PrefixSpace});
+  sawSpaces = true;
+  return split ? addSplit(component, " ", "MergedWithNext", false)
+               : llvm::Error::success();
+}
+
+llvm::Error Reader::readDecoder(const JsonField &component, StringRef type) {
+  sawDecoder = true;
+  if (!model.mergesCharacters) {
+    if (type == "ByteLevel")
+      return llvm::Error::success();
+    return unsupported(component, type, "only ByteLevel is");
+  }
+  if (type == "Strip") {
+    int64_t start = 0, stop = 0;
+    std::string content;
+    if (llvm::Error error = component["start"].read(start))
+      return error;
+    if (llvm::Error error = component["stop"].read(stop))
+      return error;
+    if (llvm::Error error = component["content"].read(content))
+      return error;
+    if (start != 1 || stop != 0 || content != " ")
+      return component.error("strips something else than one leading space");
+    model.stripsSpace = true;
+    return llvm::Error::success();
+  }
+  if (type == "Metaspace") { // strips the space that was prepended
+    std::string scheme = "always";
+    if (llvm::Error error = component["prepend_scheme"].read(scheme))
+      return error;
+    model.stripsSpace = scheme != "never";
+    return llvm::Error::success();
+  }
+  // What the tokens' stored bytes are already.
+  if (type == "Replace" || type == "ByteFallback" || type == "Fuse")
+    return llvm::Error::success();
+  return unsupported(component, type,
+                     "Replace, ByteFallback, Fuse, Strip and Metaspace are");
 }
 
 /// What a TemplateProcessing puts around a single text.
@@ -371,11 +496,11 @@ llvm::Error Reader::read(const JsonField &root) {
     if (llvm::Error error = readAddedToken(added[i]))
       return error;
 
-  if (llvm::Error error = forEachComponent(
-          root["normalizer"], "normalizers",
-          [](const JsonField &component, StringRef type) {
-            return unsupported(component, type, "only null is");
-          }))
+  if (llvm::Error error =
+          forEachComponent(root["normalizer"], "normalizers",
+                           [&](const JsonField &component, StringRef type) {
+                             return readNormalizer(component, type);
+                           }))
     return error;
 
   if (llvm::Error error =
@@ -384,11 +509,14 @@ llvm::Error Reader::read(const JsonField &root) {
                              return readPreTokenizer(component, type);
                            }))
     return error;
-  if (!sawByteLevel)
+  if (model.mergesCharacters && !sawSpaces)
+    return root["pre_tokenizer"].error("has no Metaspace");
+  if (!model.mergesCharacters && !sawByteLevel)
     return root["pre_tokenizer"].error(
-        "has no ByteLevel; only byte-level BPE is supported");
+        "has no ByteLevel; only BPE of bytes or with byte_fallback is "
+        "supported");
   // Bytes are mapped for the patterns behind ByteLevel alone.
-  if (model.steps.back().kind == StepKind::MapBytes)
+  if (!model.steps.empty() && model.steps.back().kind == StepKind::MapBytes)
     model.steps.pop_back();
 
   if (llvm::Error error = forEachComponent(
@@ -403,19 +531,14 @@ llvm::Error Reader::read(const JsonField &root) {
           }))
     return error;
 
-  bool decodesBytes = false;
-  if (llvm::Error error = forEachComponent(
-          root["decoder"], "decoders",
-          [&](const JsonField &component, StringRef type) -> llvm::Error {
-            if (type != "ByteLevel")
-              return unsupported(component, type, "only ByteLevel is");
-            decodesBytes = true;
-            return llvm::Error::success();
-          }))
+  if (llvm::Error error =
+          forEachComponent(root["decoder"], "decoders",
+                           [&](const JsonField &component, StringRef type) {
+                             return readDecoder(component, type);
+                           }))
     return error;
-  if (!decodesBytes)
-    return root["decoder"].error("is missing; only ByteLevel is supported");
-  return llvm::Error::success();
+  return sawDecoder ? llvm::Error::success()
+                    : root["decoder"].error("is missing");
 }
 
 } // namespace

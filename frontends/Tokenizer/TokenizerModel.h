@@ -37,6 +37,7 @@ struct TokenizerModel {
   std::array<int32_t, 256> byteTokens;
   std::vector<BlobMerge> merges; // by rank
   bool ignoreMerges = false;
+  bool mergesCharacters = false, stripsSpace = false; // sentencepiece
   std::vector<AddedToken> addedTokens[2]; // the first are matched first
   std::vector<Step> steps;
   std::vector<int32_t> prefix, suffix;

@@ -116,6 +116,16 @@ void appendUnprintable(std::string &out, std::string_view printable) {
   }
 }
 
+void appendUnified(std::string &out, std::string_view piece) {
+  static constexpr std::string_view visibleSpace = "\xE2\x96\x81";
+  size_t at;
+  while ((at = piece.find(visibleSpace)) != piece.npos) {
+    out.append(piece.substr(0, at)).push_back(' ');
+    piece.remove_prefix(at + visibleSpace.size());
+  }
+  out.append(piece);
+}
+
 } // namespace
 
 struct Tokenizer::Impl {
@@ -140,7 +150,7 @@ struct Tokenizer::Impl {
   void splitOnAdded(unsigned trie, std::string_view text, bool allowSpecial,
                     Searcher &searcher, Visit visit) const;
   Error splitByPattern(size_t step, Pieces &pieces, Searcher &searcher) const;
-  Error cut(Pieces &pieces, Searcher &searcher) const;
+  Error cut(Pieces &pieces, bool isFirst, Searcher &searcher) const;
 };
 
 std::string_view Tokenizer::Impl::bytes(int32_t token) const {
@@ -283,8 +293,9 @@ Error Tokenizer::Impl::splitByPattern(size_t step, Pieces &pieces,
   return Error::success();
 }
 
-/// Runs the pre-tokenizer's steps.
-Error Tokenizer::Impl::cut(Pieces &pieces, Searcher &searcher) const {
+/// Runs the pre-tokenizer's steps; `isFirst` at the start of the text.
+Error Tokenizer::Impl::cut(Pieces &pieces, bool isFirst,
+                           Searcher &searcher) const {
   auto steps = array(header->steps);
   bool mapped = false;
   for (size_t i = 0; i < steps.size(); ++i) {
@@ -294,11 +305,20 @@ Error Tokenizer::Impl::cut(Pieces &pieces, Searcher &searcher) const {
         return error;
       break;
     case StepKind::PrefixSpace:
-      pieces.rewrite([](std::string &out, std::string_view piece) {
-        if (!piece.starts_with(' '))
+    case StepKind::PrefixFirst:
+    case StepKind::AlwaysPrefix: {
+      StepKind kind = steps[i].kind;
+      if (kind == StepKind::PrefixFirst && !isFirst)
+        break;
+      pieces.rewrite([&](std::string &out, std::string_view piece) {
+        if (kind == StepKind::AlwaysPrefix || !piece.starts_with(' '))
           out.push_back(' ');
         out.append(piece);
       });
+      break;
+    }
+    case StepKind::UnifySpaces:
+      pieces.rewrite(appendUnified);
       break;
     case StepKind::MapBytes:
       pieces.rewrite(appendPrintable);
@@ -313,9 +333,9 @@ Error Tokenizer::Impl::cut(Pieces &pieces, Searcher &searcher) const {
 
 namespace {
 
-/// Merges the bytes of a piece into tokens: repeatedly the adjacent pair of
-/// the lowest rank, the leftmost of equals. A heap of candidate pairs makes
-/// that O(n log n), so a piece may be as long as a text.
+/// Merges the bytes (or characters) of a piece into tokens: repeatedly the
+/// adjacent pair of the lowest rank, the leftmost of equals. A heap of
+/// candidate pairs makes that O(n log n), so a piece may be as long as a text.
 template <typename Impl> class Merger {
 public:
   explicit Merger(const Impl &tokenizer)
@@ -348,10 +368,26 @@ private:
   void fill(std::string_view piece) {
     symbols.clear();
     queue.clear();
-    for (unsigned char byte : piece)
-      if (int32_t token = tokenizer.header->byteTokens[byte]; token != noToken)
-        symbols.push_back({token, static_cast<uint32_t>(symbols.size()) - 1,
-                           static_cast<uint32_t>(symbols.size()) + 1});
+    auto add = [&](int32_t token) {
+      auto position = static_cast<uint32_t>(symbols.size());
+      if (token != noToken) // else dropped, as Hugging Face does
+        symbols.push_back({token, position - 1, position + 1});
+    };
+    const TokenizerBlobHeader &header = *tokenizer.header;
+    while (!piece.empty()) {
+      int32_t token = noToken;
+      size_t length = 1;
+      if (header.mergesCharacters) {
+        length = decodeUtf8(piece).length;
+        token = tokenizer.lookup(piece.substr(0, length));
+      }
+      if (token != noToken)
+        add(token);
+      else
+        for (unsigned char byte : piece.substr(0, length))
+          add(header.byteTokens[byte]);
+      piece.remove_prefix(length);
+    }
     if (symbols.empty())
       return;
     symbols.back().next = none;
@@ -481,7 +517,7 @@ Error Tokenizer::encode(std::string_view text, const EncodeOptions &options,
     if (error)
       return;
     Pieces pieces(segment);
-    error = impl->cut(pieces, searcher);
+    error = impl->cut(pieces, segment.data() == text.data(), searcher);
     if (error)
       return;
     for (Pieces::Range range : pieces.ranges)
@@ -527,6 +563,8 @@ std::string Tokenizer::decode(std::span<const int32_t> tokens,
   for (int32_t token : tokens)
     if (!skipSpecial || !isSpecial(token))
       out.append(bytes(token));
+  if (impl->header->stripsSpace && out.starts_with(' '))
+    out.erase(0, 1);
   return repairUtf8(out);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Byte-level BPE, token for token what Hugging Face tokenizers does with the
-// tokenizer.json that the blob was made from.
+// Byte-level BPE and the BPE of sentencepiece, token for token what Hugging
+// Face tokenizers does with the tokenizer.json that the blob was made from.
 
 #ifndef TERCET_RUNTIME_TOKENIZER_H
 #define TERCET_RUNTIME_TOKENIZER_H
@@ -39,7 +39,8 @@ public:
   std::string_view bytes(int32_t token) const;
   bool isSpecial(int32_t token) const;
 
-  /// The text of `tokens`, as UTF-8.
+  /// The text of `tokens`, as UTF-8. (Bytes of sentencepiece that are no UTF-8
+  /// become U+FFFD by the same rule as all others.)
   std::string decode(std::span<const int32_t> tokens, bool skipSpecial) const;
 
   /// The token that stands for exactly these bytes, added tokens first;

@@ -40,9 +40,12 @@ struct BlobMerge {
 };
 
 enum class StepKind : uint32_t {
-  Split,       // by the pattern
-  PrefixSpace, // before every piece that does not start with one
-  MapBytes,    // bytes to the printable alphabet of GPT-2, for later patterns
+  Split,        // by the pattern
+  PrefixSpace,  // before every piece that does not start with one
+  PrefixFirst,  // the same at the start of the text only
+  AlwaysPrefix, // before every piece
+  UnifySpaces,  // U+2581, sentencepiece's visible space, becomes a space
+  MapBytes,     // bytes to the printable alphabet of GPT-2, for later patterns
 };
 
 /// What a Split does with matches (and, the same way, with what is between).
@@ -85,6 +88,10 @@ struct TokenizerBlobHeader {
   uint32_t version;
   uint32_t sizeInBytes;
   uint32_t ignoreMerges; // a piece that is a token is not merged from bytes
+  // Merging starts from characters, and from bytes only where a character is
+  // no token: sentencepiece. Its tokens are stored with spaces, not U+2581.
+  uint32_t mergesCharacters;
+  uint32_t stripsSpace; // one space at the start of decoded text
   // Of tokenizer_config.json; noToken where it names none.
   int32_t bosToken, eosToken, padToken, unknownToken;
   int32_t byteTokens[256];       // noToken: the byte is dropped

@@ -8,6 +8,8 @@ import subprocess
 import time
 
 import pytest
+
+pytest.importorskip("transformers")
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers.utils.chat_template_utils import render_jinja_template
 
