@@ -342,6 +342,11 @@ llvm::Error Reader::readByteLevel(const JsonField &component) {
 
 llvm::Error Reader::readPreTokenizer(const JsonField &component,
                                      StringRef type) {
+  if (model.mergesCharacters)
+    return type == "Metaspace"
+               ? readMetaspace(component)
+               : unsupported(component, type,
+                             "Metaspace is, as the model has byte_fallback");
   if (type == "Split")
     return readSplit(component);
   if (type == "ByteLevel") {
@@ -362,12 +367,8 @@ llvm::Error Reader::readPreTokenizer(const JsonField &component,
       return error;
     return addSplit(component, R"([!-/:-@\[-`{-~\p{P}])", behavior, false);
   }
-  if (type == "Metaspace" && model.mergesCharacters)
-    return readMetaspace(component);
   return unsupported(component, type,
-                     model.mergesCharacters
-                         ? "Metaspace is, as the model has byte_fallback"
-                         : "ByteLevel, Split, Digits and Punctuation are");
+                     "ByteLevel, Split, Digits and Punctuation are");
 }
 
 /// Prepend and Replace: sentencepiece's spaces, as older files write them.
