@@ -58,7 +58,8 @@ struct Model {
   std::vector<Layer> layers;
 };
 
-/// Looks tensors up. The first error is kept; after it all results are null.
+/// Looks tensors up. The first error is kept and binding goes on, so that the
+/// functions below read as lists; nothing is used after an error.
 class Binder {
 public:
   Binder(const ModelConfig &config, const SafetensorsReader &reader)
@@ -124,7 +125,8 @@ void Binder::checkShape(const Tensor &tensor, ArrayRef<Dim> dims,
   }
   if (expected.front() % rowsPerEntry != 0)
     return fail(tensor,
-                "packs {0} rows an entry, but {1} has {2} is no multiple of it",
+                "packs {0} rows an entry, and the rows that {1} asks for are "
+                "no multiple of that ({2})",
                 rowsPerEntry, config.path, reasons);
   expected.front() /= rowsPerEntry;
   if (ArrayRef(tensor.shape) != ArrayRef(expected))
@@ -263,15 +265,18 @@ const Tensor *Binder::getHead(const Tensor *embedding) {
            embedding->name, config.path);
     return embedding;
   }
-  if (const Tensor *head = reader.find("lm_head.weight"))
-    if (head->dtype == "U8" ||
-        (config.weights == ModelConfig::Weights::Latent &&
-         !config.isFloatModule("lm_head")))
-      fail(*head,
-           "is a BitLinear, which is not supported for the head; list lm_head "
-           "in "
-           "modules_to_not_convert of {0} if it is not one",
-           config.path);
+  const Tensor *head = reader.find("lm_head.weight");
+  if (!head)
+    fail(config.path,
+         "has no tie_word_embeddings = true, so the model needs a tensor "
+         "'lm_head.weight', which the checkpoint lacks");
+  else if (head->dtype == "U8" ||
+           (config.weights == ModelConfig::Weights::Latent &&
+            !config.isFloatModule("lm_head")))
+    fail(*head,
+         "is a BitLinear, which is not supported for the head; list lm_head in "
+         "modules_to_not_convert of {0} if it is not one",
+         config.path);
   return getFloat("lm_head.weight", {{config.vocabSize, "vocab_size"},
                                      {config.hiddenSize, "hidden_size"}});
 }

@@ -249,7 +249,8 @@ def test_missing(tmp_path, name):
 
 def test_head_is_missing(tmp_path):
     model = write(tmp_path, tensors(), config(tie_word_embeddings=False))
-    assert "'lm_head.weight', which the checkpoint lacks" in error(model)
+    message = error(model)
+    assert "tie_word_embeddings" in message and "'lm_head.weight', which the checkpoint lacks" in message
 
 
 @pytest.mark.parametrize("changes, expected", [
