@@ -57,6 +57,11 @@ void Interpreter::charge(uint64_t amount) {
     fail("the template needs too much memory");
 }
 
+void Interpreter::enter() {
+  if (++depth > maximumDepth)
+    fail("the template calls itself too deeply");
+}
+
 Error Interpreter::run(const Syntax &syntax, std::string &out) {
   output = &out;
   execute(syntax.body);
@@ -68,12 +73,15 @@ Error Interpreter::run(const Syntax &syntax, std::string &out) {
 //===----------------------------------------------------------------------===//
 
 Interpreter::Flow Interpreter::execute(const Block &block) {
+  Flow flow = Flow::Next;
+  enter();
   for (const StatementPtr &statement : block) {
-    Flow flow = execute(*statement);
-    if (flow != Flow::Next || failed())
-      return flow;
+    if (failed() || flow != Flow::Next)
+      break;
+    flow = execute(*statement);
   }
-  return Flow::Next;
+  --depth;
+  return flow;
 }
 
 /// What a block would output.
@@ -130,7 +138,8 @@ Interpreter::Flow Interpreter::execute(const Statement &statement) {
 
 Interpreter::Flow Interpreter::executeFor(const Statement &statement) {
   Scope *outer = scope;
-  std::vector<Value> items = iterate(evaluate(*statement.value));
+  Value iterated = evaluate(*statement.value);
+  std::vector<Value> items = iterate(iterated);
   if (statement.condition)
     std::erase_if(items, [&](const Value &item) {
       Scope inner{outer};
@@ -144,7 +153,9 @@ Interpreter::Flow Interpreter::executeFor(const Statement &statement) {
   if (items.empty())
     return execute(statement.orElse);
 
-  Value list = heap.list(std::move(items));
+  // `loop` may outlive this statement in a namespace, and so must its list.
+  bool isWhole = is<const List *>(iterated) && !statement.condition;
+  Value list = isWhole ? iterated : heap.list(std::move(items));
   charge(0);
   if (failed())
     return Flow::Next;
@@ -204,8 +215,7 @@ Value Interpreter::evaluate(const Expression &expression) {
   charge(1);
   if (failed())
     return Undefined();
-  if (++depth > maximumDepth)
-    fail("the template calls itself too deeply");
+  enter();
   line = expression.line;
   Value value = failed() ? Value() : evaluateOperator(expression);
   --depth;

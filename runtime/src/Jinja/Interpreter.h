@@ -68,6 +68,9 @@ public:
 private:
   enum class Flow { Next, Break, Continue };
 
+  /// Counts a level of recursion, which the caller leaves by --depth.
+  void enter();
+
   Flow execute(const Block &block);
   Flow execute(const Statement &statement);
   Flow executeFor(const Statement &statement);
