@@ -93,10 +93,23 @@ Error Generator::generate(Sink sink, Answer &result) {
     return text.empty() ? Error::success() : sink(text);
   };
 
-  for (;;) {
-    if (static_cast<int64_t>(result.tokens.size()) == line.maxTokens) {
-      result.reason = StopReason::MaxTokens;
-      break;
+  auto limit = static_cast<uint64_t>(line.maxTokens); // -1: no limit.
+  while (result.tokens.size() < limit) {
+    // The last token is stepped only when its successor is wanted.
+    if (!result.tokens.empty()) {
+      if (interrupted()) {
+        result.reason = StopReason::Interrupt;
+        break;
+      }
+      if (session.room() == 0) {
+        result.reason = StopReason::ContextFull;
+        break;
+      }
+      TokenSpan last = TokenSpan(result.tokens).last(1);
+      if (Error error =
+              session.append(0, last, Session::Logits::Last, logits.data()))
+        return error;
+      held.push_back(last[0]);
     }
     int32_t token = sampler.sample(logits);
     if (endsText(token)) {
@@ -112,18 +125,6 @@ Error Generator::generate(Sink sink, Answer &result) {
       result.reason = StopReason::StopText;
       return Error::success();
     }
-    if (interrupted()) {
-      result.reason = StopReason::Interrupt;
-      break;
-    }
-    if (session.room() == 0) {
-      result.reason = StopReason::ContextFull;
-      break;
-    }
-    if (Error error = session.append(0, {&token, 1}, Session::Logits::Last,
-                                     logits.data()))
-      return error;
-    held.push_back(token);
   }
   if (Error error = show(stops.push(characters.finish())))
     return error;

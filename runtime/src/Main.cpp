@@ -65,6 +65,8 @@ static Error runSession(const Model &model, const CommandLine &line,
   const Artifact &artifact = model.artifact();
   if (!line.logitsPath.empty())
     return runLogits(*session, line, prompt);
+  if (line.action == Action::Chat)
+    return runChat(*session, artifact, *tokenizer, line);
   if (line.action == Action::Perplexity) {
     int32_t bos = artifact.generation().bos_token;
     return runPerplexity(*session, *tokenizer,

@@ -4,7 +4,10 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
+import threading
+import time
 
 import numpy
 import pytest
@@ -122,6 +125,59 @@ def test_output_is_always_utf8():
     # The answer to "Â" (C3 82) is byte 83 and on: half characters become U+FFFD.
     assert run("-p", "Â", "-n", 1).stdout == "\ufffd\n"
     assert json.loads(run("-p", 'a"', "-n", 2, "--json").stdout)["text"] == "#$"
+
+
+def chat(text, *args, **kwargs):
+    result = run("--chat", *args, stdin=None, input=text, **kwargs)
+    return result.stdout, result.stderr
+
+
+def test_chat():
+    out, err = chat("ab\n\nxyz\n", "-n", 2)
+    assert out == ";<\n;<\n"  # The successors of the ":" that the template ends with.
+    # <|user|> : a b <|end|> <|assistant|> :
+    assert "prompt 7 tokens" in err
+    # In the cache: these and ";". New: "<" <|end|> <|user|> : x y z <|end|> <|assistant|> :
+    assert "prompt 10 tokens" in err
+
+
+def test_chat_reuses_the_cache_without_changing_answers():
+    turns = "one\ntwo\nthree\n"
+    sampled = ("-n", 3, "--temp", 3, "--seed", 7)
+    assert chat(turns, *sampled, "--chunk", 1)[0] == chat(turns, *sampled, "--threads", 1)[0]
+    # A system message comes first: four tokens more, once.
+    _, err = chat("a\nb\n", "-n", 1, "--system", "S")
+    assert "prompt 10 tokens" in err and "prompt 8 tokens" in err
+
+
+def test_special_tokens_in_chat():
+    assert "prompt 12 tokens" in chat("<|end|>\n", "-n", 1)[1]
+    assert "prompt 6 tokens" in chat("<|end|>\n", "-n", 1, "--special")[1]
+
+
+def test_chat_ends_when_the_context_is_full():
+    _, err = chat(20 * "0123456789\n", "-n", 1)
+    assert "fills the context of 96 tokens" in err
+    assert "the prompt has" in error("--chat", stdin=None, input=96 * "a" + "\n")
+    assert "without a tokenizer" in error("--chat", program="fake-model-ids")
+
+
+def test_interrupts():
+    """The first Ctrl-C ends the answer, the second one the program."""
+    with subprocess.Popen([BIN / "fake-model", "--chat"], stdin=subprocess.PIPE,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True) as process:
+        killer = threading.Timer(30, process.kill)
+        killer.start()
+        process.stdin.write("a\n")
+        process.stdin.flush()
+        assert "answer" in process.stderr.readline()
+        time.sleep(0.5)  # Now it waits for a line.
+        process.send_signal(signal.SIGINT)
+        assert "Ctrl-C again" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        killer.cancel()
 
 
 def perplexity_oracle(tmp_path, ids, context):
