@@ -37,11 +37,14 @@ private:
   };
 
   double uniform();
-  void keepTopP();
+  void computeWeights(std::span<const float> logits, float maximum);
+  bool select(std::span<const float> logits, double cutoff, double total);
 
   SamplerOptions options;
   uint64_t state;
-  std::vector<Candidate> candidates; // reused between calls
+  // Reused between calls.
+  std::vector<double> weights;
+  std::vector<Candidate> candidates;
 };
 
 /// exp(x) for x in [-40, 0] within 2 ulp, the same bits on every IEEE machine;
