@@ -16,8 +16,7 @@
 
 namespace tercet {
 
-/// Keys of a block: the lanes of the canonical vector.
-inline constexpr int64_t kKeysPerBlock = 16;
+inline constexpr int64_t kKeysPerBlock = 64;
 
 /// memref<?xLxHx2xSxf32>, the leading dimension being slots.
 mlir::MemRefType getKVMemRefType(ternary::KVCacheType cache);

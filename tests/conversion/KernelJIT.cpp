@@ -35,6 +35,7 @@ struct KernelJIT::Impl {
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
   std::unique_ptr<ExecutionEngine> engine;
+  void (*function)(void **) = nullptr;
 };
 
 /// One worker runs everything here: its scratch is on the stack.
@@ -115,16 +116,12 @@ KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators)
   options.enableObjectDump = true;
   impl->engine = llvm::cantFail(
       ExecutionEngine::create(*impl->module, options, makeTargetMachine()));
-  if (const char *path = std::getenv("TERCET_TEST_OBJECT")) {
-    llvm::cantFail(impl->engine->lookup("kernel"));
+  impl->function =
+      llvm::cantFail(impl->engine->lookupPacked("_mlir_ciface_kernel"));
+  if (const char *path = std::getenv("TERCET_TEST_OBJECT"))
     impl->engine->dumpToObjectFile(path);
-  }
 }
 
 KernelJIT::~KernelJIT() = default;
 
-void KernelJIT::call(void **packed) {
-  auto function =
-      llvm::cantFail(impl->engine->lookupPacked("_mlir_ciface_kernel"));
-  function(packed);
-}
+void KernelJIT::call(void **packed) { impl->function(packed); }

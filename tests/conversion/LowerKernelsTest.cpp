@@ -406,7 +406,7 @@ TEST_P(AttentionKernelTest, KVUpdateAndAttention) {
   std::vector<float> q = randomFloats(numTokens * stride);
   std::vector<float> y(numTokens * stride, kUntouched), expected = y;
   // Stale keys and values of an earlier sequence must not count.
-  int64_t elements = llvm::alignTo(shape.context, 16) * h;
+  int64_t elements = llvm::alignTo(shape.context, 64) * h;
   std::vector<float> cache =
       randomFloats(slots * layers * shape.kvHeads * 2 * elements, 100);
   MemRef<float, 5> cacheRef = {cache.data(),

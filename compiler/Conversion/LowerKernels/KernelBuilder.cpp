@@ -257,7 +257,8 @@ Value KernelBuilder::loadBytes(VectorType type, Value bytes, Value offset) {
 
 void KernelBuilder::prefetch(Value memref, ValueRange indices) {
   memref::PrefetchOp::create(*this, memref, indices, /*isWrite=*/false,
-                             /*localityHint=*/3, /*isDataCache=*/true);
+                             getenv("LOC") ? atoi(getenv("LOC")) : 2,
+                             /*isDataCache=*/true);
 }
 
 Value KernelBuilder::castCache(Value cache, MemRefType type) {
@@ -284,15 +285,19 @@ void KernelBuilder::parallel(Value items,
 }
 
 KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, int64_t step,
-                                          ValueRange inits, LoopBody body) {
+                                          ValueRange inits, LoopBody body,
+                                          bool hoist) {
   auto loop =
       scf::ForOp::create(*this, begin, end, index(step), inits,
                          [](OpBuilder &, Location, Value, ValueRange) {});
   auto unroll = LLVM::LoopUnrollAttr::get(
       getContext(), /*disable=*/getBoolAttr(true), {}, {}, {}, {}, {}, {});
+  LLVM::LoopLICMAttr licm;
+  if (!hoist)
+    licm = LLVM::LoopLICMAttr::get(getContext(), getBoolAttr(true), {});
   loop->setDiscardableAttr(
       "loop_annotation",
-      LLVM::LoopAnnotationAttr::get(getContext(), {}, {}, {}, unroll, {}, {},
+      LLVM::LoopAnnotationAttr::get(getContext(), {}, {}, {}, unroll, {}, licm,
                                     {}, {}, {}, {}, {}, {}, {}, {}, {}));
   InsertionGuard guard(*this);
   setInsertionPointToEnd(loop.getBody());
@@ -302,11 +307,12 @@ KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, int64_t step,
 }
 
 void KernelBuilder::loop(Value begin, Value end, int64_t step,
-                         llvm::function_ref<void(Value)> body) {
-  loop(begin, end, step, ValueRange(), [&](Value iv, ValueRange) {
+                         llvm::function_ref<void(Value)> body, bool hoist) {
+  auto withoutValues = [&](Value iv, ValueRange) {
     body(iv);
     return Values();
-  });
+  };
+  loop(begin, end, step, ValueRange(), withoutValues, hoist);
 }
 
 void KernelBuilder::blockedLoop(Value end, int64_t size,

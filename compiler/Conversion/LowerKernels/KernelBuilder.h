@@ -111,6 +111,7 @@ public:
   void storeFirst(Value vector, Value count, Value memref, ValueRange indices);
   /// `type` from bytes at any alignment.
   Value loadBytes(mlir::VectorType type, Value bytes, Value offset);
+  /// Into the second-level cache.
   void prefetch(Value memref, ValueRange indices);
   Value castCache(Value cache, mlir::MemRefType type);
   Value workerScratch(int64_t numFloats);
@@ -118,11 +119,13 @@ public:
   // Control flow.
   void parallel(Value items, llvm::function_ref<void(Value item)> body);
   using LoopBody = llvm::function_ref<Values(Value iv, ValueRange carried)>;
-  /// A loop that LLVM must not unroll; returns the carried values.
+  /// A loop that LLVM must not unroll; returns the carried values. Without
+  /// `hoist`, memory that every iteration loads and stores stays memory: LLVM
+  /// would otherwise carry it in registers, more than there are.
   Values loop(Value begin, Value end, int64_t step, ValueRange inits,
-              LoopBody body);
+              LoopBody body, bool hoist = true);
   void loop(Value begin, Value end, int64_t step,
-            llvm::function_ref<void(Value iv)> body);
+            llvm::function_ref<void(Value iv)> body, bool hoist = true);
   /// Blocks of `size` iterations, then single ones: `body` gets the first
   /// iteration and how many there are, `size` or 1.
   void blockedLoop(Value end, int64_t size,

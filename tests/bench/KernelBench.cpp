@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One-thread times of the float kernels at the shapes of BitNet b1.58 2B4T. CPU
+// time of this thread, so that a busy machine distorts caches and memory only;
+// `min` and median of interleaved rounds.
+//
+//   KernelBench [FILTER]
+
+#include "tests/conversion/KernelJIT.h"
+
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <sys/mman.h>
+#include <time.h>
+
+using namespace tercet;
+using llvm::formatv;
+
+namespace {
+
+double now() {
+  timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+/// Zeroed memory on huge pages, kept until the end.
+template <typename T> T *allocate(int64_t count) {
+  size_t size = (count * sizeof(T) + (2u << 20)) & ~size_t((2u << 20) - 1);
+  void *memory = std::aligned_alloc(2 << 20, size);
+  madvise(memory, size, MADV_HUGEPAGE);
+  std::memset(memory, 0, size);
+  return static_cast<T *>(memory);
+}
+
+template <typename T> MemRef<T, 1> vectorOf(int64_t count) {
+  T *data = allocate<T>(count);
+  return {data, data, 0, {count}, {1}};
+}
+
+MemRef<float, 2> matrixOf(int64_t rows, int64_t columns) {
+  float *data = allocate<float>(rows * columns);
+  for (int64_t i = 0; i < rows * columns; ++i)
+    data[i] = float(i * 2654435761u % 1000) / 500 - 1;
+  return {data, data, 0, {rows, columns}, {columns, 1}};
+}
+
+/// What memory can deliver: four streams, as loads that nothing computes on.
+uint64_t readAll(const uint8_t *data, int64_t size) {
+  typedef uint64_t Vector __attribute__((vector_size(64), aligned(64)));
+  const Vector *from = reinterpret_cast<const Vector *>(data);
+  int64_t quarter = size / 64 / 4;
+  Vector sums[4] = {};
+  for (int64_t i = 0; i < quarter; ++i)
+    for (int s = 0; s < 4; ++s)
+      sums[s] |= from[s * quarter + i];
+  Vector sum = sums[0] | sums[1] | sums[2] | sums[3];
+  return sum[0];
+}
+
+struct Case {
+  std::string name;
+  double work; // per call
+  const char *unit;
+  std::function<void()> run;
+  std::vector<double> times = {};
+};
+
+std::string kernel(std::string arguments, std::string body) {
+  return "func.func @kernel(" + arguments + ") {\n" + body + "\n  return\n}\n";
+}
+
+std::string rowsType(int64_t columns) {
+  return formatv("memref<?x{0}xf32, strided<[{0}, 1]>>", columns);
+}
+
+/// With several layers, each call takes the next: keys and values then come
+/// from memory, as they do in a model.
+Case makeAttention(int64_t count, int64_t layers, int64_t numTokens = 1) {
+  constexpr int64_t kvHeads = 5, headDim = 128, group = 4;
+  int64_t context = llvm::alignTo(count, 64);
+  int64_t elements = context * headDim, columns = kvHeads * group * headDim;
+  std::string cache =
+      formatv("!ternary.kv_cache<layers = {3}, heads = {0}, context = {1}, "
+              "head_dim = {2}>",
+              kvHeads, context, headDim, layers);
+  std::string memory =
+      formatv("memref<?x{2}x{0}x2x{1}xf32>", kvHeads, elements, layers);
+  std::string type = rowsType(columns);
+  auto run = std::make_shared<KernelJIT>(kernel(
+      formatv("%q: {0}, %positions: memref<?xi32>, %slots: memref<?xi32>, "
+              "%memory: {1}, %y: {0}, %layer: index",
+              type, memory)
+          .str(),
+      formatv(
+          "%cache = builtin.unrealized_conversion_cast %memory : {1} to {2}\n"
+          "ternary.attention ins(%q, %positions, %slots, %cache layer "
+          "%layer : {0}, memref<?xi32>, memref<?xi32>, {2}) outs(%y : {0}) "
+          "scale = 0.0884",
+          type, memory, cache)
+          .str()));
+  auto q = matrixOf(numTokens, columns), y = matrixOf(numTokens, columns);
+  auto positions = vectorOf<int32_t>(numTokens);
+  for (int64_t n = 0; n < numTokens; ++n)
+    positions.aligned[n] = count - numTokens + n;
+  auto slots = vectorOf<int32_t>(numTokens);
+  float *data = matrixOf(layers * kvHeads * 2, elements).aligned;
+  MemRef<float, 5> kv = {data,
+                         data,
+                         0,
+                         {1, layers, kvHeads, 2, elements},
+                         {layers * kvHeads * 2 * elements,
+                          kvHeads * 2 * elements, 2 * elements, elements, 1}};
+  double pairs = 0; // (query head, key)
+  for (int64_t n = 0; n < numTokens; ++n)
+    pairs += double(positions.aligned[n] + 1) * kvHeads * group;
+  auto layer = std::make_shared<int64_t>(0);
+  return {formatv("attention T={0} N={1} {2}", count, numTokens,
+                  layers == 1 ? "cached" : "from memory")
+              .str(),
+          pairs * headDim * 2 * 1e-9, "GMAC/s",
+          [=] { (*run)(q, positions, slots, kv, y, (*layer)++ % layers); }};
+}
+
+Case makeHead(int64_t rows, int64_t tileRows, int64_t unroll, int64_t tokens,
+              int64_t prefetch, int64_t numTokens) {
+  constexpr int64_t columns = 2560;
+  int64_t size = rows * columns * 2;
+  std::string x = rowsType(columns), y = rowsType(rows);
+  auto run = std::make_shared<KernelJIT>(kernel(
+      formatv("%x: {0}, %w: memref<{1}xi8>, %y: {2}", x, size, y).str(),
+      formatv("ternary.packed_linear <bf16_pairs, tile_rows = {3}, lanes = 16, "
+              "unroll = {4}, tokens = {5}, prefetch = {6}> ins(%x, %w : {0}, "
+              "memref<{1}xi8>) outs(%y : {2})",
+              x, size, y, tileRows, unroll, tokens, prefetch)
+          .str()));
+  static auto weights = vectorOf<uint8_t>(size);
+  auto in = matrixOf(numTokens, columns), out = matrixOf(numTokens, rows);
+  auto w = weights;
+  bool one = numTokens == 1;
+  return {formatv("packed_linear rows={0} tile={1} unroll={2} tokens={3} "
+                  "prefetch={4} N={5}",
+                  rows, tileRows, unroll, tokens, prefetch, numTokens)
+              .str(),
+          one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
+          one ? "GB/s" : "GMAC/s", [=] { (*run)(in, w, out); }};
+}
+
+Case makeRead(int64_t size) {
+  uint8_t *data = allocate<uint8_t>(size);
+  return {formatv("read {0} MB", size >> 20).str(), size * 1e-9, "GB/s", [=] {
+            [[maybe_unused]] static volatile uint64_t sink;
+            sink = readAll(data, size);
+          }};
+}
+
+/// An op on rows of `columns` floats: `body` uses %x, %z and %y of type {0}.
+Case makeRows(std::string name, int64_t columns, std::string body) {
+  std::string type = rowsType(columns);
+  auto run = std::make_shared<KernelJIT>(
+      kernel(formatv("%x: {0}, %z: {0}, %y: {0}, %w: memref<{1}xf32>, "
+                     "%q: memref<?x{1}xi8>, %scale: memref<?xf32>, "
+                     "%sum: memref<?xi32>",
+                     type, columns)
+                 .str(),
+             formatv(body.c_str(), type, columns).str()));
+  auto x = matrixOf(1, columns), z = matrixOf(1, columns),
+       y = matrixOf(1, columns);
+  auto w = vectorOf<float>(columns), scale = vectorOf<float>(1);
+  auto sum = vectorOf<int32_t>(1);
+  int8_t *codes = allocate<int8_t>(columns);
+  MemRef<int8_t, 2> q = {codes, codes, 0, {1, columns}, {columns, 1}};
+  return {name + " K=" + std::to_string(columns), columns * 1e-9, "Gelement/s",
+          [=] { (*run)(x, z, y, w, q, scale, sum); }};
+}
+
+/// Seconds of one call: as many calls as take a few hundred microseconds.
+double measure(const Case &c, int64_t &calls) {
+  double begin = now();
+  for (int64_t i = 0; i < calls; ++i)
+    c.run();
+  double elapsed = now() - begin;
+  double each = elapsed / calls;
+  calls = std::max<int64_t>(1, 300e-6 / each);
+  return each;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  std::string filter = argc > 1 ? argv[1] : "";
+  std::vector<std::pair<std::string, std::function<Case()>>> makers;
+  for (int64_t count : {64, 256, 1024, 4096})
+    for (int64_t layers : {int64_t(1), (128 << 20) / (count * 5120)})
+      makers.emplace_back("attention",
+                          [=] { return makeAttention(count, layers); });
+  makers.emplace_back("prefill", [] { return makeAttention(512, 1, 512); });
+  makers.emplace_back("attention", [] { return makeRead(5 << 20); });
+  constexpr int64_t rows = 32768; // 168 MB: more than any cache
+  makers.emplace_back("head", [] { return makeRead(rows * 2560 * 2); });
+  for (int64_t tileRows : {64, 128})
+    for (int64_t unroll : {1, 2, 4})
+      for (int64_t prefetch : {0, 4096})
+        makers.emplace_back("head", [=] {
+          return makeHead(rows, tileRows, unroll, 4, prefetch, 1);
+        });
+  for (int64_t tokens : {2, 4})
+    for (int64_t tileRows : {64, 128})
+      makers.emplace_back(
+          "gemm", [=] { return makeHead(4096, tileRows, 1, tokens, 0, 32); });
+  makers.emplace_back("rows", [] {
+    return makeRows("rms_norm", 2560,
+                    "ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "
+                    "outs(%y : {0}) epsilon = 1.0e-05");
+  });
+  makers.emplace_back("rows", [] {
+    return makeRows("quantize", 2560,
+                    "ternary.quantize_activations ins(%x : {0}) outs(%q, "
+                    "%scale, %sum : memref<?x{1}xi8>, memref<?xf32>, "
+                    "memref<?xi32>)");
+  });
+  for (std::string activation : {"relu2", "silu"})
+    makers.emplace_back("rows", [=] {
+      return makeRows(activation, 6912,
+                      "ternary.gated_activation " + activation +
+                          " ins(%x, %z : {0}, {0}) outs(%y : {0})");
+    });
+  makers.emplace_back("rows", [] {
+    return makeRows("add", 2560,
+                    "linalg.add ins(%x, %z : {0}, {0}) outs(%y : {0})");
+  });
+
+  std::vector<Case> cases;
+  for (auto &[group, make] : makers)
+    if (group.find(filter) != std::string::npos)
+      cases.push_back(make());
+  std::vector<int64_t> calls(cases.size(), 1);
+  constexpr int kRounds = 25;
+  for (int round = 0; round < kRounds; ++round)
+    for (size_t i = 0; i < cases.size(); ++i) {
+      double each = measure(cases[i], calls[i]);
+      if (round > 1) // warm
+        cases[i].times.push_back(each);
+    }
+  for (Case &c : cases) {
+    llvm::sort(c.times);
+    double least = c.times.front(), median = c.times[c.times.size() / 2];
+    llvm::outs() << formatv("{0,-70} min {1,10:F2} us  median {2,10:F2} us  "
+                            "{3,8:F2} {4}\n",
+                            c.name, least * 1e6, median * 1e6, c.work / least,
+                            c.unit);
+  }
+}
