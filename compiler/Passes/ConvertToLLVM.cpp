@@ -3,7 +3,6 @@
 #include "compiler/Passes/Passes.h"
 #include "dialect/Ternary/Ternary.h"
 
-#include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVM.h"
@@ -14,7 +13,6 @@
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
-#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -22,6 +20,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/Transforms/LoweringPatterns.h"
 #include "mlir/Dialect/Vector/Transforms/VectorRewritePatterns.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
@@ -30,6 +29,9 @@ namespace tercet {
 #include "compiler/Passes/Passes.h.inc"
 
 namespace {
+
+/// What the runtime calls: @step is tercet_step.
+constexpr StringLiteral kExportPrefix = "tercet_";
 
 /// What a converted capture is in the context struct: a memref is its pointer,
 /// since all memrefs that cross a function are static.
@@ -148,8 +150,22 @@ struct ConvertCacheCast : OpConversionPattern<UnrealizedConversionCastOp> {
 };
 
 struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
+  /// Vector ops that the conversion expects in simpler terms.
+  void lowerVectorShapes(MLIRContext *context) {
+    RewritePatternSet patterns(context);
+    vector::populateVectorBitCastLoweringPatterns(patterns);
+    vector::populateVectorMaskOpLoweringPatterns(patterns);
+    vector::populateVectorShapeCastLoweringPatterns(patterns);
+    vector::populateVectorInsertExtractStridedSliceTransforms(patterns);
+    (void)applyPatternsGreedily(getOperation(), std::move(patterns));
+  }
+
   void runOnOperation() override {
     MLIRContext *context = &getContext();
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (function.isPublic())
+        function.setSymName((kExportPrefix + function.getSymName()).str());
+    lowerVectorShapes(context);
     LowerToLLVMOptions options(context);
     options.useBarePtrCallConv = true;
     LLVMTypeConverter converter(context, options);
@@ -157,18 +173,12 @@ struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
       return LLVM::LLVMPointerType::get(context);
     });
     RewritePatternSet patterns(context);
-    populateAffineToStdConversionPatterns(patterns);
-    populateSCFToControlFlowConversionPatterns(patterns);
     cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
     arith::populateArithToLLVMConversionPatterns(converter, patterns);
     index::populateIndexToLLVMConversionPatterns(converter, patterns);
     populateMathToLLVMConversionPatterns(converter, patterns);
     populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
     populateFuncToLLVMConversionPatterns(converter, patterns);
-    vector::populateVectorBitCastLoweringPatterns(patterns);
-    vector::populateVectorMaskOpLoweringPatterns(patterns);
-    vector::populateVectorShapeCastLoweringPatterns(patterns);
-    vector::populateVectorTransferLoweringPatterns(patterns, /*maxTransferRank=*/1);
     populateVectorToLLVMConversionPatterns(converter, patterns);
     ub::populateUBToLLVMConversionPatterns(converter, patterns);
     patterns.add<ConvertParallelFor>(converter);
@@ -176,17 +186,18 @@ struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
 
     LLVMConversionTarget target(*context);
     target.addLegalOp<ModuleOp>();
+    target.addDynamicallyLegalOp<UnrealizedConversionCastOp>(
+        [](UnrealizedConversionCastOp op) {
+          return !llvm::any_of(op.getOperandTypes(),
+                               llvm::IsaPred<ternary::KVCacheType>);
+        });
     if (failed(applyFullConversion(getOperation(), target, std::move(patterns))))
       return signalPassFailure();
 
-    // Only the step is called from outside; no function here ever unwinds.
-    getOperation().walk([&](LLVM::LLVMFuncOp function) {
+    getOperation().walk([](LLVM::LLVMFuncOp function) {
       function.setNoUnwind(true);
-      if (function.getBody().empty())
-        return;
-      if (function.getSymName() == "step")
-        function.setSymName("tercet_step");
-      else if (function.getLinkage() == LLVM::Linkage::External)
+      if (!function.getBody().empty() &&
+          !function.getSymName().starts_with(kExportPrefix))
         function.setLinkage(LLVM::Linkage::Internal);
     });
   }

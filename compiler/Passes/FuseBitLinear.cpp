@@ -69,8 +69,9 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
         ArrayRef<OpFoldResult>{b.getIndexAttr(1), b.getIndexAttr(1)});
     matrix += op.getWeights().size();
     op.getResult().replaceAllUsesWith(slice);
-    op.erase();
   }
+  for (ternary::BitLinearOp op : siblings)
+    op.erase();
 }
 
 struct FuseBitLinear : impl::FuseBitLinearBase<FuseBitLinear> {

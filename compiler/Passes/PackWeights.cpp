@@ -126,7 +126,7 @@ private:
 
   LogicalResult packMatmul(ternary::RescaleOp rescale);
   LogicalResult packLinear(ternary::LinearOp linear);
-  LogicalResult packEmbedding(ternary::EmbeddingOp embedding);
+  void packEmbedding(ternary::EmbeddingOp embedding);
   void packFloats(ternary::GetParameterOp get);
 
   ParameterReader *reader = nullptr;
@@ -140,6 +140,8 @@ private:
   uint64_t ternaryBytes = 0, headBytes = 0;
   /// Where a parameter was placed; packed and plain forms are different places.
   llvm::DenseMap<std::pair<Operation *, Attribute>, int64_t> places;
+  /// Layouts of the parameters that a packed linear reads.
+  llvm::DenseMap<Operation *, ternary::LayoutAttr> headLayouts;
 };
 
 int64_t PackWeights::place(
@@ -304,18 +306,19 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   return success();
 }
 
-LogicalResult PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
+/// A tied head and embedding are one packed matrix; any other table stays plain.
+void PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
   ternary::ParameterOp parameter = lookup(embedding.getTable());
-  if (!embedding.getLayout() || !parameter)
-    return success(); // stays a plain table
+  ternary::LayoutAttr layout = headLayouts.lookup(parameter);
+  if (!layout)
+    return;
   auto type = cast<ShapedType>(parameter.getType());
-  ternary::LayoutAttr layout = *embedding.getLayout();
   OpBuilder b(embedding);
   int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
   embedding.getTableMutable().assign(
       parameterAt(b, embedding.getLoc(), placeBF16Pairs(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type())));
-  return success();
+  embedding.setLayoutAttr(layout);
 }
 
 void PackWeights::packFloats(ternary::GetParameterOp get) {
@@ -334,29 +337,38 @@ void PackWeights::runOnOperation() {
     pieces = &droppedPieces;
   }
 
+  module.walk([&](ternary::LinearOp op) {
+    if (op.getLayout())
+      headLayouts[lookup(op.getWeight())] = *op.getLayout();
+  });
+
   // In program order, which is the order in which a step reads the weights.
   SmallVector<Operation *> ops;
+  SmallVector<ternary::GetParameterOp> gets;
   module.walk([&](Operation *op) {
-    if (isa<ternary::RescaleOp, ternary::LinearOp, ternary::EmbeddingOp,
-            ternary::GetParameterOp>(op))
+    if (isa<ternary::RescaleOp, ternary::LinearOp, ternary::EmbeddingOp>(op))
       ops.push_back(op);
+    else if (auto get = dyn_cast<ternary::GetParameterOp>(op))
+      gets.push_back(get);
   });
   for (Operation *op : ops) {
     LogicalResult packed =
         llvm::TypeSwitch<Operation *, LogicalResult>(op)
             .Case([&](ternary::RescaleOp op) { return packMatmul(op); })
             .Case([&](ternary::LinearOp op) { return packLinear(op); })
-            .Case([&](ternary::EmbeddingOp op) { return packEmbedding(op); })
+            .Case([&](ternary::EmbeddingOp op) {
+              packEmbedding(op);
+              return success();
+            })
             .Default(success());
     if (failed(packed))
       return signalPassFailure();
   }
-  for (Operation *op : ops)
-    if (auto get = dyn_cast<ternary::GetParameterOp>(op)) {
-      if (!get->use_empty())
-        packFloats(get);
-      get.erase();
-    }
+  for (ternary::GetParameterOp get : gets) {
+    if (!get->use_empty())
+      packFloats(get);
+    get.erase();
+  }
 
   // The pieces read parameters after the module has become machine code.
   auto held = std::make_shared<OwningOpRef<ModuleOp>>(ModuleOp::create(module.getLoc()));

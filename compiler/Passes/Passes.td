@@ -73,6 +73,19 @@ def OutlineRepeats : Pass<"outline-repeats", "::mlir::ModuleOp"> {
   }];
 }
 
+def AddDotPeak : Pass<"add-dot-peak", "::mlir::ModuleOp"> {
+  let summary = "Add the loop that measures the target's peak of dot products";
+  let description = [{
+    `@dot_peak(iterations)`, in registers only, returns the multiply-accumulates
+    done; --bench compares prefill with it in the same run.
+  }];
+  let options = [
+    Option<"target", "target", "std::string", "\"native\"", "what to compile for">
+  ];
+  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+                           "::mlir::arith::ArithDialect"];
+}
+
 def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
   let summary = "Lower unpack, dot and lookup with the target's backend";
   let options = [

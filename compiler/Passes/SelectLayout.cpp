@@ -32,9 +32,6 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
     }
     const Backend &backend = getBackend(*spec);
 
-    // Parameters that a bf16 linear reads are packed; an embedding of the same
-    // parameter (a tied head) then reads the packed form.
-    llvm::DenseMap<StringAttr, ternary::LayoutAttr> packed;
     getOperation().walk([&](Operation *op) {
       if (auto matmul = dyn_cast<ternary::MatmulOp>(op)) {
         MatmulShape shape = {
@@ -47,13 +44,7 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
         if (!get || !type.getElementType().isBF16())
           return;
         linear.setLayoutAttr(getHeadLayout(&getContext()));
-        packed[get.getNameAttr().getAttr()] = linear.getLayoutAttr();
       }
-    });
-    getOperation().walk([&](ternary::EmbeddingOp op) {
-      if (auto get = op.getTable().getDefiningOp<ternary::GetParameterOp>())
-        if (auto layout = packed.lookup(get.getNameAttr().getAttr()))
-          op.setLayoutAttr(layout);
     });
   }
 };

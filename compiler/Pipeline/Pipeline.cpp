@@ -10,12 +10,14 @@
 
 #include "mlir/Conversion/AffineToStandard/AffineToStandard.h"
 #include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
+#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/FuncBufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -220,6 +222,9 @@ static const Phase kPhases[] = {
        kernels.accumulators =
            getBackend(options.target).getFloatAccumulators(options.target);
        passes.addNestedPass<func::FuncOp>(createLowerKernels(kernels));
+       AddDotPeakOptions peak;
+       peak.target = options.target.text;
+       passes.addPass(createAddDotPeak(peak));
        cleanUp(passes);
      },
      verifyKernels},
@@ -245,6 +250,7 @@ static const Phase kPhases[] = {
        passes.addPass(memref::createExpandStridedMetadataPass());
        passes.addPass(createLowerAffinePass());
        cleanUp(passes);
+       passes.addPass(createSCFToControlFlowPass());
        passes.addPass(createConvertToLLVM());
        passes.addPass(createReconcileUnrealizedCastsPass());
        cleanUp(passes);
@@ -289,8 +295,6 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
   };
   bool isLast = false;
   auto finish = [&](const Phase &phase) {
-    if (options.printAfter == phase.name)
-      module->print(llvm::errs());
     isLast = options.compileTo == phase.name;
   };
 
@@ -304,7 +308,10 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
     if (options.timing)
       passes.enableTiming();
     phase.addPasses(passes, options, reader, model.weights);
-    if (failed(passes.run(*module)) || failed(mlir::verify(*module)) ||
+    bool ok = succeeded(passes.run(*module));
+    if (ok && options.printAfter == phase.name)
+      module->print(llvm::errs());
+    if (!ok || failed(mlir::verify(*module)) ||
         failed(phase.verify(*module)))
       return fail(phase.name);
     if (number == 0)
@@ -330,6 +337,7 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
 
 void registerPipelineDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect,
+                  cf::ControlFlowDialect,
                   bufferization::BufferizationDialect, func::FuncDialect,
                   linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
                   memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
