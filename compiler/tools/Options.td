@@ -51,7 +51,7 @@ defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     [CompileVis, RunVis]>;
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for",
-    [CompileVis, RunVis]>;
+    [CompileVis, RunVis, VerifyVis]>;
 defm tune : Value<"tune", "db|quick|off",
     "Where kernel choices come from", [CompileVis, RunVis]>;
 def explain : Switch<"explain", "Say why each matmul got its kernel",
@@ -61,6 +61,11 @@ defm threads : Value<"threads", "N",
 def timing : Switch<"timing", "Show where compile time went", [CompileVis]>;
 defm print_after : Value<"mlir-print-ir-after", "PHASE",
     "Print the module to stderr after this phase", [CompileVis]>;
+
+defm tokens : Value<"tokens", "ID,ID...",
+    "The sequence to compare on; default: 32 fixed ids", [VerifyVis]>;
+defm against : Value<"against", "DIRECTORY",
+    "Compare op by op with a dump of another implementation", [VerifyVis]>;
 
 def json : Switch<"json", "One JSON object on stdout",
                   [InspectVis, VerifyVis, TargetsVis]>;

@@ -1,12 +1,86 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "compiler/Pipeline/Pipeline.h"
+#include "compiler/Reference/Verify.h"
 #include "compiler/tools/Commands.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace llvm;
 using namespace tercet;
 
+/// The last phase whose result the interpreter runs: all on tensors.
+static constexpr StringLiteral kLastTensorPhase = "pack-weights";
+
+static Expected<std::vector<uint8_t>> makeWeights(const CompiledModel &model) {
+  std::vector<uint8_t> bytes(model.weightsSize);
+  for (const WeightPiece &piece : model.weights)
+    if (Error error =
+            piece.write(MutableArrayRef(bytes).slice(piece.offset, piece.size)))
+      return error;
+  return bytes;
+}
+
+/// Runs every phase on tensors, each from the start: the interpreter takes
+/// far longer than the compiler.
+static Error runTensorPhases(mlir::ModuleOp module, const TargetSpec &target,
+                             PhaseCallback callback) {
+  mlir::DialectRegistry registry;
+  registerPipelineDialects(registry);
+  module.getContext()->appendDialectRegistry(registry);
+  for (const Phase &phase : getPhases().drop_front()) {
+    ParameterReader reader;
+    CompileOptions options;
+    options.target = target;
+    options.compileTo = phase.name;
+    auto model = runPipeline(module.clone(), options, reader);
+    if (!model)
+      return model.takeError();
+    Expected<std::vector<uint8_t>> weights = makeWeights(*model);
+    if (!weights)
+      return weights.takeError();
+    if (Error error = callback(phase.name, *model->module, *weights))
+      return error;
+    if (phase.name == kLastTensorPhase)
+      break;
+  }
+  return Error::success();
+}
+
+static Expected<std::vector<int32_t>> parseTokens(StringRef text) {
+  std::vector<int32_t> tokens;
+  for (StringRef part : split(text, ',')) {
+    if (part.empty() && text.empty())
+      break;
+    if (part.getAsInteger(10, tokens.emplace_back()) || tokens.back() < 0)
+      return createStringError("--tokens=" + text + ": '" + part +
+                               "' is not a token id");
+  }
+  return tokens;
+}
+
 Error tercet::runVerify(const Arguments &arguments) {
-  return createStringError("verify is not supported yet");
+  VerifyOptions options;
+  options.model = arguments.positionals()[0];
+  if (arguments.positionals().size() > 1)
+    options.artifact = arguments.positionals()[1];
+  options.dump = arguments.get(OPT_against);
+  options.json = arguments.has(OPT_json);
+  Expected<int64_t> context = arguments.getNumber(OPT_context, 0);
+  if (!context)
+    return context.takeError();
+  options.context = *context;
+  auto tokens = parseTokens(arguments.get(OPT_tokens));
+  if (!tokens)
+    return tokens.takeError();
+  options.tokens = *tokens;
+  Expected<TargetSpec> target =
+      parseTarget(arguments.get(OPT_target, "native"));
+  if (!target)
+    return target.takeError();
+  options.runPhases = [&](mlir::ModuleOp module, PhaseCallback callback) {
+    return runTensorPhases(module, *target, callback);
+  };
+  return verify(options, outs());
 }
 
 Error tercet::runTune(const Arguments &arguments) {
