@@ -130,11 +130,19 @@ Expected<Value> Interpreter::readPackedParameter(mlir::ShapedType type,
       type.getNumElements() * type.getElementTypeBitWidth() / CHAR_BIT;
   if (offset < 0 || size > int64_t(weights.size()) - offset)
     return createStringError("outside the weights section");
-  std::optional<Value> value =
-      makeArray(type.getElementType(), type.getShape(), [&](auto &array) {
-        memcpy(array.data.data(), weights.data() + offset, size);
-      });
-  return *value;
+  const uint8_t *bytes = weights.data() + offset;
+  if (isa<mlir::FloatType>(type.getElementType())) {
+    Encoding encoding = type.getElementType().isF32()    ? Encoding::F32
+                        : type.getElementType().isBF16() ? Encoding::BF16
+                                                         : Encoding::F16;
+    Floats floats(type.getShape());
+    widenFloats(bytes, encoding, floats.data);
+    return floats;
+  }
+  assert(type.getElementType().isInteger(8) && "packed bytes or floats");
+  Bytes result(type.getShape());
+  memcpy(result.data.data(), bytes, size);
+  return result;
 }
 
 //===----------------------------------------------------------------------===//

@@ -54,14 +54,17 @@ static void widenElements(const uint8_t *bytes, MutableArrayRef<float> floats) {
   }
 }
 
-/// Elements from `begin` on of the float array `bytes`.
-static void readFloatSource(ArrayRef<uint8_t> bytes, Encoding encoding,
-                            int64_t begin, MutableArrayRef<float> floats) {
+void tercet::widenFloats(const uint8_t *bytes, Encoding encoding,
+                         MutableArrayRef<float> floats) {
   if (encoding == Encoding::F32)
-    return widenElements<float>(bytes.data() + 4 * begin, floats);
+    return widenElements<float>(bytes, floats);
   if (encoding == Encoding::BF16)
-    return widenElements<BF16>(bytes.data() + 2 * begin, floats);
-  widenElements<F16>(bytes.data() + 2 * begin, floats);
+    return widenElements<BF16>(bytes, floats);
+  widenElements<F16>(bytes, floats);
+}
+
+static int64_t getFloatSize(Encoding encoding) {
+  return encoding == Encoding::F32 ? 4 : 2;
 }
 
 /// Row p of the [C, H] table: cos(p * f_i), i < H/2, then sin(p * f_i).
@@ -97,7 +100,8 @@ Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
     Expected<ArrayRef<uint8_t>> bytes = rawBytes(parameter);
     if (!bytes)
       return bytes.takeError();
-    readFloatSource(*bytes, source.getEncoding(), begin, floats);
+    widenFloats(bytes->data() + begin * getFloatSize(source.getEncoding()),
+                source.getEncoding(), floats);
     return Error::success();
   }
   auto literal = dyn_cast<mlir::DenseElementsAttr>(parameter.getValue());
@@ -162,9 +166,10 @@ Error ParameterReader::readTrits(ParameterOp parameter, int64_t begin,
     if (!source.getAbsmean())
       return failure(parameter, "latent weights without an absmean");
     float scale = source.getAbsmean().getValue().convertToFloat();
+    int64_t rowSize = numColumns * getFloatSize(source.getEncoding());
     SmallVector<float> latent(numColumns);
     for (int64_t row = begin; row < end; ++row) {
-      readFloatSource(*bytes, source.getEncoding(), row * numColumns, latent);
+      widenFloats(bytes->data() + row * rowSize, source.getEncoding(), latent);
       int8_t *result = trits.data() + (row - begin) * numColumns;
       // clip(roundeven(w / g), -1, 1): a tie at +-0.5 goes to zero.
       for (int64_t i = 0; i < numColumns; ++i) {

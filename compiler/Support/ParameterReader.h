@@ -39,6 +39,10 @@ private:
   llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
 };
 
+/// Little-endian floats at any alignment.
+void widenFloats(const uint8_t *bytes, ternary::Encoding encoding,
+                 llvm::MutableArrayRef<float> floats);
+
 /// Scale of latent weights: max(mean |w|, 1e-5), the mean in double, rounded to
 /// f32.
 llvm::Expected<float> computeAbsmean(ParameterReader &reader,
