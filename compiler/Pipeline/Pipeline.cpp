@@ -305,8 +305,9 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
       options.progress(number, phase.name);
     PassManager passes(context);
     passes.enableVerifier(false); // phase.verify and one verification per phase
+    TimingScope scope;
     if (options.timing)
-      passes.enableTiming();
+      passes.enableTiming(scope = options.timing->nest(phase.name));
     phase.addPasses(passes, options, reader, model.weights);
     bool ok = succeeded(passes.run(*module));
     if (ok && options.printAfter == phase.name)

@@ -23,8 +23,8 @@ struct CompileOptions {
   std::string compileTo;
   /// Print the module to stderr after this phase.
   std::string printAfter;
-  /// Print how long each pass took.
-  bool timing = false;
+  /// Where each phase and pass is timed, if anywhere.
+  mlir::TimingScope *timing = nullptr;
   /// Called after each phase, with its number and name.
   std::function<void(unsigned, llvm::StringRef)> progress;
 };

@@ -113,7 +113,7 @@ Expected<CompiledModel> Compilation::compile() {
   options.target = request.target;
   options.compileTo = request.compileTo;
   options.printAfter = request.printAfter;
-  options.timing = request.timing;
+  options.timing = &scope;
   options.progress = [&](unsigned number, StringRef) {
     progress.update(number, getPhases().size());
   };

@@ -6,7 +6,9 @@
 #include "compiler/tools/Commands.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/PrettyStackTrace.h"
 #include "llvm/Support/raw_ostream.h"
+#include <csignal>
 
 using namespace llvm;
 using namespace tercet;
@@ -83,6 +85,8 @@ static Error runCommandLine(ArrayRef<const char *> argv) {
 
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
+  setBugReportMsg("tercet has crashed: please report it with this trace\n");
+  std::signal(SIGXFSZ, SIG_IGN); // a file above the limit is an error as others
   Error error = runCommandLine(ArrayRef<const char *>(argv, argc).drop_front());
   if (!error)
     return 0;
