@@ -194,6 +194,17 @@ func.func @f(%x: tensor<2x5xf32>, %tokens: tensor<2xi32>) -> (tensor<2x32xf32>, 
   EXPECT_TRUE(bitEqual(results[1], cantFail(gatherRows(weight, tokens))));
 }
 
+TEST_F(InterpreterTest, PackedFloatsAreWidened) {
+  parse(R"mlir(
+func.func @f(%offset: index) -> tensor<2xbf16> {
+  %w = ternary.packed_parameter %offset : tensor<2xbf16>
+  return %w : tensor<2xbf16>
+})mlir");
+  uint8_t weights[] = {0, 0, 0x80, 0x3f, 0x00, 0xc0};
+  Value y = cantFail(runF({Value::index(2)}, weights));
+  EXPECT_EQ(y.floats().data, (std::vector<float>{1, -2}));
+}
+
 //===----------------------------------------------------------------------===//
 // Upstream ops
 //===----------------------------------------------------------------------===//
