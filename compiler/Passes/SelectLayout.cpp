@@ -12,12 +12,13 @@ namespace tercet {
 
 namespace {
 
-/// The head streams bf16 pairs: 128 rows are 8 independent chains of fma,
-/// enough to hide its latency at two per cycle.
+/// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma busy
+/// at memory speed, and by four tokens sixteen. Tiles are read in address order;
+/// software prefetch only displaces the hardware's (tests/bench/KernelBench).
 ternary::LayoutAttr getHeadLayout(MLIRContext *context) {
   return ternary::LayoutAttr::get(context, ternary::Packing::BF16Pairs,
-                                  /*tileRows=*/128, /*lanes=*/16, /*unroll=*/1,
-                                  /*tokens=*/2, /*prefetch=*/4096,
+                                  /*tileRows=*/64, /*lanes=*/16, /*unroll=*/2,
+                                  /*tokens=*/4, /*prefetch=*/0,
                                   /*inPlace=*/false);
 }
 
