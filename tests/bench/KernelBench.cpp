@@ -151,6 +151,39 @@ Case makeHead(int64_t rows, int64_t tileRows, int64_t unroll, int64_t tokens,
           one ? "GB/s" : "GMAC/s", [=] { (*run)(in, w, out); }};
 }
 
+Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
+                std::string schedule) {
+  int64_t size = rows * columns / 4;
+  std::string types =
+      formatv("memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
+              "memref<{2}xf32>",
+              columns, size, rows / 16);
+  std::string y = rowsType(rows);
+  auto run = std::make_shared<KernelJIT>(kernel(
+      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
+              "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
+              "%y: {3}",
+              columns, size, rows / 16, y)
+          .str(),
+      formatv("ternary.packed_matmul <i2, tile_rows = 64, {0}> ins(%q, %scale, "
+              "%sum, %w, %scales : {1}) outs(%y : {2})",
+              schedule, types, y)
+          .str()));
+  int8_t *codes = allocate<int8_t>(numTokens * columns);
+  MemRef<int8_t, 2> q = {codes, codes, 0, {numTokens, columns}, {columns, 1}};
+  auto scale = vectorOf<float>(numTokens), scales = vectorOf<float>(rows / 16);
+  auto sum = vectorOf<int32_t>(numTokens);
+  auto weights = vectorOf<uint8_t>(size);
+  auto out = matrixOf(numTokens, rows);
+  bool one = numTokens == 1;
+  return {formatv("packed_matmul {0}x{1} N={2} {3}", rows, columns, numTokens,
+                  schedule)
+              .str(),
+          one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
+          one ? "GB/s" : "GMAC/s",
+          [=] { (*run)(q, scale, sum, weights, scales, out); }};
+}
+
 Case makeRead(int64_t size) {
   uint8_t *data = allocate<uint8_t>(size);
   return {formatv("read {0} MB", size >> 20).str(), size * 1e-9, "GB/s", [=] {
@@ -213,6 +246,22 @@ int main(int argc, char **argv) {
     for (int64_t tileRows : {64, 128})
       makers.emplace_back(
           "gemm", [=] { return makeHead(4096, tileRows, 1, tokens, 0, 32); });
+  makers.emplace_back("gemv", [] { return makeRead(128 << 20); });
+  for (int64_t unroll : {2, 4})
+    for (int64_t prefetch : {0, 1024, 4096})
+      makers.emplace_back("gemv", [=] {
+        return makeMatmul(
+            128 << 10, 4096, 1,
+            formatv("lanes = 16, unroll = {0}, tokens = 6, prefetch = {1}, "
+                    "in_place = true",
+                    unroll, prefetch));
+      });
+  for (int64_t numTokens : {1, 6, 16, 512})
+    makers.emplace_back("matmul", [=] {
+      return makeMatmul(2560, 2560, numTokens,
+                        "lanes = 16, unroll = 4, tokens = 6, prefetch = 0, "
+                        "in_place = true");
+    });
   makers.emplace_back("rows", [] {
     return makeRows("rms_norm", 2560,
                     "ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "

@@ -3,6 +3,8 @@
 #include "tests/conversion/KernelJIT.h"
 
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
+#include "compiler/Passes/Passes.h"
+#include "compiler/Target/ParseTarget.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -25,7 +27,6 @@
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "llvm/ExecutionEngine/Orc/JITTargetMachineBuilder.h"
-#include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
@@ -52,7 +53,8 @@ static void allocateScratch(ModuleOp module) {
   });
 }
 
-static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators) {
+static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
+                                 const TargetSpec &target) {
   PassManager kernels(module.getContext());
   LowerKernelsOptions options;
   options.accumulators = accumulators;
@@ -62,6 +64,9 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators) {
   allocateScratch(module);
 
   PassManager conversions(module.getContext());
+  LowerVectorOpsOptions vectorOptions;
+  vectorOptions.target = target.text;
+  conversions.addNestedPass<func::FuncOp>(createLowerVectorOps(vectorOptions));
   conversions.addPass(createSCFToControlFlowPass());
   conversions.addPass(createConvertVectorToLLVMPass());
   conversions.addPass(createConvertMathToLLVMPass());
@@ -73,24 +78,29 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators) {
   return conversions.run(module);
 }
 
-/// The machine that runs the tests, or TERCET_TEST_CPU with its features.
-static std::unique_ptr<llvm::TargetMachine> makeTargetMachine() {
-  auto builder =
-      llvm::cantFail(llvm::orc::JITTargetMachineBuilder::detectHost());
-  if (const char *cpu = std::getenv("TERCET_TEST_CPU")) {
-    builder.setCPU(cpu);
-    builder.getFeatures() = llvm::SubtargetFeatures();
-  }
+static std::unique_ptr<llvm::TargetMachine>
+makeTargetMachine(const TargetSpec &target) {
+  llvm::orc::JITTargetMachineBuilder builder((llvm::Triple(target.triple)));
+  builder.setCPU(target.cpu);
+  builder.addFeatures(target.llvmFeatures);
   builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::Aggressive);
-  // Wide vectors are what the kernels are written in.
-  builder.getFeatures().AddFeature("prefer-256-bit", false);
   return llvm::cantFail(builder.createTargetMachine());
 }
 
-KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators)
+bool KernelJIT::canRun(llvm::StringRef target) {
+  TargetSpec wanted = llvm::cantFail(parseTarget(target));
+  TargetSpec native = llvm::cantFail(parseTarget("native"));
+  return wanted.triple == native.triple && native.has(wanted.cpuFeatures);
+}
+
+KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
+                     llvm::StringRef targetText)
     : impl(std::make_unique<Impl>()) {
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
+  if (targetText.empty()) {
+    const char *target = std::getenv("TERCET_TEST_TARGET");
+    targetText = target ? target : "native";
+  }
+  TargetSpec target = llvm::cantFail(parseTarget(targetText));
   DialectRegistry registry;
   registry.insert<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
                   linalg::LinalgDialect, memref::MemRefDialect,
@@ -105,17 +115,17 @@ KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators)
     function->setAttr(LLVM::LLVMDialect::getEmitCWrapperAttrName(),
                       UnitAttr::get(function.getContext()));
   });
-  if (failed(lowerToLLVM(*impl->module, accumulators)))
+  if (failed(lowerToLLVM(*impl->module, accumulators, target)))
     llvm::report_fatal_error("kernel does not lower");
 
-  std::unique_ptr<llvm::TargetMachine> machine = makeTargetMachine();
+  std::unique_ptr<llvm::TargetMachine> machine = makeTargetMachine(target);
   auto optimize = makeOptimizingTransformer(3, 0, machine.get());
   ExecutionEngineOptions options;
   options.transformer = optimize;
   options.jitCodeGenOptLevel = llvm::CodeGenOptLevel::Aggressive;
   options.enableObjectDump = true;
-  impl->engine = llvm::cantFail(
-      ExecutionEngine::create(*impl->module, options, makeTargetMachine()));
+  impl->engine = llvm::cantFail(ExecutionEngine::create(
+      *impl->module, options, makeTargetMachine(target)));
   impl->function =
       llvm::cantFail(impl->engine->lookupPacked("_mlir_ciface_kernel"));
   if (const char *path = std::getenv("TERCET_TEST_OBJECT"))

@@ -37,9 +37,15 @@ MemRef<T, 2> makeMemRef(std::vector<T> &data, int64_t columns, int64_t stride) {
 class KernelJIT {
 public:
   /// Compiles `source`, a module with a function @kernel on memrefs and
-  /// integers. Ends the program with a diagnostic where that fails.
-  explicit KernelJIT(llvm::StringRef source, int64_t accumulators = 16);
+  /// integers. Ends the program with a diagnostic where that fails. Without a
+  /// target, it is that of the environment's TERCET_TEST_TARGET, or this
+  /// machine.
+  explicit KernelJIT(llvm::StringRef source, int64_t accumulators = 16,
+                     llvm::StringRef target = "");
   ~KernelJIT();
+
+  /// Whether this machine runs code for a target.
+  static bool canRun(llvm::StringRef target);
 
   template <typename... Args> void operator()(Args... args) {
     // Descriptors are passed by pointer, and packed arguments by the address of

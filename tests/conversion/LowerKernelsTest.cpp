@@ -342,6 +342,91 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LinearKernelTest,
                                            LinearShape{17, 50, 4, 128, 3, 4}));
 
 //===----------------------------------------------------------------------===//
+// Ternary matmul
+//===----------------------------------------------------------------------===//
+
+/// `schedule`: the fields of an i2 layout that do not change the bytes.
+struct MatmulShape {
+  const char *target;
+  int64_t rows, columns, tokens;
+  const char *schedule;
+};
+
+class PackedMatmulTest : public ::testing::TestWithParam<MatmulShape> {};
+
+TEST_P(PackedMatmulTest, EqualBits) {
+  MatmulShape shape = GetParam();
+  if (!KernelJIT::canRun(shape.target))
+    GTEST_SKIP() << "this machine does not run " << shape.target;
+  int64_t rows16 = llvm::alignTo(shape.rows, 16);
+  int64_t columns = shape.columns, qStride = columns + 4;
+  std::mt19937 generator(7);
+  std::vector<int8_t> trits(rows16 * columns);
+  for (int64_t i = 0; i < shape.rows * columns; ++i)
+    trits[i] = int8_t(generator() % 3) - 1;
+  std::vector<uint8_t> packed(llvm::alignTo(rows16, kI2TileRows) * columns / 4);
+  packI2(trits, columns, packed);
+
+  std::vector<int8_t> q(shape.tokens * qStride);
+  for (int8_t &code : q)
+    code = int8_t(generator());
+  std::fill_n(q.begin(), columns, int8_t(-128)); // the largest sums
+  std::vector<float> scale = randomFloats(shape.tokens, 100);
+  std::vector<float> rowScales = randomFloats(rows16 / 16);
+  std::vector<int32_t> sum(shape.tokens);
+  int64_t yStride = rows16 + 16;
+  std::vector<float> y(shape.tokens * yStride, kUntouched), expected = y;
+  for (int64_t n = 0; n < shape.tokens; ++n) {
+    for (int64_t k = 0; k < columns; ++k)
+      sum[n] += q[n * qStride + k];
+    for (int64_t m = 0; m < rows16; ++m) {
+      int32_t acc = 0;
+      for (int64_t k = 0; k < columns; ++k)
+        acc += trits[m * columns + k] * q[n * qStride + k];
+      expected[n * yStride + m] = float(acc) * (rowScales[m / 16] / scale[n]);
+    }
+  }
+
+  std::string qType = ::rows(columns, qStride, "i8");
+  std::string yType = ::rows(rows16, yStride);
+  std::string types =
+      formatv("{0}, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
+              "memref<{2}xf32>",
+              qType, packed.size(), rowScales.size());
+  KernelJIT run(
+      kernel(formatv("%q: {0}, %scale: memref<?xf32>, %sum: memref<?xi32>, "
+                     "%w: memref<{1}xi8>, %scales: memref<{2}xf32>, %y: {3}",
+                     qType, packed.size(), rowScales.size(), yType)
+                 .str(),
+             formatv("ternary.packed_matmul <i2, tile_rows = 64, {0}> "
+                     "ins(%q, %scale, %sum, %w, %scales : {1}) outs(%y : {2})",
+                     shape.schedule, types, yType)
+                 .str()),
+      /*accumulators=*/16, shape.target);
+  run(makeMemRef(q, columns, qStride), makeMemRef(scale), makeMemRef(sum),
+      makeMemRef(packed), makeMemRef(rowScales),
+      makeMemRef(y, rows16, yStride));
+  expectSameBits(y, expected);
+}
+
+constexpr const char *kVNNI =
+    "lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true";
+constexpr const char *kAVXVNNI =
+    "lanes = 8, unroll = 1, tokens = 2, prefetch = 0, in_place = true";
+constexpr const char *kShifted =
+    "lanes = 8, unroll = 2, tokens = 2, prefetch = 0";
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, PackedMatmulTest,
+    ::testing::Values(MatmulShape{"x86-64-v4+avx512vnni", 64, 64, 1, kVNNI},
+                      MatmulShape{"x86-64-v4+avx512vnni", 208, 260, 13, kVNNI},
+                      MatmulShape{"x86-64-v4+avx512vnni", 70, 8192, 2, kVNNI},
+                      MatmulShape{"x86-64-v3+avxvnni", 208, 260, 13, kAVXVNNI},
+                      MatmulShape{"x86-64-v3", 64, 64, 1, kShifted},
+                      MatmulShape{"x86-64-v3", 208, 260, 13, kShifted},
+                      MatmulShape{"x86-64-v2", 70, 132, 3, kShifted}));
+
+//===----------------------------------------------------------------------===//
 // Rope, KV cache, attention
 //===----------------------------------------------------------------------===//
 
