@@ -120,9 +120,9 @@ TEST_F(ArtifactWriter, ThreadsDoNotChangeTheFile) {
     BlobWriteOptions options;
     options.threads = threads;
     ASSERT_EQ(write(makeContents((30 << 20) + 5, 1 << 20, 1), options), "");
-    files.push_back(
-        cantFail(errorOrToExpected(MemoryBuffer::getFile(path)))->getBuffer()
-            .str());
+    files.push_back(cantFail(errorOrToExpected(MemoryBuffer::getFile(path)))
+                        ->getBuffer()
+                        .str());
   }
   EXPECT_TRUE(files[0] == files[1] && files[1] == files[2]);
 }
@@ -188,16 +188,17 @@ TEST(OutputFile, UnwritableNamesGiveOneLine) {
   };
   EXPECT_EQ(errorOf("/tmp"), "'/tmp' is a directory; give the name of a file");
   EXPECT_EQ(errorOf("/dev/null"), "'/dev/null' is not a regular file");
-  EXPECT_EQ(
-      errorOf("/no/such/out"),
-      "cannot write to directory '/no/such': No such file or directory");
+  EXPECT_EQ(errorOf("/no/such/out"),
+            "cannot write to directory '/no/such': No such file or directory");
 }
 
 TEST(OutputFile, NothingIsLeftUnlessCommitted) {
   SmallString<128> directory;
   ASSERT_FALSE(sys::fs::createUniqueDirectory("tercet-test", directory));
   std::string path = (directory + "/out").str();
-  { auto file = cantFail(OutputFile::create(path)); }
+  {
+    auto file = cantFail(OutputFile::create(path));
+  }
   std::error_code code;
   EXPECT_EQ(sys::fs::directory_iterator(directory, code),
             sys::fs::directory_iterator());

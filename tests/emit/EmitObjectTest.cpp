@@ -53,8 +53,7 @@ TEST(EmitObject, LoopsAreVectorisedForTheTarget) {
       llvm.return
     })mlir";
   EXPECT_TRUE(contains(emit(source, "x86-64-v3", CodeKind::Assembly), "%ymm"));
-  EXPECT_TRUE(
-      contains(emit(source, "aarch64", CodeKind::Assembly), ".4s"));
+  EXPECT_TRUE(contains(emit(source, "aarch64", CodeKind::Assembly), ".4s"));
   EXPECT_TRUE(
       contains(emit(source, "x86-64-v3", CodeKind::LLVMIR), "<8 x i32>"));
 }
