@@ -30,7 +30,12 @@ void hoistDefinition(Value value, Operation *point) {
   def->moveBefore(point);
 }
 
-/// One bit_linear with the matrices of all `siblings`:
+/// Columns of the result; those beyond the last matrix are unspecified.
+int64_t getWidth(ternary::BitLinearOp op) {
+  return cast<ShapedType>(op.getOuts().getType()).getDimSize(1);
+}
+
+/// One bit_linear with the matrices of all `siblings`, one matrix each:
 ///   %q = bit_linear ins(%x, %wq ..), %k = bit_linear ins(%x, %wk ..)
 /// becomes
 ///   %qk = bit_linear ins(%x, %wq, %wk ..)
@@ -41,18 +46,20 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
   Location loc = first.getLoc();
   SmallVector<Value> weights, scales;
   SmallVector<int64_t> rows;
-  for (ternary::BitLinearOp op : siblings)
-    for (auto [weight, scale] : llvm::zip(op.getWeights(), op.getScales())) {
-      hoistDefinition(weight, first);
-      hoistDefinition(scale, first);
-      weights.push_back(weight);
-      scales.push_back(scale);
-      rows.push_back(cast<ShapedType>(weight.getType()).getDimSize(0));
-    }
+  for (ternary::BitLinearOp op : siblings) {
+    weights.push_back(op.getWeights()[0]);
+    scales.push_back(op.getScales()[0]);
+    hoistDefinition(weights.back(), first);
+    hoistDefinition(scales.back(), first);
+    rows.push_back(cast<ShapedType>(weights.back().getType()).getDimSize(0));
+  }
   SmallVector<int64_t> offsets = ternary::getColumnOffsets(rows);
-  int64_t width = llvm::alignTo(offsets.back(), ternary::kRowGroup);
+  int64_t width = offsets.back();
+  for (auto [op, offset] : llvm::zip(siblings, offsets))
+    width = std::max(width, offset + getWidth(op));
+  width = llvm::alignTo(width, ternary::kRowGroup);
 
-  Value numTokens = tensor::DimOp::create(b, loc, first.getX(), 0);
+  OpFoldResult numTokens = tensor::getMixedSize(b, loc, first.getX(), 0);
   Value empty = tensor::EmptyOp::create(
       b, loc, ArrayRef<OpFoldResult>{numTokens, b.getIndexAttr(width)},
       b.getF32Type());
@@ -60,14 +67,13 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
                                              weights, scales, empty)
                     .getResult();
 
-  size_t matrix = 0;
-  for (ternary::BitLinearOp op : siblings) {
+  for (size_t i = 0; i < siblings.size(); ++i) {
+    ternary::BitLinearOp op = siblings[i];
     Value slice = tensor::ExtractSliceOp::create(
         b, op.getLoc(), fused,
-        ArrayRef<OpFoldResult>{b.getIndexAttr(0), b.getIndexAttr(offsets[matrix])},
-        ArrayRef<OpFoldResult>{numTokens, b.getIndexAttr(rows[matrix])},
+        ArrayRef<OpFoldResult>{b.getIndexAttr(0), b.getIndexAttr(offsets[i])},
+        ArrayRef<OpFoldResult>{numTokens, b.getIndexAttr(getWidth(op))},
         ArrayRef<OpFoldResult>{b.getIndexAttr(1), b.getIndexAttr(1)});
-    matrix += op.getWeights().size();
     op.getResult().replaceAllUsesWith(slice);
   }
   for (ternary::BitLinearOp op : siblings)
@@ -79,13 +85,12 @@ struct FuseBitLinear : impl::FuseBitLinearBase<FuseBitLinear> {
     for (Block &block : getOperation().getBody()) {
       llvm::MapVector<Value, SmallVector<ternary::BitLinearOp>> siblings;
       for (auto op : block.getOps<ternary::BitLinearOp>())
-        if (op.getWeights().size() == 1 && op.getResult())
+        if (op.getWeights().size() == 1 && op.getResult() &&
+            !ShapedType::isDynamic(getWidth(op)))
           siblings[op.getX()].push_back(op);
-      for (auto &[x, ops] : siblings) {
-        int64_t width = cast<ShapedType>(ops[0].getOuts().getType()).getDimSize(1);
-        if (ops.size() > 1 || width % ternary::kRowGroup != 0)
+      for (auto &[x, ops] : siblings)
+        if (ops.size() > 1 || getWidth(ops[0]) % ternary::kRowGroup != 0)
           fuse(ops);
-      }
     }
   }
 };
