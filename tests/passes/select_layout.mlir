@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: tercet-opt %s --select-layout=target=x86-64-v4+avx512vnni | FileCheck %s --check-prefixes=CHECK,VNNI512
+// RUN: tercet-opt %s --select-layout=target=x86-64-v4 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: tercet-opt %s --select-layout=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: tercet-opt %s --select-layout=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
+// RUN: tercet-opt %s --select-layout=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --select-layout=target=riscv64 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: not tercet-opt %s --select-layout=target=x86-64-v9 2>&1 | FileCheck %s --check-prefix=ERROR
+
+// ERROR: error: unknown target 'x86-64-v9'
+
+ternary.parameter @head : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
+ternary.parameter @half : tensor<40x16xf16> = dense<1.0> : tensor<40x16xf16>
+
+// maddubs saturates with codes in place; a dot product in i32 does not.
+// CHECK-LABEL: func @matmul
+func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi32>)
+    -> tensor<?x16xi32> {
+  // CHECK: ternary.matmul
+  // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true>
+  // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
+  // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}prefetch = {{[0-9]+}}>
+  // GENERIC-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}prefetch = {{[0-9]+}}>
+  %y = ternary.matmul ins(%q, %w : tensor<?x16xi8>, tensor<16x16xi2>)
+                      outs(%out : tensor<?x16xi32>) -> tensor<?x16xi32>
+  return %y : tensor<?x16xi32>
+}
+
+// A bf16 parameter is packed for the head; other weights stay plain.
+// CHECK-LABEL: func @heads
+func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40xf32>)
+    -> (tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x40xf32>) {
+  %p = ternary.get_parameter @head : tensor<40x16xbf16>
+  %h = ternary.get_parameter @half : tensor<40x16xf16>
+  // CHECK: ternary.linear {{.*}}layout = #ternary.layout<bf16_pairs, tile_rows = 128
+  %y = ternary.linear ins(%x, %p : tensor<?x16xf32>, tensor<40x16xbf16>)
+                      outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: ternary.linear
+  // CHECK-NOT: layout
+  %z = ternary.linear ins(%x, %h : tensor<?x16xf32>, tensor<40x16xf16>)
+                      outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: ternary.linear
+  // CHECK-NOT: layout
+  %v = ternary.linear ins(%x, %w : tensor<?x16xf32>, tensor<40x16xbf16>)
+                      outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: return
+  return %y, %z, %v : tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x40xf32>
+}
