@@ -40,7 +40,8 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     ImplicitLocOpBuilder b(getOperation().getLoc(), &getContext());
     b.setInsertionPointToEnd(getOperation().getBody());
     Type i8 = b.getI8Type(), i32 = b.getI32Type(), i64 = b.getI64Type();
-    auto bytes = VectorType::get(4 * lanes, i8), ints = VectorType::get(lanes, i32);
+    auto bytes = VectorType::get(4 * lanes, i8),
+         ints = VectorType::get(lanes, i32);
     auto function =
         func::FuncOp::create(b, "dot_peak", b.getFunctionType({i64}, {i64}));
     b.setInsertionPointToStart(function.addEntryBlock());
@@ -62,7 +63,8 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
         [&](OpBuilder &, Location, Value iv, ValueRange carried) {
           Value q = vector::BroadcastOp::create(
               b, bytes,
-              arith::TruncIOp::create(b, i8, arith::IndexCastOp::create(b, i64, iv)));
+              arith::TruncIOp::create(b, i8,
+                                      arith::IndexCastOp::create(b, i64, iv)));
           SmallVector<Value> next;
           for (auto [sum, code] : llvm::zip(carried, codes))
             next.push_back(ternary::DotOp::create(b, sum, code, q));
@@ -71,13 +73,16 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value total = loop.getResult(0);
     for (Value sum : loop.getResults().drop_front())
       total = arith::XOrIOp::create(b, total, sum);
-    Value scalar = vector::ReductionOp::create(b, vector::CombiningKind::XOR, total);
+    Value scalar =
+        vector::ReductionOp::create(b, vector::CombiningKind::XOR, total);
     // The number of products, except that one sum in 2^32 counts one more.
     Value magic = arith::ConstantIntOp::create(b, i32, 0x5bd1e995);
     Value odd = arith::ExtUIOp::create(
-        b, i64, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, scalar, magic));
+        b, i64,
+        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, scalar, magic));
     Value count = arith::MulIOp::create(
-        b, iterations, arith::ConstantIntOp::create(b, i64, kNumSums * 4 * lanes));
+        b, iterations,
+        arith::ConstantIntOp::create(b, i64, kNumSums * 4 * lanes));
     func::ReturnOp::create(b, ValueRange{arith::AddIOp::create(b, count, odd)});
   }
 };

@@ -35,7 +35,8 @@ constexpr StringLiteral kExportPrefix = "tercet_";
 
 /// What a converted capture is in the context struct: a memref is its pointer,
 /// since all memrefs that cross a function are static.
-Value toContextField(OpBuilder &b, Location loc, Value original, Value converted) {
+Value toContextField(OpBuilder &b, Location loc, Value original,
+                     Value converted) {
   if (isa<MemRefType>(original.getType()))
     return MemRefDescriptor(converted).alignedPtr(b, loc);
   return converted;
@@ -75,8 +76,9 @@ struct ConvertParallelFor : ConvertOpToLLVMPattern<ternary::ParallelForOp> {
           LLVM::GEPOp::create(b, loc, pointer, contextType, slot,
                               ArrayRef<LLVM::GEPArg>{0, int32_t(index)}));
 
-    auto runtime = LLVM::lookupOrCreateFn(
-        b, module, "tercet_parallel_for", {pointer, pointer, pointer, i64}, none);
+    auto runtime =
+        LLVM::lookupOrCreateFn(b, module, "tercet_parallel_for",
+                               {pointer, pointer, pointer, i64}, none);
     if (failed(runtime))
       return failure();
     LLVM::LLVMFuncOp trampoline = createTrampoline(b, op, contextType);
@@ -101,7 +103,8 @@ struct ConvertParallelFor : ConvertOpToLLVMPattern<ternary::ParallelForOp> {
       return existing;
     b.setInsertionPointToEnd(module.getBody());
     auto function = LLVM::LLVMFuncOp::create(
-        b, loc, name, LLVM::LLVMFunctionType::get(none, {pointer, i64, i64, pointer}),
+        b, loc, name,
+        LLVM::LLVMFunctionType::get(none, {pointer, i64, i64, pointer}),
         LLVM::Linkage::Internal);
     Block *entry = function.addEntryBlock(b);
     b.setInsertionPointToStart(entry);
@@ -109,10 +112,11 @@ struct ConvertParallelFor : ConvertOpToLLVMPattern<ternary::ParallelForOp> {
     for (auto [index, type] : llvm::enumerate(contextType.getBody()))
       operands.push_back(LLVM::LoadOp::create(
           b, loc, type,
-          LLVM::GEPOp::create(b, loc, pointer, contextType, entry->getArgument(0),
+          LLVM::GEPOp::create(b, loc, pointer, contextType,
+                              entry->getArgument(0),
                               ArrayRef<LLVM::GEPArg>{0, int32_t(index)})));
-    operands.append({entry->getArgument(1), entry->getArgument(2),
-                     entry->getArgument(3)});
+    operands.append(
+        {entry->getArgument(1), entry->getArgument(2), entry->getArgument(3)});
     LLVM::CallOp::create(b, loc, TypeRange(), op.getBody(), operands);
     LLVM::ReturnOp::create(b, loc, ValueRange());
     return function;
@@ -123,7 +127,8 @@ struct ConvertParallelFor : ConvertOpToLLVMPattern<ternary::ParallelForOp> {
 struct ConvertCacheCast : OpConversionPattern<UnrealizedConversionCastOp> {
   using OpConversionPattern::OpConversionPattern;
 
-  LogicalResult matchAndRewrite(UnrealizedConversionCastOp op, OpAdaptor adaptor,
+  LogicalResult matchAndRewrite(UnrealizedConversionCastOp op,
+                                OpAdaptor adaptor,
                                 ConversionPatternRewriter &b) const override {
     if (op->getNumOperands() != 1 || op->getNumResults() != 1 ||
         !isa<ternary::KVCacheType>(op.getOperand(0).getType()))
@@ -191,7 +196,8 @@ struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
           return !llvm::any_of(op.getOperandTypes(),
                                llvm::IsaPred<ternary::KVCacheType>);
         });
-    if (failed(applyFullConversion(getOperation(), target, std::move(patterns))))
+    if (failed(
+            applyFullConversion(getOperation(), target, std::move(patterns))))
       return signalPassFailure();
 
     getOperation().walk([](LLVM::LLVMFuncOp function) {

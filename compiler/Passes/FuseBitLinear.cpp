@@ -63,9 +63,10 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
   Value empty = tensor::EmptyOp::create(
       b, loc, ArrayRef<OpFoldResult>{numTokens, b.getIndexAttr(width)},
       b.getF32Type());
-  Value fused = ternary::BitLinearOp::create(b, loc, empty.getType(), first.getX(),
-                                             weights, scales, empty)
-                    .getResult();
+  Value fused =
+      ternary::BitLinearOp::create(b, loc, empty.getType(), first.getX(),
+                                   weights, scales, empty)
+          .getResult();
 
   for (size_t i = 0; i < siblings.size(); ++i) {
     ternary::BitLinearOp op = siblings[i];

@@ -25,8 +25,7 @@ void lower(ternary::BitLinearOp op) {
   auto xType = cast<RankedTensorType>(op.getX().getType());
   int64_t cols = llvm::alignTo(xType.getDimSize(1), kColumnGroup);
   int64_t width = cast<ShapedType>(op.getOuts().getType()).getDimSize(1);
-  OpFoldResult numTokens =
-      tensor::getMixedSize(b, loc, op.getX(), 0);
+  OpFoldResult numTokens = tensor::getMixedSize(b, loc, op.getX(), 0);
   auto empty = [&](ArrayRef<int64_t> trailing, Type element) -> Value {
     SmallVector<OpFoldResult> sizes = {numTokens};
     for (int64_t size : trailing)
@@ -39,7 +38,8 @@ void lower(ternary::BitLinearOp op) {
                              empty({}, b.getI32Type())};
   SmallVector<Type> types = llvm::to_vector(ValueRange(outs).getTypes());
   auto quantised = ternary::QuantizeActivationsOp::create(
-      b, loc, types[0], types[1], types[2], op.getX(), outs[0], outs[1], outs[2]);
+      b, loc, types[0], types[1], types[2], op.getX(), outs[0], outs[1],
+      outs[2]);
   Value acc = empty({width}, b.getI32Type());
   acc = ternary::MatmulOp::create(b, loc, acc.getType(), quantised.getQ(),
                                   op.getWeights(), acc, /*layout=*/nullptr)
@@ -47,9 +47,9 @@ void lower(ternary::BitLinearOp op) {
   SmallVector<int64_t> rows;
   for (Value weight : op.getWeights())
     rows.push_back(cast<ShapedType>(weight.getType()).getDimSize(0));
-  Value result = ternary::RescaleOp::create(
-                     b, loc, op.getOuts().getType(), acc, quantised.getScale(),
-                     op.getScales(), op.getOuts(), rows)
+  Value result = ternary::RescaleOp::create(b, loc, op.getOuts().getType(), acc,
+                                            quantised.getScale(),
+                                            op.getScales(), op.getOuts(), rows)
                      .getResult();
   op.getResult().replaceAllUsesWith(result);
   op.erase();

@@ -22,7 +22,8 @@ struct LowerVectorOps : impl::LowerVectorOpsBase<LowerVectorOps> {
   LogicalResult initialize(MLIRContext *context) override {
     llvm::Expected<TargetSpec> spec = parseTarget(target);
     if (!spec)
-      return emitError(UnknownLoc::get(context), llvm::toString(spec.takeError()));
+      return emitError(UnknownLoc::get(context),
+                       llvm::toString(spec.takeError()));
     RewritePatternSet set(context);
     getBackend(*spec).populateVectorLowerings(set, *spec);
     populateGenericVectorLowerings(set);
@@ -30,7 +31,9 @@ struct LowerVectorOps : impl::LowerVectorOpsBase<LowerVectorOps> {
     return success();
   }
 
-  void runOnOperation() override { walkAndApplyPatterns(getOperation(), patterns); }
+  void runOnOperation() override {
+    walkAndApplyPatterns(getOperation(), patterns);
+  }
 
   FrozenRewritePatternSet patterns;
 };

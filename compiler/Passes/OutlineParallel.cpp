@@ -44,14 +44,15 @@ public:
                               "argument (plan-memory adds it)");
 
     loop.walk([&](ternary::WorkerScratchOp op) {
-      scratchElements =
-          std::max(scratchElements, cast<MemRefType>(op.getType()).getNumElements());
+      scratchElements = std::max(
+          scratchElements, cast<MemRefType>(op.getType()).getNumElements());
     });
     partitionCaptures();
     func::FuncOp function = createFunction(parent);
     OpBuilder b(loop);
-    ternary::ParallelForOp::create(b, loop.getLoc(), function.getSymName(), pool,
-                                   loop.getUpperBound()[0], captures.getArrayRef());
+    ternary::ParallelForOp::create(b, loop.getLoc(), function.getSymName(),
+                                   pool, loop.getUpperBound()[0],
+                                   captures.getArrayRef());
     loop.erase();
     return scratchElements * int64_t(sizeof(float));
   }
@@ -111,9 +112,10 @@ private:
       mapping.map(capture, argument);
     for (Operation *op : recomputed)
       b.clone(*op, mapping);
-    auto [begin, end, scratch] = std::tuple(
-        entry->getArgument(captures.size()), entry->getArgument(captures.size() + 1),
-        entry->getArgument(captures.size() + 2));
+    auto [begin, end, scratch] =
+        std::tuple(entry->getArgument(captures.size()),
+                   entry->getArgument(captures.size() + 1),
+                   entry->getArgument(captures.size() + 2));
     Value one = arith::ConstantIndexOp::create(b, loc, 1);
     auto items = scf::ForOp::create(b, loc, begin, end, one);
     func::ReturnOp::create(b, loc);
@@ -126,8 +128,8 @@ private:
       OpBuilder b(op);
       auto type = cast<MemRefType>(op.getType());
       op.replaceAllUsesWith(
-          memref::ReinterpretCastOp::create(b, loc, type, scratch, 0,
-                                            type.getShape(), ArrayRef<int64_t>{1})
+          memref::ReinterpretCastOp::create(
+              b, loc, type, scratch, 0, type.getShape(), ArrayRef<int64_t>{1})
               .getResult());
       op.erase();
     });
@@ -161,8 +163,9 @@ struct OutlineParallel : impl::OutlineParallelBase<OutlineParallel> {
         scratchSize = std::max(scratchSize, *size);
       }
     }
-    getOperation()->setAttr("ternary.scratch_size",
-                            Builder(&getContext()).getI64IntegerAttr(scratchSize));
+    getOperation()->setAttr(
+        "ternary.scratch_size",
+        Builder(&getContext()).getI64IntegerAttr(scratchSize));
   }
 };
 

@@ -60,7 +60,8 @@ Run findLongestRun(ArrayRef<Effect> effects) {
   llvm::StringMap<unsigned> numbers;
   std::vector<unsigned> ids;
   for (const Effect &effect : effects)
-    ids.push_back(numbers.try_emplace(effect.shape, numbers.size()).first->second);
+    ids.push_back(
+        numbers.try_emplace(effect.shape, numbers.size()).first->second);
   Run best;
   for (size_t period = 1; period <= ids.size() / 2; ++period) {
     // Stretches where ids[i] == ids[i + period] are repetitions.
@@ -108,7 +109,8 @@ private:
       for (size_t c = 0; c < effects[run.begin + i].constants.size(); ++c) {
         Values values;
         for (size_t r = 0; r < run.count; ++r)
-          values.push_back(effects[run.begin + r * run.period + i].constants[c]);
+          values.push_back(
+              effects[run.begin + r * run.period + i].constants[c]);
         if (!llvm::all_equal(values))
           arguments.try_emplace(values, arguments.size());
         constants.push_back(std::move(values));

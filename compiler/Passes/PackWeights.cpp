@@ -7,8 +7,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -32,8 +32,9 @@ struct FusedMatrix {
 
 /// Rows [begin, end) of the fused matrix as trits of `cols` columns. Rows and
 /// columns of padding stay zero.
-llvm::Error readFusedTrits(ParameterReader &reader, ArrayRef<FusedMatrix> matrices,
-                           int64_t begin, int64_t end, int64_t cols,
+llvm::Error readFusedTrits(ParameterReader &reader,
+                           ArrayRef<FusedMatrix> matrices, int64_t begin,
+                           int64_t end, int64_t cols,
                            MutableArrayRef<int8_t> out) {
   for (const FusedMatrix &matrix : matrices) {
     int64_t first = std::max(begin, matrix.firstRow);
@@ -72,8 +73,10 @@ uint16_t narrow(float value, const llvm::fltSemantics &semantics) {
 /// Elements [begin, end) of a float parameter, in the element type that it has
 /// in the IR.
 llvm::Error writeFloats(ParameterReader &reader, ternary::ParameterOp parameter,
-                        int64_t begin, int64_t end, MutableArrayRef<uint8_t> out) {
-  auto type = cast<FloatType>(cast<ShapedType>(parameter.getType()).getElementType());
+                        int64_t begin, int64_t end,
+                        MutableArrayRef<uint8_t> out) {
+  auto type =
+      cast<FloatType>(cast<ShapedType>(parameter.getType()).getElementType());
   if (type.isF32())
     return reader.readFloats(
         parameter, begin, end,
@@ -83,10 +86,12 @@ llvm::Error writeFloats(ParameterReader &reader, ternary::ParameterOp parameter,
     return error;
   auto *narrowed = reinterpret_cast<uint16_t *>(out.data());
   if (type.isBF16()) // widening bf16 is exact: the upper half is the value
-    for (auto [to, from] : llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
+    for (auto [to, from] :
+         llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
       to = llvm::bit_cast<uint32_t>(from) >> 16;
   else
-    for (auto [to, from] : llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
+    for (auto [to, from] :
+         llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
       to = narrow(from, type.getFloatSemantics());
   return llvm::Error::success();
 }
@@ -106,13 +111,15 @@ private:
   /// gets the range of units that its bytes stand for.
   int64_t place(uint64_t size, uint64_t unit,
                 std::function<llvm::Error(int64_t begin, int64_t end,
-                                          MutableArrayRef<uint8_t>)> write);
+                                          MutableArrayRef<uint8_t>)>
+                    write);
 
   int64_t placeTrits(ArrayRef<FusedMatrix> matrices, int64_t rows, int64_t cols,
                      ternary::LayoutAttr layout);
   int64_t placeRowScales(ArrayRef<FusedMatrix> matrices, ArrayRef<float> scales,
                          int64_t rows);
-  int64_t placeBF16Pairs(ternary::ParameterOp parameter, ternary::LayoutAttr layout);
+  int64_t placeBF16Pairs(ternary::ParameterOp parameter,
+                         ternary::LayoutAttr layout);
   int64_t placeFloats(ternary::ParameterOp parameter);
 
   Value parameterAt(OpBuilder &b, Location loc, int64_t offset, Type type) {
@@ -146,14 +153,15 @@ private:
 
 int64_t PackWeights::place(
     uint64_t size, uint64_t unit,
-    std::function<llvm::Error(int64_t, int64_t, MutableArrayRef<uint8_t>)> write) {
+    std::function<llvm::Error(int64_t, int64_t, MutableArrayRef<uint8_t>)>
+        write) {
   int64_t offset = end;
   uint64_t step = std::max(kPieceSize / unit, uint64_t(1)) * unit;
   for (uint64_t begin = 0; begin < size; begin += step) {
     uint64_t stop = std::min(begin + step, size);
     pieces->push_back({offset + begin, stop - begin,
-                       [write, first = begin / unit, last = stop / unit](
-                           MutableArrayRef<uint8_t> out) {
+                       [write, first = begin / unit,
+                        last = stop / unit](MutableArrayRef<uint8_t> out) {
                          return write(first, last, out);
                        }});
   }
@@ -168,7 +176,8 @@ int64_t PackWeights::placeTrits(ArrayRef<FusedMatrix> matrices, int64_t rows,
   return place(
       getPackedSize(layout, rows, cols), tileSize,
       [=, reader = reader, matrices = SmallVector<FusedMatrix>(matrices)](
-          int64_t begin, int64_t end, MutableArrayRef<uint8_t> out) -> llvm::Error {
+          int64_t begin, int64_t end,
+          MutableArrayRef<uint8_t> out) -> llvm::Error {
         // A tile at a time: its trits stay in the cache.
         std::vector<int8_t> trits(tileRows * cols);
         for (int64_t tile = begin; tile < end; ++tile) {
@@ -244,8 +253,7 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   auto matmul = rescale.getAcc().getDefiningOp<ternary::MatmulOp>();
   if (!matmul || !matmul->hasOneUse() || !matmul.getLayout())
     return rescale.emitOpError("expected the sums of one matmul with a layout");
-  auto quantise =
-      matmul.getQ().getDefiningOp<ternary::QuantizeActivationsOp>();
+  auto quantise = matmul.getQ().getDefiningOp<ternary::QuantizeActivationsOp>();
   if (!quantise || quantise.getQ() != matmul.getQ())
     return matmul.emitOpError("expected activations of quantize_activations");
   ternary::LayoutAttr layout = *matmul.getLayout();
@@ -260,7 +268,8 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
     if (!parameter || !constant)
       return matmul.emitOpError("expected constant weights and scales");
     auto type = cast<ShapedType>(weight.getType());
-    matrices.push_back({parameter, firstRow, type.getDimSize(0), type.getDimSize(1)});
+    matrices.push_back(
+        {parameter, firstRow, type.getDimSize(0), type.getDimSize(1)});
     scales.push_back(constant.value().convertToFloat());
     numTrits += type.getNumElements();
   }
@@ -272,8 +281,9 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   int64_t size = getPackedSize(layout, width, cols);
   int64_t groups = width / ternary::kRowGroup;
   ternaryBytes += size + groups * sizeof(float);
-  Value scaleTable = parameterAt(b, loc, placeRowScales(matrices, scales, width),
-                                 RankedTensorType::get({groups}, b.getF32Type()));
+  Value scaleTable =
+      parameterAt(b, loc, placeRowScales(matrices, scales, width),
+                  RankedTensorType::get({groups}, b.getF32Type()));
   Value packed = parameterAt(b, loc, placeTrits(matrices, width, cols, layout),
                              RankedTensorType::get({size}, b.getI8Type()));
   Value result = ternary::PackedMatmulOp::create(
@@ -296,17 +306,20 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   OpBuilder b(linear);
   int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
   headBytes += size;
-  Value packed = parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
-                             RankedTensorType::get({size}, b.getI8Type()));
+  Value packed =
+      parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
+                  RankedTensorType::get({size}, b.getI8Type()));
   linear.getResult().replaceAllUsesWith(
-      ternary::PackedLinearOp::create(b, linear.getLoc(), linear.getOuts().getType(),
-                                      linear.getX(), packed, linear.getOuts(), layout)
+      ternary::PackedLinearOp::create(b, linear.getLoc(),
+                                      linear.getOuts().getType(), linear.getX(),
+                                      packed, linear.getOuts(), layout)
           .getResult());
   linear.erase();
   return success();
 }
 
-/// A tied head and embedding are one packed matrix; any other table stays plain.
+/// A tied head and embedding are one packed matrix; any other table stays
+/// plain.
 void PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
   ternary::ParameterOp parameter = lookup(embedding.getTable());
   ternary::LayoutAttr layout = headLayouts.lookup(parameter);
@@ -371,8 +384,10 @@ void PackWeights::runOnOperation() {
   }
 
   // The pieces read parameters after the module has become machine code.
-  auto held = std::make_shared<OwningOpRef<ModuleOp>>(ModuleOp::create(module.getLoc()));
-  for (auto parameter : llvm::make_early_inc_range(module.getOps<ternary::ParameterOp>()))
+  auto held = std::make_shared<OwningOpRef<ModuleOp>>(
+      ModuleOp::create(module.getLoc()));
+  for (auto parameter :
+       llvm::make_early_inc_range(module.getOps<ternary::ParameterOp>()))
     parameter->moveBefore(held->get().getBody(), held->get().getBody()->end());
   for (WeightPiece &piece : *pieces)
     piece.write = [held, ownReader = ownReader, write = std::move(piece.write)](

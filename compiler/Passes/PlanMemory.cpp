@@ -23,14 +23,28 @@ constexpr int64_t kAlignment = 64;
 /// memrefs are static, so that each is one pointer; what their leading
 /// dimension says is a bound.
 enum StepArgument {
-  Weights, Arena, Cache, Tokens, Positions, Slots, LogitRows, Logits,
-  NumTokens, NumLogitRows, Pool, NumStepArguments
+  Weights,
+  Arena,
+  Cache,
+  Tokens,
+  Positions,
+  Slots,
+  LogitRows,
+  Logits,
+  NumTokens,
+  NumLogitRows,
+  Pool,
+  NumStepArguments
 };
 
 /// The arguments of the imported @step, in order.
 enum ImportedArgument {
-  ImportedTokens, ImportedPositions, ImportedSlots, ImportedLogitRows,
-  ImportedCache, NumImportedArguments
+  ImportedTokens,
+  ImportedPositions,
+  ImportedSlots,
+  ImportedLogitRows,
+  ImportedCache,
+  NumImportedArguments
 };
 
 /// A buffer to be placed: alive from op number `begin` to `end` of the block.
@@ -40,7 +54,8 @@ struct Buffer {
 };
 
 /// Last op of the block that uses `value`, directly or through a view of it.
-int64_t getLastUse(Value value, const llvm::DenseMap<Operation *, int64_t> &order) {
+int64_t getLastUse(Value value,
+                   const llvm::DenseMap<Operation *, int64_t> &order) {
   int64_t last = 0;
   for (Operation *user : value.getUsers()) {
     last = std::max(last, order.lookup(user));
@@ -91,7 +106,8 @@ private:
 
 LogicalResult PlanMemory::checkSignature(func::FuncOp step) {
   FunctionType type = step.getFunctionType();
-  if (type.getNumInputs() != NumImportedArguments || type.getNumResults() != 1 ||
+  if (type.getNumInputs() != NumImportedArguments ||
+      type.getNumResults() != 1 ||
       !isa<ternary::KVCacheType>(type.getInput(ImportedCache)) ||
       !llvm::all_of(type.getInputs().take_front(ImportedCache),
                     llvm::IsaPred<MemRefType>) ||
@@ -146,8 +162,9 @@ void PlanMemory::runOnOperation() {
   types[Arena] = bytes(arenaSize);
   types[Cache] = step.getArgument(ImportedCache).getType();
   types[Tokens] = types[Positions] = types[Slots] = types[LogitRows] = idsType;
-  types[Logits] = MemRefType::get({int64_t(maxStepTokens), logitsType.getDimSize(1)},
-                                  logitsType.getElementType());
+  types[Logits] =
+      MemRefType::get({int64_t(maxStepTokens), logitsType.getDimSize(1)},
+                      logitsType.getElementType());
   types[NumTokens] = types[NumLogitRows] = b.getIndexType();
   types[Pool] = LLVM::LLVMPointerType::get(&getContext());
 
@@ -165,9 +182,8 @@ void PlanMemory::runOnOperation() {
       strides.insert(strides.begin(), b.getIndexAttr(stride));
       stride *= dim;
     }
-    return memref::ReinterpretCastOp::create(b, loc, type, full,
-                                             OpFoldResult(b.getIndexAttr(0)), sizes,
-                                             strides);
+    return memref::ReinterpretCastOp::create(
+        b, loc, type, full, OpFoldResult(b.getIndexAttr(0)), sizes, strides);
   };
   // Sizes first: what asks an argument for its dimension asks for a count.
   auto bind = [&](Value value, Value full, Value count) {
@@ -195,8 +211,9 @@ void PlanMemory::runOnOperation() {
     b.setInsertionPoint(buffer.alloc);
     Value offset = arith::ConstantIndexOp::create(b, loc, buffer.offset);
     Value view = memref::ViewOp::create(
-        b, loc, MemRefType::get(buffer.alloc.getType().getShape(),
-                                buffer.alloc.getType().getElementType()),
+        b, loc,
+        MemRefType::get(buffer.alloc.getType().getShape(),
+                        buffer.alloc.getType().getElementType()),
         arguments[Arena], offset, buffer.alloc.getDynamicSizes());
     buffer.alloc.replaceAllUsesWith(view);
     buffer.alloc.erase();
@@ -208,10 +225,9 @@ void PlanMemory::runOnOperation() {
   for (ternary::PackedParameterOp parameter : parameters) {
     b.setInsertionPoint(parameter);
     parameter.replaceAllUsesWith(
-        memref::ViewOp::create(b, parameter.getLoc(),
-                               cast<MemRefType>(parameter.getType()),
-                               arguments[Weights], parameter.getOffset(),
-                               ValueRange())
+        memref::ViewOp::create(
+            b, parameter.getLoc(), cast<MemRefType>(parameter.getType()),
+            arguments[Weights], parameter.getOffset(), ValueRange())
             .getResult());
     parameter.erase();
   }

@@ -20,7 +20,8 @@ struct QuantizeWeights : impl::QuantizeWeightsBase<QuantizeWeights> {
   QuantizeWeights() = default;
   explicit QuantizeWeights(ParameterReader &reader) : reader(&reader) {}
   QuantizeWeights(const QuantizeWeights &other)
-      : impl::QuantizeWeightsBase<QuantizeWeights>(other), reader(other.reader) {}
+      : impl::QuantizeWeightsBase<QuantizeWeights>(other),
+        reader(other.reader) {}
 
   void runOnOperation() override {
     ParameterReader ownReader;
@@ -49,7 +50,8 @@ struct QuantizeWeights : impl::QuantizeWeightsBase<QuantizeWeights> {
     if (failed(failableParallelForEachN(
             &getContext(), 0, latents.size(), [&](size_t i) -> LogicalResult {
               auto parameter = cast<ternary::ParameterOp>(latents[i]);
-              llvm::Expected<float> scale = computeAbsmean(theReader, parameter);
+              llvm::Expected<float> scale =
+                  computeAbsmean(theReader, parameter);
               if (!scale)
                 return parameter.emitError(llvm::toString(scale.takeError()));
               scales[i] = *scale;
@@ -64,16 +66,17 @@ struct QuantizeWeights : impl::QuantizeWeightsBase<QuantizeWeights> {
       auto trits = ternary::ParameterOp::create(
           b, parameter.getLoc(), (parameter.getSymName() + ".trits").str(),
           entry.second.front().getTrits().getType(),
-          ternary::SourceAttr::get(&getContext(), source.getPath(), source.getOffset(),
-                                   source.getSize(), source.getEncoding(),
+          ternary::SourceAttr::get(&getContext(), source.getPath(),
+                                   source.getOffset(), source.getSize(),
+                                   source.getEncoding(),
                                    b.getF32FloatAttr(scale)));
       symbols.insert(trits);
       for (ternary::AbsmeanQuantizeOp op : entry.second) {
         b.setInsertionPoint(op);
         op.getTrits().replaceAllUsesWith(ternary::GetParameterOp::create(
             b, op.getLoc(), op.getTrits().getType(), trits.getSymName()));
-        op.getScale().replaceAllUsesWith(
-            arith::ConstantOp::create(b, op.getLoc(), b.getF32FloatAttr(scale)));
+        op.getScale().replaceAllUsesWith(arith::ConstantOp::create(
+            b, op.getLoc(), b.getF32FloatAttr(scale)));
         Operation *get = op.getLatent().getDefiningOp();
         op.erase();
         if (get->use_empty())

@@ -12,9 +12,10 @@ namespace tercet {
 
 namespace {
 
-/// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma busy
-/// at memory speed, and by four tokens sixteen. Tiles are read in address order;
-/// software prefetch only displaces the hardware's (tests/bench/KernelBench).
+/// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma
+/// busy at memory speed, and by four tokens sixteen. Tiles are read in address
+/// order; software prefetch only displaces the hardware's
+/// (tests/bench/KernelBench).
 ternary::LayoutAttr getHeadLayout(MLIRContext *context) {
   return ternary::LayoutAttr::get(context, ternary::Packing::BF16Pairs,
                                   /*tileRows=*/64, /*lanes=*/16, /*unroll=*/2,

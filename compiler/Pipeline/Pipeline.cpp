@@ -110,7 +110,8 @@ static LogicalResult verifyBufferised(ModuleOp module) {
 }
 
 static LogicalResult verifyPlanned(ModuleOp module) {
-  return verifyGone<memref::AllocOp, memref::CopyOp, ternary::PackedParameterOp>(
+  return verifyGone<memref::AllocOp, memref::CopyOp,
+                    ternary::PackedParameterOp>(
       module, "must be gone after 'plan-memory'");
 }
 
@@ -157,17 +158,20 @@ static void cleanUp(OpPassManager &passes) {
 
 static const Phase kPhases[] = {
     {"import", "the whole model as tensors; weights are symbols, not constants",
-     [](OpPassManager &, const CompileOptions &, ParameterReader &, Pieces &) {},
+     [](OpPassManager &, const CompileOptions &, ParameterReader &, Pieces &) {
+     },
      verifyImported},
 
     {"fuse", "bit_linears of one input are one; widths are multiples of 16",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) {
        passes.addNestedPass<func::FuncOp>(createFuseBitLinear());
      },
      verifyFused},
 
-    {"quantise", "bit_linear is quantisation, integer matmul and rescale; all "
-                 "weights are trits",
+    {"quantise",
+     "bit_linear is quantisation, integer matmul and rescale; all "
+     "weights are trits",
      [](OpPassManager &passes, const CompileOptions &, ParameterReader &reader,
         Pieces &) {
        passes.addPass(createQuantizeWeights(reader));
@@ -190,7 +194,8 @@ static const Phase kPhases[] = {
      verifyPacked},
 
     {"bufferise", "no tensors: every op writes its own buffer",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) {
        bufferization::OneShotBufferizePassOptions bufferize;
        bufferize.bufferizeFunctionBoundaries = true;
        bufferize.functionBoundaryTypeConversion =
@@ -200,7 +205,8 @@ static const Phase kPhases[] = {
      },
      verifyBufferised},
 
-    {"plan-memory", "@step has its C signature; all buffers are places in one arena",
+    {"plan-memory",
+     "@step has its C signature; all buffers are places in one arena",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
        PlanMemoryOptions plan;
@@ -210,12 +216,12 @@ static const Phase kPhases[] = {
      verifyPlanned},
 
     {"outline", "equal layers are one function, called with offsets",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
-       passes.addPass(createOutlineRepeats());
-     },
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) { passes.addPass(createOutlineRepeats()); },
      [](ModuleOp) { return success(); }},
 
-    {"lower-kernels", "parallel loops over vectors, in the canonical float order",
+    {"lower-kernels",
+     "parallel loops over vectors, in the canonical float order",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
        LowerKernelsOptions kernels;
@@ -229,11 +235,11 @@ static const Phase kPhases[] = {
      },
      verifyKernels},
 
-    {"outline-parallel", "a parallel loop is a function of its items and a call of "
-                         "the runtime's pool",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
-       passes.addPass(createOutlineParallel());
-     },
+    {"outline-parallel",
+     "a parallel loop is a function of its items and a call of "
+     "the runtime's pool",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) { passes.addPass(createOutlineParallel()); },
      verifyOutlined},
 
     {"lower-vectors", "the backend has lowered unpack, dot and lookup",
@@ -246,7 +252,8 @@ static const Phase kPhases[] = {
      verifyVectors},
 
     {"to-llvm", "nothing but the LLVM dialect",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &, Pieces &) {
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) {
        passes.addPass(memref::createExpandStridedMetadataPass());
        passes.addPass(createLowerAffinePass());
        cleanUp(passes);
@@ -312,8 +319,7 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
     bool ok = succeeded(passes.run(*module));
     if (ok && options.printAfter == phase.name)
       module->print(llvm::errs());
-    if (!ok || failed(mlir::verify(*module)) ||
-        failed(phase.verify(*module)))
+    if (!ok || failed(mlir::verify(*module)) || failed(phase.verify(*module)))
       return fail(phase.name);
     if (number == 0)
       readSignature(*module, model);
@@ -338,13 +344,14 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
 
 void registerPipelineDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect,
-                  cf::ControlFlowDialect,
-                  bufferization::BufferizationDialect, func::FuncDialect,
-                  linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
-                  ternary::TernaryDialect, vector::VectorDialect>();
+                  cf::ControlFlowDialect, bufferization::BufferizationDialect,
+                  func::FuncDialect, linalg::LinalgDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
+                  tensor::TensorDialect, ternary::TernaryDialect,
+                  vector::VectorDialect>();
   arith::registerBufferizableOpInterfaceExternalModels(registry);
-  bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(registry);
+  bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(
+      registry);
   linalg::registerBufferizableOpInterfaceExternalModels(registry);
   tensor::registerBufferizableOpInterfaceExternalModels(registry);
   tensor::registerInferTypeOpInterfaceExternalModels(registry);

@@ -63,9 +63,9 @@ struct CompiledModel {
 
 /// Runs the phases after import on `module`. Pieces read through `reader`,
 /// which has to live as long as they do.
-llvm::Expected<CompiledModel> runPipeline(mlir::OwningOpRef<mlir::ModuleOp> module,
-                                          const CompileOptions &options,
-                                          ParameterReader &reader);
+llvm::Expected<CompiledModel>
+runPipeline(mlir::OwningOpRef<mlir::ModuleOp> module,
+            const CompileOptions &options, ParameterReader &reader);
 
 /// Dialects and interfaces that the phases need.
 void registerPipelineDialects(mlir::DialectRegistry &registry);

@@ -58,10 +58,12 @@ struct DestinationModel
 /// Reads its tensors, writes the cache, has no results.
 struct KVUpdateModel
     : BufferizableOpInterface::ExternalModel<KVUpdateModel, KVUpdateOp> {
-  bool bufferizesToMemoryRead(Operation *, OpOperand &, const AnalysisState &) const {
+  bool bufferizesToMemoryRead(Operation *, OpOperand &,
+                              const AnalysisState &) const {
     return true;
   }
-  bool bufferizesToMemoryWrite(Operation *, OpOperand &, const AnalysisState &) const {
+  bool bufferizesToMemoryWrite(Operation *, OpOperand &,
+                               const AnalysisState &) const {
     return false;
   }
   AliasingValueList getAliasingValues(Operation *, OpOperand &,
@@ -83,14 +85,18 @@ struct KVUpdateModel
 
 /// A read-only place in the weights section.
 struct PackedParameterModel
-    : BufferizableOpInterface::ExternalModel<PackedParameterModel, PackedParameterOp> {
-  bool isWritable(Operation *, Value, const AnalysisState &) const { return false; }
+    : BufferizableOpInterface::ExternalModel<PackedParameterModel,
+                                             PackedParameterOp> {
+  bool isWritable(Operation *, Value, const AnalysisState &) const {
+    return false;
+  }
   FailureOr<BufferLikeType> getBufferType(Operation *op, Value value,
                                           const BufferizationOptions &,
                                           const BufferizationState &,
                                           SmallVector<Value> &) const {
     auto type = cast<RankedTensorType>(value.getType());
-    return cast<BufferLikeType>(MemRefType::get(type.getShape(), type.getElementType()));
+    return cast<BufferLikeType>(
+        MemRefType::get(type.getShape(), type.getElementType()));
   }
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
                           const BufferizationOptions &,
@@ -103,17 +109,20 @@ struct PackedParameterModel
   }
 };
 
-template <typename... OpTys> void attachDestinationModels(MLIRContext *context) {
+template <typename... OpTys>
+void attachDestinationModels(MLIRContext *context) {
   (OpTys::template attachInterface<DestinationModel<OpTys>>(*context), ...);
 }
 
 } // namespace
 
-void tercet::ternary::registerBufferizableOpInterfaces(DialectRegistry &registry) {
+void tercet::ternary::registerBufferizableOpInterfaces(
+    DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, TernaryDialect *) {
-    attachDestinationModels<QuantizeActivationsOp, EmbeddingOp, RMSNormOp, RopeOp,
-                            AttentionOp, GatedActivationOp, GatherRowsOp, LinearOp,
-                            PackedMatmulOp, PackedLinearOp>(context);
+    attachDestinationModels<QuantizeActivationsOp, EmbeddingOp, RMSNormOp,
+                            RopeOp, AttentionOp, GatedActivationOp,
+                            GatherRowsOp, LinearOp, PackedMatmulOp,
+                            PackedLinearOp>(context);
     KVUpdateOp::attachInterface<KVUpdateModel>(*context);
     PackedParameterOp::attachInterface<PackedParameterModel>(*context);
   });

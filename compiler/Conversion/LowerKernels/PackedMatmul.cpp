@@ -37,12 +37,13 @@ public:
 
   void emit() {
     Value numTokens = b.dim(op.getQ(), 0);
-    b.parallel(b.index(llvm::divideCeil(numRows, kI2TileRows)), [&](Value item) {
-      tile = item;
-      tileAddress =
-          b.mulIndex(tile, getPackedTileSize(layout, numSteps * kStep));
-      emitTokens(numTokens);
-    });
+    b.parallel(
+        b.index(llvm::divideCeil(numRows, kI2TileRows)), [&](Value item) {
+          tile = item;
+          tileAddress =
+              b.mulIndex(tile, getPackedTileSize(layout, numSteps * kStep));
+          emitTokens(numTokens);
+        });
   }
 
 private:
@@ -74,7 +75,8 @@ private:
   }
 
   void emitTile(ArrayRef<int64_t> parts, int64_t unroll);
-  void emitStep(Value step, ArrayRef<int64_t> parts, MutableArrayRef<Value> sums);
+  void emitStep(Value step, ArrayRef<int64_t> parts,
+                MutableArrayRef<Value> sums);
   void emitResult(int64_t part, int64_t plane, int64_t token, Value sum);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
@@ -175,7 +177,8 @@ void PackedMatmulKernel::emitResult(int64_t part, int64_t plane, int64_t token,
     Value result = b.mul(arith::SIToFPOp::create(b, floats(), exact),
                          splat(factor, floats()));
     Value row = b.addIndex(b.mulIndex(group, kRowGroup), part * lanes);
-    vector::StoreOp::create(b, result, op.getOuts(), ValueRange{tokenIndex, row});
+    vector::StoreOp::create(b, result, op.getOuts(),
+                            ValueRange{tokenIndex, row});
   };
   if (numRows % kI2TileRows == 0)
     return store();

@@ -15,7 +15,9 @@ namespace {
 
 Value splat(OpBuilder &b, Location loc, VectorType type, int64_t value) {
   return arith::ConstantOp::create(
-      b, loc, DenseElementsAttr::get(type, b.getIntegerAttr(type.getElementType(), value)));
+      b, loc,
+      DenseElementsAttr::get(type,
+                             b.getIntegerAttr(type.getElementType(), value)));
 }
 
 /// (v >> 2p) & 3, or v & (3 << 2p) in place.
@@ -69,13 +71,14 @@ struct LowerLookup : OpRewritePattern<ternary::LookupOp> {
     Location loc = op.getLoc();
     auto type = op.getType();
     int64_t size = cast<VectorType>(op.getTable().getType()).getNumElements();
-    Value indices = arith::AndIOp::create(b, loc, op.getIndices(),
-                                          splat(b, loc, type, int8_t(size - 1)));
+    Value indices = arith::AndIOp::create(
+        b, loc, op.getIndices(), splat(b, loc, type, int8_t(size - 1)));
     SmallVector<Value> elements;
     for (int64_t i = 0; i < type.getNumElements(); ++i) {
       Value index = vector::ExtractOp::create(b, loc, indices, i);
       index = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), index);
-      elements.push_back(vector::ExtractOp::create(b, loc, op.getTable(), OpFoldResult(index)));
+      elements.push_back(vector::ExtractOp::create(b, loc, op.getTable(),
+                                                   OpFoldResult(index)));
     }
     b.replaceOpWithNewOp<vector::FromElementsOp>(op, type, elements);
     return success();

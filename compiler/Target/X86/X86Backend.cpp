@@ -32,8 +32,7 @@ struct LowerDotToVNNI : OpRewritePattern<ternary::DotOp> {
     int64_t lanes = op.getType().getNumElements();
     if (lanes > maxLanes || (lanes != 4 && lanes != 8 && lanes != 16))
       return b.notifyMatchFailure(op, "no vpdpbusd of this width");
-    std::string name =
-        "llvm.x86.avx512.vpdpbusd." + std::to_string(32 * lanes);
+    std::string name = "llvm.x86.avx512.vpdpbusd." + std::to_string(32 * lanes);
     b.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(
         op, op.getType(), b.getStringAttr(name), op->getOperands());
     return success();
