@@ -138,23 +138,26 @@ void PackedMatmulKernel::emitTile(ArrayRef<int64_t> parts, int64_t unroll) {
 }
 
 /// Four columns: one load of packed bytes a part, one AND a plane, one dot
-/// product a plane and token.
+/// product a plane and token. Tokens are the outer loop: four vectors of codes
+/// and one of q are alive beside the sums, which is what makes 24 of them fit.
 void PackedMatmulKernel::emitStep(Value step, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
   Value address = b.addIndex(tileAddress, b.mulIndex(step, kVectorBytes));
   if (numTokens == 1 && layout.getPrefetch())
     b.prefetch(op.getWeights(), b.addIndex(address, layout.getPrefetch()));
-  Values q;
-  for (int64_t token = 0; token < numTokens; ++token)
-    q.push_back(broadcastQ(b.addIndex(firstToken, token), step));
-  Value *sum = sums.begin();
+  Values codes;
   for (int64_t part : parts) {
     Value packed = b.loadBytes(bytes(), op.getWeights(),
                                b.addIndex(address, part * kStep * lanes));
-    for (int64_t plane = 0; plane < kPlanes; ++plane) {
-      Value codes = UnpackOp::create(b, packed, plane, layout.getInPlace());
-      for (int64_t token = 0; token < numTokens; ++token, ++sum)
-        *sum = DotOp::create(b, *sum, codes, q[token]);
+    for (int64_t plane = 0; plane < kPlanes; ++plane)
+      codes.push_back(
+          UnpackOp::create(b, packed, plane, layout.getInPlace()));
+  }
+  for (int64_t token = 0; token < numTokens; ++token) {
+    Value q = broadcastQ(b.addIndex(firstToken, token), step);
+    for (auto [i, code] : llvm::enumerate(codes)) {
+      Value &sum = sums[i * numTokens + token];
+      sum = DotOp::create(b, sum, code, q);
     }
   }
 }
