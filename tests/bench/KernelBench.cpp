@@ -256,7 +256,7 @@ int main(int argc, char **argv) {
                     "in_place = true",
                     unroll, prefetch));
       });
-  for (int64_t numTokens : {1, 6, 16, 512})
+  for (int64_t numTokens : {1, 6, 24, 512})
     makers.emplace_back("matmul", [=] {
       return makeMatmul(2560, 2560, numTokens,
                         "lanes = 16, unroll = 4, tokens = 6, prefetch = 0, "

@@ -136,8 +136,8 @@ func.func @rows(%x: memref<?x32xf32>, %rows: memref<?xi32>, %table: memref<10x32
 
 // -----
 
-// Rows in lanes, tiles as items; blocks of four tokens, then single ones. The
-// last tile has 36 rows.
+// Rows in lanes, tiles as items; blocks of four tokens, of two, then single
+// ones. The last tile has 36 rows.
 
 // CHECK-LABEL: func @packed_linear
 func.func @packed_linear(%x: memref<?x32xf32>, %w: memref<8192xi8>, %y: memref<?x100xf32>) {
@@ -147,6 +147,9 @@ func.func @packed_linear(%x: memref<?x32xf32>, %w: memref<8192xi8>, %y: memref<?
   // CHECK-COUNT-32: math.fma
   // CHECK: vector.create_mask
   // CHECK: vector.maskedstore
+  // CHECK: scf.for
+  // CHECK: scf.for
+  // CHECK-COUNT-16: math.fma
   // CHECK: scf.for
   // CHECK: scf.for
   // CHECK-COUNT-8: math.fma

@@ -317,13 +317,13 @@ void KernelBuilder::loop(Value begin, Value end, int64_t step,
 
 void KernelBuilder::blockedLoop(Value end, int64_t size,
                                 llvm::function_ref<void(Value, int64_t)> body) {
-  Value begin = index(0);
-  if (size > 1) {
-    Value blocksEnd = mulIndex(divIndex(end, size), size);
+  for (Value begin = index(0); size >= 1;
+       size = size == 1 ? 0 : llvm::bit_floor<uint64_t>(size - 1)) {
+    Value count = mulIndex(divIndex(subIndex(end, begin), size), size);
+    Value blocksEnd = addIndex(begin, count);
     loop(begin, blocksEnd, size, [&](Value iv) { body(iv, size); });
     begin = blocksEnd;
   }
-  loop(begin, end, 1, [&](Value iv) { body(iv, 1); });
 }
 
 KernelBuilder::Values

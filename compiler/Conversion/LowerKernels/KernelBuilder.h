@@ -126,8 +126,9 @@ public:
               LoopBody body, bool hoist = true);
   void loop(Value begin, Value end, int64_t step,
             llvm::function_ref<void(Value iv)> body, bool hoist = true);
-  /// Blocks of `size` iterations, then single ones: `body` gets the first
-  /// iteration and how many there are, `size` or 1.
+  /// Blocks of `size` iterations, then of each smaller power of two: a rest of
+  /// r takes at most log2(r) + 1 blocks. `body` gets the first iteration and
+  /// how many there are.
   void blockedLoop(Value end, int64_t size,
                    llvm::function_ref<void(Value iv, int64_t count)> body);
   /// The vectors of a row of `count` columns: a loop over the full ones and a

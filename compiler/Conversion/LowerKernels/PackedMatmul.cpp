@@ -42,25 +42,14 @@ public:
           tile = item;
           tileAddress =
               b.mulIndex(tile, getPackedTileSize(layout, numSteps * kStep));
-          emitTokens(numTokens);
+          // The tile is in the cache for every block of tokens but the first.
+          b.blockedLoop(
+              numTokens, layout.getTokens(),
+              [&](Value token, int64_t count) { emitBlock(token, count); });
         });
   }
 
 private:
-  /// Blocks of `layout.tokens` tokens, then of each smaller power of two: a
-  /// rest of r tokens costs at most log2(r) + 1 passes over the tile, which is
-  /// in the cache by then.
-  void emitTokens(Value end) {
-    Value begin = b.index(0);
-    for (int64_t size = layout.getTokens(); size >= 1;
-         size = size == 1 ? 0 : llvm::bit_floor<uint64_t>(size - 1)) {
-      Value stop = b.addIndex(
-          begin, b.mulIndex(b.divIndex(b.subIndex(end, begin), size), size));
-      b.loop(begin, stop, size, [&](Value token) { emitBlock(token, size); });
-      begin = stop;
-    }
-  }
-
   /// A GEMV takes whole 64-byte vectors and several steps of K at a time. A
   /// GEMM has no register to spare: one part of `lanes` rows after another.
   void emitBlock(Value token, int64_t count) {
