@@ -53,15 +53,16 @@ struct Buffer {
   int64_t begin, end, size, offset;
 };
 
-/// Last op of the block that uses `value`, directly or through a view of it.
-int64_t getLastUse(Value value,
+/// Last op of the block that uses `value`, directly, through a view of it, or
+/// in a region.
+int64_t getLastUse(Value value, Block &body,
                    const llvm::DenseMap<Operation *, int64_t> &order) {
   int64_t last = 0;
   for (Operation *user : value.getUsers()) {
-    last = std::max(last, order.lookup(user));
+    last = std::max(last, order.lookup(body.findAncestorOpInBlock(*user)));
     if (isa<ViewLikeOpInterface>(user))
       for (Value view : user->getResults())
-        last = std::max(last, getLastUse(view, order));
+        last = std::max(last, getLastUse(view, body, order));
   }
   return last;
 }
@@ -114,6 +115,13 @@ LogicalResult PlanMemory::checkSignature(func::FuncOp step) {
       !isa<MemRefType>(type.getResult(0)) || !step.getBody().hasOneBlock())
     return step.emitOpError("expected the signature of a language model's step "
                             "(docs/architecture.md)");
+  // Writes to anything else would not reach the caller.
+  if (!step.getBody()
+           .front()
+           .getTerminator()
+           ->getOperand(0)
+           .getDefiningOp<memref::AllocOp>())
+    return step.emitOpError("expected to return a buffer of its own");
   return success();
 }
 
@@ -145,7 +153,7 @@ void PlanMemory::runOnOperation() {
   SmallVector<Buffer> buffers;
   for (auto alloc : body.getOps<memref::AllocOp>())
     if (alloc.getResult() != logits)
-      buffers.push_back({alloc, order[alloc], getLastUse(alloc, order),
+      buffers.push_back({alloc, order[alloc], getLastUse(alloc, body, order),
                          getCapacityInBytes(alloc.getType()), 0});
   int64_t arenaSize = assignOffsets(buffers);
   module->setAttr("ternary.arena_size", b.getI64IntegerAttr(arenaSize));
@@ -204,8 +212,7 @@ void PlanMemory::runOnOperation() {
   Operation *logitsAlloc = logits.getDefiningOp();
   logits.replaceAllUsesWith(
       sized(arguments[Logits], arguments[NumLogitRows], logitsType));
-  if (logitsAlloc && isa<memref::AllocOp>(logitsAlloc))
-    logitsAlloc->erase();
+  logitsAlloc->erase();
 
   for (Buffer &buffer : buffers) {
     b.setInsertionPoint(buffer.alloc);
