@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -30,10 +31,23 @@ std::optional<int64_t> getIndexConstant(Value value) {
   return constant ? std::optional(constant.value()) : std::nullopt;
 }
 
+/// Bodies are equal when they print equally and take nothing from outside.
+void describeBody(Operation *op, llvm::raw_ostream &os) {
+  SetVector<Value> captured;
+  getUsedValuesDefinedAbove(op->getRegions(), captured);
+  if (captured.empty())
+    op->print(os, OpPrintingFlags().printGenericOpForm().useLocalScope());
+  else
+    os << op; // equals nothing else
+}
+
 /// Describes `op` and, recursively, the pure ops that compute its operands.
 void describe(Operation *op, Effect &effect) {
   llvm::raw_string_ostream os(effect.shape);
-  os << op->getName() << op->getAttrDictionary() << '(';
+  os << op->getName() << op->getAttrDictionary();
+  if (op->getNumRegions() != 0)
+    describeBody(op, os);
+  os << '(';
   for (Value operand : op->getOperands()) {
     os << operand.getType() << ' ';
     if (std::optional<int64_t> constant = getIndexConstant(operand)) {
@@ -42,6 +56,7 @@ void describe(Operation *op, Effect &effect) {
     } else if (auto argument = dyn_cast<BlockArgument>(operand)) {
       os << '%' << argument.getArgNumber();
     } else {
+      os << cast<OpResult>(operand).getResultNumber() << ' ';
       describe(operand.getDefiningOp(), effect);
     }
     os << ',';
