@@ -351,8 +351,9 @@ void PackWeights::runOnOperation() {
   }
 
   module.walk([&](ternary::LinearOp op) {
-    if (op.getLayout())
-      headLayouts[lookup(op.getWeight())] = *op.getLayout();
+    ternary::ParameterOp parameter = lookup(op.getWeight());
+    if (op.getLayout() && parameter)
+      headLayouts[parameter] = *op.getLayout();
   });
 
   // In program order, which is the order in which a step reads the weights.
@@ -378,8 +379,13 @@ void PackWeights::runOnOperation() {
       return signalPassFailure();
   }
   for (ternary::GetParameterOp get : gets) {
-    if (!get->use_empty())
+    if (!get->use_empty()) {
+      if (cast<ShapedType>(get.getType()).getElementType().isInteger()) {
+        get.emitOpError("expected trits to be used by matmuls only");
+        return signalPassFailure();
+      }
       packFloats(get);
+    }
     get.erase();
   }
 

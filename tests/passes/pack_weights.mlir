@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: tercet-opt %s --pack-weights --split-input-file | FileCheck %s
+
+#layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+ternary.parameter @a : tensor<16x20xi2> = dense<1> : tensor<16x20xi2>
+ternary.parameter @b : tensor<3x20xi2> = dense<-1> : tensor<3x20xi2>
+ternary.parameter @norm : tensor<20xf32> = dense<1.0> : tensor<20xf32>
+
+// In program order: two row scales (8 bytes, rounded up to 64), one tile of 64
+// rows by 8 steps of 64 bytes, then the floats that no matrix holds.
+
+// CHECK: module attributes
+// CHECK-SAME: ternary.head_bytes = 0
+// CHECK-SAME: ternary.num_trits = 380
+// CHECK-SAME: ternary.ternary_bytes = 520
+// CHECK-SAME: ternary.weights_size = 704
+// CHECK-NOT: ternary.parameter
+// CHECK-LABEL: func @matmul
+func.func @matmul(%x: tensor<?x20xf32>, %n: index) -> (tensor<?x32xf32>, tensor<20xf32>) {
+  %norm = ternary.get_parameter @norm : tensor<20xf32>
+  %a = ternary.get_parameter @a : tensor<16x20xi2>
+  %b = ternary.get_parameter @b : tensor<3x20xi2>
+  %g = arith.constant 0.5 : f32
+  %h = arith.constant 0.25 : f32
+  %eq = tensor.empty(%n) : tensor<?x32xi8>
+  %es = tensor.empty(%n) : tensor<?xf32>
+  %et = tensor.empty(%n) : tensor<?xi32>
+  %ea = tensor.empty(%n) : tensor<?x32xi32>
+  %ey = tensor.empty(%n) : tensor<?x32xf32>
+  // CHECK: %[[AT:.+]] = arith.constant 576 : index
+  // CHECK: %[[NORM:.+]] = ternary.packed_parameter %[[AT]] : tensor<20xf32>
+  // CHECK: %[[Q:.+]], %[[S:.+]], %[[SUM:.+]] = ternary.quantize_activations
+  // CHECK: %[[C0:.+]] = arith.constant 0 : index
+  // CHECK: %[[SCALES:.+]] = ternary.packed_parameter %[[C0]] : tensor<2xf32>
+  // CHECK: %[[C64:.+]] = arith.constant 64 : index
+  // CHECK: %[[W:.+]] = ternary.packed_parameter %[[C64]] : tensor<512xi8>
+  // CHECK: %[[Y:.+]] = ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %[[S]], %[[SUM]], %[[W]], %[[SCALES]]
+  // CHECK: return %[[Y]], %[[NORM]]
+  %q, %s, %t = ternary.quantize_activations ins(%x : tensor<?x20xf32>)
+      outs(%eq, %es, %et : tensor<?x32xi8>, tensor<?xf32>, tensor<?xi32>)
+      -> tensor<?x32xi8>, tensor<?xf32>, tensor<?xi32>
+  %acc = ternary.matmul ins(%q, %a, %b : tensor<?x32xi8>, tensor<16x20xi2>, tensor<3x20xi2>)
+      outs(%ea : tensor<?x32xi32>) {layout = #layout} -> tensor<?x32xi32>
+  %y = ternary.rescale ins(%acc, %s scales %g, %h : tensor<?x32xi32>, tensor<?xf32>)
+      outs(%ey : tensor<?x32xf32>) rows = [16, 3] -> tensor<?x32xf32>
+  return %y, %norm : tensor<?x32xf32>, tensor<20xf32>
+}
+
+// -----
+
+// A tied head and embedding are one matrix, placed where the embedding, the
+// first of the two, reads it: two tiles of 32 rows by 8 pairs.
+
+#head = #ternary.layout<bf16_pairs, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+ternary.parameter @table : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
+
+// CHECK: ternary.head_bytes = 2048
+// CHECK-SAME: ternary.weights_size = 2048
+// CHECK-LABEL: func @tied
+func.func @tied(%tokens: tensor<?xi32>, %ex: tensor<?x16xf32>, %ey: tensor<?x40xf32>)
+    -> tensor<?x40xf32> {
+  %table = ternary.get_parameter @table : tensor<40x16xbf16>
+  // CHECK: %[[C0:.+]] = arith.constant 0 : index
+  // CHECK: %[[T:.+]] = ternary.packed_parameter %[[C0]] : tensor<2048xi8>
+  // CHECK: ternary.embedding ins(%{{.+}}, %[[T]] : tensor<?xi32>, tensor<2048xi8>) {{.*}} {layout = #ternary.layout<bf16_pairs, tile_rows = 32
+  // CHECK: %[[D0:.+]] = arith.constant 0 : index
+  // CHECK: %[[H:.+]] = ternary.packed_parameter %[[D0]] : tensor<2048xi8>
+  // CHECK: ternary.packed_linear <bf16_pairs, tile_rows = 32{{.*}}> ins(%{{.+}}, %[[H]]
+  %x = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<40x16xbf16>)
+                         outs(%ex : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %y = ternary.linear ins(%x, %table : tensor<?x16xf32>, tensor<40x16xbf16>)
+                      outs(%ey : tensor<?x40xf32>) {layout = #head} -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}
+
+// -----
+
+// An embedding of its own stays plain, and so does a head without a layout.
+
+ternary.parameter @table : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
+ternary.parameter @head : tensor<40x16xf32> = dense<1.0> : tensor<40x16xf32>
+
+// CHECK: ternary.head_bytes = 0
+// CHECK-SAME: ternary.weights_size = 3840
+// CHECK-LABEL: func @plain
+func.func @plain(%tokens: tensor<?xi32>, %ex: tensor<?x16xf32>, %ey: tensor<?x40xf32>)
+    -> tensor<?x40xf32> {
+  // CHECK: ternary.packed_parameter %{{.+}} : tensor<40x16xbf16>
+  // CHECK: arith.constant 1280 : index
+  // CHECK: ternary.packed_parameter %{{.+}} : tensor<40x16xf32>
+  // CHECK: ternary.embedding
+  // CHECK: ternary.linear
+  %table = ternary.get_parameter @table : tensor<40x16xbf16>
+  %head = ternary.get_parameter @head : tensor<40x16xf32>
+  %x = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<40x16xbf16>)
+                         outs(%ex : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %y = ternary.linear ins(%x, %head : tensor<?x16xf32>, tensor<40x16xf32>)
+                      outs(%ey : tensor<?x40xf32>) -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}
