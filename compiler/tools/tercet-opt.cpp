@@ -21,8 +21,9 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
                              llvm::cl::desc("what to compile for")};
   Option<std::string> compileTo{*this, "compile-to",
                                 llvm::cl::desc("last phase; default: all")};
-  Option<int64_t> maxStepTokens{*this, "max-step-tokens", llvm::cl::init(128),
-                                llvm::cl::desc("capacity of one step, in tokens")};
+  Option<int64_t> maxStepTokens{
+      *this, "max-step-tokens", llvm::cl::init(128),
+      llvm::cl::desc("capacity of one step, in tokens")};
 };
 
 /// What the passes share; packed bytes are dropped.
@@ -81,11 +82,11 @@ int main(int argc, char **argv) {
   registerTransformsPasses();
   bufferization::registerBufferizationPasses();
   registerPipelinePasses();
-  registerPassPipeline("tercet-pipeline",
-                       "the compiler's phases, up to compile-to", addPhases,
-                       [](function_ref<void(const detail::PassOptions &)> describe) {
-                         describe(PipelineOptions());
-                       });
+  registerPassPipeline(
+      "tercet-pipeline", "the compiler's phases, up to compile-to", addPhases,
+      [](function_ref<void(const detail::PassOptions &)> describe) {
+        describe(PipelineOptions());
+      });
   return asMainReturnCode(
       MlirOptMain(argc, argv, "Tercet optimizer driver\n", registry));
 }
