@@ -6,7 +6,6 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
-#include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -31,14 +30,31 @@ std::optional<int64_t> getIndexConstant(Value value) {
   return constant ? std::optional(constant.value()) : std::nullopt;
 }
 
-/// Bodies are equal when they print equally and take nothing from outside.
+/// Bodies are equal when their ops are, with values numbered from the start of
+/// the body. A value from outside has no number: it equals only itself.
 void describeBody(Operation *op, llvm::raw_ostream &os) {
-  SetVector<Value> captured;
-  getUsedValuesDefinedAbove(op->getRegions(), captured);
-  if (captured.empty())
-    op->print(os, OpPrintingFlags().printGenericOpForm().useLocalScope());
-  else
-    os << op; // equals nothing else
+  llvm::DenseMap<Value, unsigned> numbers;
+  auto define = [&](ValueRange values) {
+    for (Value value : values) {
+      numbers.try_emplace(value, numbers.size());
+      os << value.getType() << ' ';
+    }
+  };
+  for (Region &region : op->getRegions())
+    region.walk<WalkOrder::PreOrder>([&](Block *block) {
+      os << '^';
+      define(block->getArguments());
+      for (Operation &nested : *block) {
+        os << nested.getName() << nested.getAttrDictionary() << '(';
+        for (Value operand : nested.getOperands())
+          if (auto number = numbers.find(operand); number != numbers.end())
+            os << number->second << ' ';
+          else
+            os << operand.getAsOpaquePointer() << ' ';
+        os << ')';
+        define(nested.getResults());
+      }
+    });
 }
 
 /// Describes `op` and, recursively, the pure ops that compute its operands.

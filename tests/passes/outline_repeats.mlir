@@ -133,6 +133,28 @@ func.func @step(%x: memref<16xf32>, %y: memref<4x16xf32>) {
 
 // -----
 
+// Equal bodies on different places are the same: a residual addition.
+
+// CHECK-LABEL: func private @layer_0
+// CHECK: linalg.add
+// CHECK-LABEL: func @step
+// CHECK-COUNT-2: call @layer_0
+func.func @step(%arena: memref<1024xi8>) {
+  %c0 = arith.constant 0 : index
+  %c64 = arith.constant 64 : index
+  %c128 = arith.constant 128 : index
+  %x = memref.view %arena[%c0][] : memref<1024xi8> to memref<16xf32>
+  %y = memref.view %arena[%c64][] : memref<1024xi8> to memref<16xf32>
+  %z = memref.view %arena[%c128][] : memref<1024xi8> to memref<16xf32>
+  "test.a"(%x) : (memref<16xf32>) -> ()
+  linalg.add ins(%x, %y : memref<16xf32>, memref<16xf32>) outs(%y : memref<16xf32>)
+  "test.a"(%y) : (memref<16xf32>) -> ()
+  linalg.add ins(%y, %z : memref<16xf32>, memref<16xf32>) outs(%z : memref<16xf32>)
+  return
+}
+
+// -----
+
 // Nothing repeats, and without @step there is nothing to do.
 
 // CHECK-LABEL: func @other
