@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Every case at every level of this architecture. A level that this machine
+// lacks is reported as skipped.
+
+#include "tests/conformance/Cases.h"
+#include "tests/conversion/KernelJIT.h"
+
+#include "gtest/gtest.h"
+
+using namespace tercet;
+using namespace tercet::conformance;
+
+/// Each stands for one way through a backend: no dot product (Generic),
+/// vpmaddubsw, the two forms of vpdpbusd, and AVX-512 without one.
+static const char *const kLevels[] = {
+    "x86-64-v2",
+    "x86-64-v3",
+    "x86-64-v3+avxvnni",
+    "x86-64-v4",
+    "x86-64-v4+avx512vnni",
+};
+
+namespace {
+
+class ConformanceTest : public testing::Test {
+public:
+  ConformanceTest(const char *level, const Case &theCase)
+      : level(level), theCase(theCase) {}
+
+  void TestBody() override {
+    if (!KernelJIT::canRun(level))
+      GTEST_SKIP() << "this machine lacks a feature of " << level;
+    theCase.run(llvm::cantFail(parseTarget(level)));
+  }
+
+private:
+  const char *level;
+  const Case &theCase;
+};
+
+} // namespace
+
+int main(int argc, char **argv) {
+  testing::InitGoogleTest(&argc, argv);
+  static const std::vector<Case> kCases = getCases();
+  for (const Case &theCase : kCases)
+    for (const char *level : kLevels)
+      testing::RegisterTest(
+          ((theCase.isFast ? "Fast/" : "Full/") + theCase.name).c_str(), level,
+          nullptr, nullptr, __FILE__, __LINE__,
+          [level, &theCase]() -> testing::Test * {
+            return new ConformanceTest(level, theCase);
+          });
+  return RUN_ALL_TESTS();
+}

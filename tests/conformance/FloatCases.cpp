@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The float ops: one evaluation order, so equal bits at every level.
+
+#include "tests/conformance/CaseSupport.h"
+
+#include "compiler/Support/PackedLayout.h"
+
+using namespace tercet;
+using namespace tercet::conformance;
+using namespace tercet::reference;
+using llvm::formatv;
+
+namespace {
+
+constexpr int64_t kTokens = 7;
+
+template <typename T> T take(llvm::Expected<T> value) {
+  return llvm::cantFail(std::move(value));
+}
+
+//===----------------------------------------------------------------------===//
+// Rows
+//===----------------------------------------------------------------------===//
+
+void runRMSNorm(const TargetSpec &target, int64_t columns) {
+  Random random(columns);
+  Floats x = random.floats({kTokens, columns}), w = random.floats({columns});
+  llvm::fill(x.row(1), 0.0f);
+  llvm::fill(x.row(2), 1e-20f);
+  std::string type = rowsType(columns);
+  KernelJIT run = compile(
+      target, formatv("%x: {0}, %w: memref<{1}xf32>, %y: {0}", type, columns),
+      formatv("ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "
+              "outs(%y : {0}) epsilon = 1.0e-5",
+              type, columns));
+  Rows<float> xRows(x, kUntouched), y(kTokens, columns, kUntouched);
+  run(xRows.first(), makeMemRef(w.data), y.first());
+  y.expect(rmsNorm(x, w, 1e-5f));
+}
+
+/// Rows of zeros, of tiny and huge values, and of halves that round to even.
+void runQuantizeActivations(const TargetSpec &target, int64_t columns) {
+  Random random(columns);
+  Floats x = random.floats({kTokens, columns});
+  llvm::fill(x.row(1), 0.0f);
+  for (float &value : x.row(2))
+    value *= 1e-7f;
+  for (float &value : x.row(3))
+    value *= 1e30f;
+  for (int64_t i = 0; i < columns; ++i)
+    x.row(4)[i] = i == 0 ? 127 : i % 254 - 126.5f;
+  int64_t padded = llvm::alignTo(columns, 16);
+  Quantised expected = quantizeActivations(x, padded);
+  std::string xType = rowsType(columns), qType = rowsType(padded, "i8");
+  KernelJIT run = compile(
+      target,
+      formatv("%x: {0}, %q: {1}, %scale: memref<?xf32>, %sum: memref<?xi32>",
+              xType, qType),
+      formatv(
+          "ternary.quantize_activations ins(%x : {0}) outs(%q, %scale, %sum : "
+          "{1}, memref<?xf32>, memref<?xi32>)",
+          xType, qType));
+  Rows<float> xRows(x, kUntouched);
+  Rows<int8_t> q(kTokens, padded, 99);
+  std::vector<float> scale(kTokens);
+  std::vector<int32_t> sum(kTokens);
+  run(xRows.first(), q.first(), makeMemRef(scale), makeMemRef(sum));
+  q.expect(expected.q);
+  EXPECT_EQ(sum, expected.sum.data);
+  EXPECT_EQ(std::memcmp(scale.data(), expected.scale.data.data(),
+                        kTokens * sizeof(float)),
+            0);
+}
+
+/// Gates up to where exp saturates.
+void runGatedActivation(const TargetSpec &target, int64_t columns,
+                        ternary::Activation activation) {
+  Random random(columns);
+  Floats gate = random.floats({kTokens, columns}, 4);
+  Floats up = random.floats({kTokens, columns});
+  for (float &value : gate.row(1))
+    value *= 40;
+  llvm::fill(gate.row(2), -0.0f);
+  std::string type = rowsType(columns);
+  KernelJIT run =
+      compile(target, formatv("%gate: {0}, %up: {0}, %y: {0}", type),
+              formatv("ternary.gated_activation {1} ins(%gate, %up : {0}, {0}) "
+                      "outs(%y : {0})",
+                      type, ternary::stringifyActivation(activation)));
+  Rows<float> gates(gate, kUntouched), ups(up, kUntouched);
+  Rows<float> y(kTokens, columns, kUntouched);
+  run(gates.first(), ups.first(), y.first());
+  y.expect(gatedActivation(activation, gate, up));
+}
+
+void runAdd(const TargetSpec &target, int64_t columns) {
+  Random random(columns);
+  Floats a = random.floats({kTokens, columns}),
+         b = random.floats({kTokens, columns});
+  Floats expected = a;
+  for (auto [sum, term] : llvm::zip(expected.data, b.data))
+    sum = sum + term;
+  std::string type = rowsType(columns);
+  KernelJIT run = compile(
+      target, formatv("%a: {0}, %b: {0}, %y: {0}", type),
+      formatv("linalg.add ins(%a, %b : {0}, {0}) outs(%y : {0})", type));
+  Rows<float> aRows(a, kUntouched), bRows(b, kUntouched);
+  Rows<float> y(kTokens, columns, kUntouched);
+  run(aRows.first(), bRows.first(), y.first());
+  y.expect(expected);
+}
+
+void runGatherRows(const TargetSpec &target, int64_t columns) {
+  Random random(columns);
+  Floats x = random.floats({kTokens, columns});
+  Ints rows = random.ids(5, kTokens);
+  std::string type = rowsType(columns);
+  KernelJIT run =
+      compile(target, formatv("%x: {0}, %rows: memref<?xi32>, %y: {0}", type),
+              formatv("ternary.gather_rows ins(%x, %rows : {0}, memref<?xi32>) "
+                      "outs(%y : {0})",
+                      type));
+  Rows<float> xRows(x, kUntouched), y(5, columns, kUntouched);
+  run(xRows.first(), makeMemRef(rows.data), y.first());
+  y.expect(take(gatherRows(x, rows)));
+}
+
+//===----------------------------------------------------------------------===//
+// Tables and the head
+//===----------------------------------------------------------------------===//
+
+std::string bf16Pairs(int64_t tileRows, int64_t unroll, int64_t tokens) {
+  return formatv(
+      "<bf16_pairs, tile_rows = {0}, lanes = 16, unroll = {1}, tokens = "
+      "{2}, prefetch = 0>",
+      tileRows, unroll, tokens);
+}
+
+std::vector<uint8_t> packTable(const Floats &table, int64_t tileRows) {
+  std::vector<uint8_t> packed(llvm::alignTo(table.shape[0], tileRows) *
+                              llvm::divideCeil(table.shape[1], 2) * 4);
+  packBF16Pairs(toBF16(table), table.shape[1], tileRows, packed);
+  return packed;
+}
+
+void runEmbedding(const TargetSpec &target, int64_t columns, bool isPacked) {
+  constexpr int64_t vocabulary = 150, tileRows = 64;
+  Random random(columns);
+  Floats table = random.bf16s({vocabulary, columns});
+  Ints tokens = random.ids(kTokens, vocabulary);
+  tokens.data[0] = vocabulary - 1;
+  std::vector<uint16_t> plain = toBF16(table);
+  std::vector<uint8_t> packed = packTable(table, tileRows);
+  std::string tableType =
+      isPacked ? formatv("memref<{0}xi8>", packed.size()).str()
+               : formatv("memref<{0}x{1}xbf16>", vocabulary, columns).str();
+  std::string layout = isPacked ? formatv("{{layout = #ternary.layout{0}}",
+                                          bf16Pairs(tileRows, 1, 4))
+                                      .str()
+                                : "";
+  KernelJIT run = compile(
+      target,
+      formatv("%tokens: memref<?xi32>, %table: {0}, %y: {1}", tableType,
+              rowsType(columns)),
+      formatv("ternary.embedding ins(%tokens, %table : memref<?xi32>, {0}) "
+              "outs(%y : {1}) {2}",
+              tableType, rowsType(columns), layout));
+  Rows<float> y(kTokens, columns, kUntouched);
+  if (isPacked)
+    run(makeMemRef(tokens.data), makeMemRef(packed), y.first());
+  else
+    run(makeMemRef(tokens.data), makeMemRef(plain, columns, columns),
+        y.first());
+  y.expect(take(embedding(tokens, table)));
+}
+
+struct Head {
+  int64_t rows, columns, tileRows, unroll, tokens;
+};
+
+void runPackedLinear(const TargetSpec &target, Head head) {
+  Random random(head.rows + head.columns);
+  Floats weight = random.bf16s({head.rows, head.columns});
+  Floats x = random.floats({kTokens, head.columns});
+  std::vector<uint8_t> packed = packTable(weight, head.tileRows);
+  std::string xType = rowsType(head.columns), yType = rowsType(head.rows);
+  KernelJIT run = compile(
+      target,
+      formatv("%x: {0}, %w: memref<{1}xi8>, %y: {2}", xType, packed.size(),
+              yType),
+      formatv("ternary.packed_linear {3} ins(%x, %w : {0}, memref<{1}xi8>) "
+              "outs(%y : {2})",
+              xType, packed.size(), yType,
+              bf16Pairs(head.tileRows, head.unroll, head.tokens)));
+  Floats expected = linear(x, weight, head.rows);
+  Rows<float> xRows(x, kUntouched);
+  for (int64_t n = 1; n <= kTokens; ++n) {
+    Rows<float> y(kTokens, head.rows, kUntouched);
+    run(xRows.first(n), makeMemRef(packed), y.first(n));
+    y.expect(expected, n);
+  }
+}
+
+void runLinear(const TargetSpec &target, int64_t rows, int64_t columns) {
+  Random random(rows + columns);
+  Floats weight = random.floats({rows, columns}),
+         x = random.floats({kTokens, columns});
+  std::string xType = rowsType(columns), yType = rowsType(rows);
+  KernelJIT run = compile(target,
+                          formatv("%x: {0}, %w: memref<{1}x{2}xf32>, %y: {3}",
+                                  xType, rows, columns, yType),
+                          formatv("ternary.linear ins(%x, %w : {0}, "
+                                  "memref<{1}x{2}xf32>) outs(%y : {3})",
+                                  xType, rows, columns, yType));
+  Rows<float> xRows(x, kUntouched), y(kTokens, rows, kUntouched);
+  run(xRows.first(), makeMemRef(weight.data, columns, columns), y.first());
+  y.expect(linear(x, weight, rows));
+}
+
+//===----------------------------------------------------------------------===//
+// Rope and attention
+//===----------------------------------------------------------------------===//
+
+void runRope(const TargetSpec &target, int64_t heads, int64_t headDim) {
+  constexpr int64_t context = 50;
+  Random random(headDim);
+  int64_t columns = heads * headDim;
+  Floats x = random.floats({kTokens, columns}),
+         table = random.floats({context, headDim}, 1);
+  Ints positions = random.ids(kTokens, context);
+  std::string type = rowsType(columns);
+  KernelJIT run = compile(
+      target,
+      formatv("%x: {0}, %positions: memref<?xi32>, %table: "
+              "memref<{1}x{2}xf32>, %y: {0}",
+              type, context, headDim),
+      formatv("ternary.rope ins(%x, %positions, %table : {0}, memref<?xi32>, "
+              "memref<{1}x{2}xf32>) outs(%y : {0})",
+              type, context, headDim));
+  Rows<float> xRows(x, kUntouched), y(kTokens, columns, kUntouched);
+  run(xRows.first(), makeMemRef(positions.data),
+      makeMemRef(table.data, headDim, headDim), y.first());
+  y.expect(take(rope(x, positions, table)));
+}
+
+struct Heads {
+  int64_t kvHeads, groupSize, headDim, context;
+};
+
+/// Every position of two slots of three, the second one only in part, in one
+/// batch with the update.
+void runAttention(const TargetSpec &target, Heads heads) {
+  constexpr int64_t layers = 2, layer = 1, slots = 3;
+  Random random(heads.headDim);
+  int64_t h = heads.headDim, kvColumns = heads.kvHeads * h;
+  int64_t columns = kvColumns * heads.groupSize;
+  std::vector<int32_t> slotOf, positionOf;
+  for (int64_t position = 0; position < heads.context; ++position)
+    for (int64_t slot : {2, 0})
+      if (slot == 2 || position < 18) {
+        slotOf.push_back(slot);
+        positionOf.push_back(position);
+      }
+  int64_t n = slotOf.size();
+  Floats k = random.floats({n, kvColumns}), v = random.floats({n, kvColumns});
+  Floats q = random.floats({n, columns});
+
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  KVCache expectedCache(ternary::KVCacheType::get(
+      &context, layers, heads.kvHeads, heads.context, h));
+  Ints slotIds({n}, slotOf), positionIds({n}, positionOf);
+  llvm::cantFail(kvUpdate(k, v, positionIds, slotIds, expectedCache, layer));
+  Floats expected =
+      take(attention(q, positionIds, slotIds, expectedCache, layer, 0.125f));
+
+  // What an earlier sequence left there must not count.
+  int64_t elements = llvm::alignTo(heads.context, 64) * h;
+  Floats cache =
+      random.floats({slots * layers * heads.kvHeads * 2 * elements}, 100);
+  MemRef<float, 5> cacheRef = {cache.data.data(),
+                               cache.data.data(),
+                               0,
+                               {slots, layers, heads.kvHeads, 2, elements},
+                               {layers * heads.kvHeads * 2 * elements,
+                                heads.kvHeads * 2 * elements, 2 * elements,
+                                elements, 1}};
+  std::string cacheType =
+      formatv("!ternary.kv_cache<layers = {0}, heads = {1}, "
+              "context = {2}, head_dim = {3}>",
+              layers, heads.kvHeads, heads.context, h);
+  std::string memory =
+      formatv("memref<?x{0}x{1}x2x{2}xf32>", layers, heads.kvHeads, elements);
+  std::string kvType = rowsType(kvColumns), qType = rowsType(columns);
+  KernelJIT run = compile(
+      target,
+      formatv("%k: {0}, %v: {0}, %q: {1}, %positions: memref<?xi32>, "
+              "%slots: memref<?xi32>, %memory: {2}, %y: {1}, %layer: index",
+              kvType, qType, memory),
+      formatv(
+          "%cache = builtin.unrealized_conversion_cast %memory : {3} to {2}\n"
+          "ternary.kv_update %k, %v, %positions, %slots into %cache layer "
+          "%layer : "
+          "{0}, {0}, memref<?xi32>, memref<?xi32>, {2}\n"
+          "ternary.attention ins(%q, %positions, %slots, %cache layer %layer : "
+          "{1}, memref<?xi32>, memref<?xi32>, {2}) outs(%y : {1}) scale = "
+          "0.125",
+          kvType, qType, cacheType, memory));
+  Rows<float> kRows(k, kUntouched), vRows(v, kUntouched), qRows(q, kUntouched);
+  Rows<float> y(n, columns, kUntouched);
+  run(kRows.first(), vRows.first(), qRows.first(), makeMemRef(positionOf),
+      makeMemRef(slotOf), cacheRef, y.first(), layer);
+  y.expect(expected);
+}
+
+} // namespace
+
+void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
+  auto add = [&](std::string name, bool isFast,
+                 std::function<void(const TargetSpec &)> run) {
+    cases.push_back({std::move(name), isFast, std::move(run)});
+  };
+  using Target = const TargetSpec &;
+  for (int64_t k : {1, 15, 16, 17, 100, 2560, 6912}) {
+    std::string suffix = "_" + std::to_string(k);
+    bool isFast = k == 17;
+    add("rms_norm" + suffix, isFast, [=](Target t) { runRMSNorm(t, k); });
+    add("quantize_activations" + suffix, isFast,
+        [=](Target t) { runQuantizeActivations(t, k); });
+    add("gated_relu2" + suffix, isFast, [=](Target t) {
+      runGatedActivation(t, k, ternary::Activation::ReLU2);
+    });
+    add("gated_silu" + suffix, isFast,
+        [=](Target t) { runGatedActivation(t, k, ternary::Activation::SiLU); });
+    add("embedding" + suffix, isFast,
+        [=](Target t) { runEmbedding(t, k, false); });
+    add("embedding_packed" + suffix, isFast,
+        [=](Target t) { runEmbedding(t, k, true); });
+    if (k > 100)
+      continue; // nothing but copies and single additions
+    add("add" + suffix, isFast, [=](Target t) { runAdd(t, k); });
+    add("gather_rows" + suffix, isFast, [=](Target t) { runGatherRows(t, k); });
+  }
+  for (Head head :
+       {Head{17, 50, 16, 1, 1}, Head{130, 37, 64, 2, 4}, Head{1, 1, 64, 2, 4},
+        Head{200, 2560, 64, 2, 4}, Head{256, 64, 128, 1, 2}})
+    add("packed_linear_" + std::to_string(head.rows) + "x" +
+            std::to_string(head.columns),
+        head.columns == 37, [=](Target t) { runPackedLinear(t, head); });
+  for (int64_t rows : {1, 16, 17, 48})
+    add("linear_" + std::to_string(rows), rows == 17,
+        [=](Target t) { runLinear(t, rows, 50); });
+  for (auto [heads, dim] :
+       {std::pair(2, 128), std::pair(3, 24), std::pair(1, 2)})
+    add("rope_" + std::to_string(dim), dim == 24,
+        [heads = heads, dim = dim](Target t) { runRope(t, heads, dim); });
+  for (Heads heads :
+       {Heads{2, 4, 128, 96}, Heads{3, 1, 64, 150}, Heads{2, 3, 80, 37},
+        Heads{1, 5, 24, 33}, Heads{1, 2, 256, 20}})
+    add("attention_" + std::to_string(heads.kvHeads) + "x" +
+            std::to_string(heads.groupSize) + "x" +
+            std::to_string(heads.headDim),
+        heads.headDim == 24, [=](Target t) { runAttention(t, heads); });
+}

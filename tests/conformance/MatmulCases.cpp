@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// packed_matmul: every remainder of K, rows and tokens; the largest sums; every
+// schedule that a layout can ask for.
+
+#include "tests/conformance/CaseSupport.h"
+
+#include "compiler/Support/PackedLayout.h"
+
+using namespace tercet;
+using namespace tercet::conformance;
+using namespace tercet::reference;
+using tercet::ternary::LayoutAttr;
+
+namespace {
+
+enum class Values { Random, LargestPositive, LargestNegative, Mixed };
+
+constexpr int8_t kEndOfRow = 99;
+
+/// Which the op's syntax leaves out.
+constexpr llvm::StringLiteral kPrefix = "#ternary.layout";
+
+struct Matmul {
+  int64_t rows, columns;
+  Values values = Values::Random;
+  llvm::SmallVector<int64_t> tokens = {1, 2, 3,  4,  5,  6,  7,
+                                       8, 9, 10, 11, 12, 13, 31};
+};
+
+/// Largest: |q| and weights at their limits with one sign. Mixed: at their
+/// limits, with signs that change from column to column.
+int8_t getQ(Values values, Random &random, int64_t column) {
+  switch (values) {
+  case Values::Random:
+    return random.integer(-128, 127);
+  case Values::LargestPositive:
+    return 127;
+  case Values::LargestNegative:
+    return -128;
+  case Values::Mixed:
+    return column % 2 ? 127 : -128;
+  }
+  llvm_unreachable("every kind is handled");
+}
+
+int8_t getTrit(Values values, Random &random, int64_t row, int64_t column) {
+  switch (values) {
+  case Values::Random:
+    return random.integer(-1, 1);
+  case Values::LargestPositive:
+  case Values::LargestNegative:
+    return row % 2 ? 1 : -1;
+  case Values::Mixed:
+    return column % 2 == row % 2 ? 1 : -1;
+  }
+  llvm_unreachable("every kind is handled");
+}
+
+void runMatmul(const TargetSpec &target, const Matmul &matmul,
+               LayoutAttr layout) {
+  Random random(matmul.rows * 31 + matmul.columns);
+  int64_t width = llvm::alignTo(matmul.rows, ternary::kRowGroup);
+  int64_t columns = llvm::alignTo(matmul.columns, 16);
+  int64_t maxTokens = matmul.tokens.back();
+
+  Bytes weights({width, columns}), q({maxTokens, columns});
+  for (int64_t m = 0; m < matmul.rows; ++m)
+    for (int64_t k = 0; k < matmul.columns; ++k)
+      weights.row(m)[k] = getTrit(matmul.values, random, m, k);
+  Ints sum({maxTokens}), acc({maxTokens, width});
+  Floats scale({maxTokens}), scales({width / ternary::kRowGroup});
+  for (int64_t n = 0; n < maxTokens; ++n) {
+    scale.data[n] = random.integer(1, 1000) / 7.0f;
+    for (int64_t k = 0; k < matmul.columns; ++k)
+      sum.data[n] += q.row(n)[k] = getQ(matmul.values, random, k);
+  }
+  for (float &g : scales.data)
+    g = random.integer(1, 1000) / 300.0f;
+
+  Floats expected({maxTokens, width});
+  reference::matmul(q, weights, 0, acc);
+  for (int64_t group = 0; group < scales.shape[0]; ++group)
+    reference::rescale(acc, scale, scales.data[group],
+                       group * ternary::kRowGroup,
+                       (group + 1) * ternary::kRowGroup, expected);
+
+  std::vector<uint8_t> packed(getPackedSize(layout, width, columns));
+  packI2(weights.data, columns, packed);
+
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  std::string qType = rowsType(columns, "i8"), yType = rowsType(width);
+  std::string weightTypes = llvm::formatv("memref<{0}xi8>, memref<{1}xf32>",
+                                          packed.size(), scales.data.size());
+  KernelJIT run = compile(
+      target,
+      llvm::formatv("%q: {0}, %scale: memref<?xf32>, %sum: memref<?xi32>, "
+                    "%w: memref<{1}xi8>, %scales: memref<{2}xf32>, %y: {3}",
+                    qType, packed.size(), scales.data.size(), yType),
+      llvm::formatv(
+          "ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
+          "{1}, memref<?xf32>, memref<?xi32>, {2}) outs(%y : {3})",
+          layoutText.substr(kPrefix.size()), qType, weightTypes, yType));
+
+  Rows<int8_t> qRows(q, kEndOfRow);
+  for (int64_t n : matmul.tokens) {
+    Rows<float> y(maxTokens, width, kUntouched);
+    run(qRows.first(n), makeMemRef(scale.data), makeMemRef(sum.data),
+        makeMemRef(packed), makeMemRef(scales.data), y.first(n));
+    y.expect(expected, n);
+    if (testing::Test::HasFatalFailure())
+      return;
+  }
+}
+
+/// With the layout that the backend selects.
+void addMatmul(std::vector<Case> &cases, llvm::StringRef name, bool isFast,
+               Matmul matmul) {
+  cases.push_back({("matmul_" + name + "_" + std::to_string(matmul.rows) + "x" +
+                    std::to_string(matmul.columns))
+                       .str(),
+                   isFast, [matmul](const TargetSpec &target) {
+                     mlir::MLIRContext context;
+                     context.loadDialect<ternary::TernaryDialect>();
+                     runMatmul(
+                         target, matmul,
+                         getBackend(target).selectLayout(
+                             &context, {matmul.rows, matmul.columns}, target));
+                   }});
+}
+
+/// The backend's layout with another schedule.
+void addSchedule(std::vector<Case> &cases, bool isFast, int64_t lanes,
+                 int64_t unroll, int64_t tokens, int64_t prefetch) {
+  Matmul matmul = {112, 100};
+  cases.push_back(
+      {llvm::formatv("schedule_lanes{0}_unroll{1}_tokens{2}_prefetch{3}", lanes,
+                     unroll, tokens, prefetch),
+       isFast, [=](const TargetSpec &target) {
+         mlir::MLIRContext context;
+         context.loadDialect<ternary::TernaryDialect>();
+         LayoutAttr selected = getBackend(target).selectLayout(
+             &context, {matmul.rows, matmul.columns}, target);
+         runMatmul(target, matmul,
+                   LayoutAttr::get(&context, selected.getPacking(),
+                                   selected.getTileRows(), lanes, unroll,
+                                   tokens, prefetch, selected.getInPlace()));
+       }});
+}
+
+} // namespace
+
+void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
+  for (int64_t columns : {1, 3, 4, 15, 16, 17, 63, 64, 65, 100})
+    addMatmul(cases, "columns", columns == 1 || columns == 17 || columns == 100,
+              {80, columns});
+  for (int64_t rows : {1, 15, 16, 17, 48, 64, 65, 80, 128, 200})
+    addMatmul(cases, "rows", rows == 1 || rows == 65, {rows, 48});
+  for (int64_t columns : {2560, 6912, 20000})
+    addMatmul(cases, "long", false,
+              {80, columns, Values::Random, {1, 2, 7, 13}});
+  for (auto [name, values] : {std::pair("positive", Values::LargestPositive),
+                              std::pair("negative", Values::LargestNegative),
+                              std::pair("mixed", Values::Mixed)}) {
+    addMatmul(cases, name, true, {64, 256, values, {1, 2, 7}});
+    addMatmul(cases, name, false, {64, 20000, values, {1, 2, 7}});
+  }
+  for (int64_t lanes : {4, 8, 16})
+    for (int64_t unroll : {1, 3})
+      for (int64_t tokens : {1, 4, 6})
+        addSchedule(cases, unroll == 1 && tokens == 4, lanes, unroll, tokens,
+                    /*prefetch=*/unroll == 1 ? 0 : 1024);
+}
+
+std::vector<Case> tercet::conformance::getCases() {
+  std::vector<Case> cases;
+  addMatmulCases(cases);
+  addFloatCases(cases);
+  return cases;
+}
