@@ -256,9 +256,10 @@ Value KernelBuilder::loadBytes(VectorType type, Value bytes, Value offset) {
 }
 
 void KernelBuilder::prefetch(Value memref, ValueRange indices) {
-  memref::PrefetchOp::create(*this, memref, indices, /*isWrite=*/false,
-                             getenv("LOC") ? atoi(getenv("LOC")) : 2,
-                             /*isDataCache=*/true);
+  memref::PrefetchOp::create(
+      *this, memref, indices, /*isWrite=*/false,
+      /*localityHint=*/2, // into L2: L1 holds the activations
+      /*isDataCache=*/true);
 }
 
 Value KernelBuilder::castCache(Value cache, MemRefType type) {
