@@ -91,7 +91,8 @@ def small(seed):
     base = list(SHAPES.values())[seed % len(SHAPES)]
     heads = base.heads // base.kv_heads
     return replace(base, heads=heads, kv_heads=1, head_dim=min(base.head_dim, 32), hidden=base.hidden and 4 * heads * (10 + seed % 7),
-                   ffn=96 + 4 * seed, vocab=50 + seed, context=64, layers=1 + seed % 3)
+                   ffn=96 + 4 * seed, vocab=50 + seed, context=64, layers=1 + seed % 3,
+                   sharded=False)
 
 
 def make_model(shape, seed=0):

@@ -97,20 +97,22 @@ class Dump:
         return f"{stem}.npy"
 
 
+def write_dump(model, tokens, directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    dump = Dump(model, directory)
+    with torch.no_grad():
+        model(torch.tensor([tokens]), use_cache=False)
+    manifest = {"format": "tercet-dump-1", "tokens": tokens, "ops": dump.ops}
+    (directory / "manifest.json").write_text(json.dumps(manifest, indent=1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--tokens", type=lambda s: [int(t) for t in s.split(",")], default=list(range(1, 33)))
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-
-    model = load(arguments.model)
-    dump = Dump(model, arguments.output)
-    with torch.no_grad():
-        model(torch.tensor([arguments.tokens]), use_cache=False)
-    manifest = {"format": "tercet-dump-1", "tokens": arguments.tokens, "ops": dump.ops}
-    (arguments.output / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    write_dump(load(arguments.model), arguments.tokens, arguments.output)
 
 
 if __name__ == "__main__":
