@@ -41,8 +41,10 @@ private:
 
   /// Heads of a register tile: more do not fit beside several vectors each.
   static constexpr int64_t kMaxHeads = 4;
-  /// Rows of values at work: they stay in the first two cache levels.
-  static constexpr int64_t kValueBlockSizeInBytes = 32768;
+  /// Values that meet all heads before the next: small enough for the hardware
+  /// prefetcher to fetch the next block while later heads read this one from
+  /// the first-level cache.
+  static constexpr int64_t kValueBlockSizeInBytes = 8192;
 
   Value visible(Value block);
   /// Column of a query head's element in a row of q and outs.
