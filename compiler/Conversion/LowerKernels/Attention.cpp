@@ -25,6 +25,8 @@ namespace {
 /// Keys and values come from memory once, in address order, which is what
 /// hardware prefetchers follow at full speed (software prefetch was slower): a
 /// block of them meets all query heads and all of d before the next.
+///
+/// A score block is one vector, 16 keys; a block of the cache is four of them.
 class AttentionKernel {
 public:
   AttentionKernel(AttentionOp op, KernelBuilder &b);
@@ -49,7 +51,7 @@ private:
   Value visible(Value block);
   /// Column of a query head's element in a row of q and outs.
   Value queryColumn(int64_t queryHead, int64_t d);
-  KernelBuilder::Values cacheIndices(bool value, Value offset) {
+  Values cacheIndices(bool value, Value offset) {
     return {slot, op.getLayer(), head, b.index(value), offset};
   }
   void forEachOutput(
@@ -118,10 +120,9 @@ void AttentionKernel::emitScores(Value firstBlock, int64_t numBlocks,
       [&](Value d, ValueRange carried) {
         Values keys, sums;
         Value offset = b.addIndex(first, b.mulIndex(d, kKeysPerBlock));
-        for (int64_t i = 0; i < numBlocks; ++i) {
+        for (int64_t i = 0; i < numBlocks; ++i)
           keys.push_back(b.load(
               cache, cacheIndices(false, b.addIndex(offset, offsetOf(i)))));
-        }
         for (int64_t h = 0; h < numHeads; ++h) {
           Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
           Value query = b.broadcast(b.loadScalar(op.getQ(), {token, column}));

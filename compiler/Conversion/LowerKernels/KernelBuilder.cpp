@@ -150,9 +150,6 @@ Value KernelBuilder::select(Value condition, Value a, Value b) {
 Value KernelBuilder::toInt(Value a) {
   return arith::FPToSIOp::create(*this, withElement(a, getI32Type()), a);
 }
-Value KernelBuilder::toFloat(Value a) {
-  return arith::SIToFPOp::create(*this, withElement(a, getF32Type()), a);
-}
 Value KernelBuilder::truncateToI8(Value a) {
   return arith::TruncIOp::create(*this, withElement(a, getI8Type()), a);
 }

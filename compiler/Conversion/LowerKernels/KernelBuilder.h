@@ -87,7 +87,6 @@ public:
   Value lessOrEqual(Value a, Value b);
   Value select(Value condition, Value a, Value b);
   Value toInt(Value floats);
-  Value toFloat(Value ints);
   Value truncateToI8(Value ints);
   Value bitcast(mlir::Type type, Value a);
 

@@ -139,8 +139,7 @@ void PackedMatmulKernel::emitStep(Value step, ArrayRef<int64_t> parts,
     Value packed = b.loadBytes(bytes(), op.getWeights(),
                                b.addIndex(address, part * kStep * lanes));
     for (int64_t plane = 0; plane < kPlanes; ++plane)
-      codes.push_back(
-          UnpackOp::create(b, packed, plane, layout.getInPlace()));
+      codes.push_back(UnpackOp::create(b, packed, plane, layout.getInPlace()));
   }
   for (int64_t token = 0; token < numTokens; ++token) {
     Value q = broadcastQ(b.addIndex(firstToken, token), step);
