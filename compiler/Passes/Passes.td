@@ -82,8 +82,9 @@ def AddDotPeak : Pass<"add-dot-peak", "::mlir::ModuleOp"> {
   let options = [
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">
   ];
-  let dependentDialects = ["::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
-                           "::mlir::arith::ArithDialect"];
+  let dependentDialects = ["::tercet::ternary::TernaryDialect",
+                           "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect"];
 }
 
 def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
