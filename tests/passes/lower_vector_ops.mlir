@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4+avx512vnni | FileCheck %s --check-prefixes=CHECK,VNNI512
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: not tercet-opt %s --lower-vector-ops=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
+
+// ERROR: error: unknown target 'vax'
+
+// CHECK-LABEL: func @dot_16
+func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>) -> vector<16xi32> {
+  // VNNI512-NEXT: %[[Y:.+]] = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%arg0, %arg1, %arg2)
+  // VNNI512-NEXT: return %[[Y]]
+  // No other target has a dot product of this width.
+  // VNNI256-COUNT-4: arith.muli
+  // AVX2-COUNT-4: arith.muli
+  // GENERIC-COUNT-4: arith.muli
+  %y = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
+  return %y : vector<16xi32>
+}
+
+// CHECK-LABEL: func @dot_8
+func.func @dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
+  // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
+  // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
+  // AVX2: %[[ONES:.+]] = arith.constant dense<1> : vector<16xi16>
+  // AVX2: %[[PAIRS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"(%arg1, %arg2)
+  // AVX2: %[[SUMS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"(%[[PAIRS]], %[[ONES]])
+  // AVX2: arith.addi %arg0, %[[SUMS]]
+  // The generic form widens byte j of each lane by shifts: codes are unsigned.
+  // GENERIC: arith.shli
+  // GENERIC: arith.shrui
+  // GENERIC: arith.shrsi
+  // GENERIC-COUNT-3: arith.muli
+  %y = ternary.dot %acc, %codes, %q : vector<8xi32>, vector<32xi8>, vector<32xi8>
+  return %y : vector<8xi32>
+}
+
+// CHECK-LABEL: func @dot_4
+func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
+  // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
+  // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
+  // AVX2-COUNT-4: arith.muli
+  // GENERIC-COUNT-4: arith.muli
+  %y = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  return %y : vector<4xi32>
+}
+
+// CHECK-LABEL: func @unpack
+func.func @unpack(%bytes: vector<16xi8>) -> (vector<16xi8>, vector<16xi8>, vector<16xi8>) {
+  // CHECK-DAG: %[[THREE:.+]] = arith.constant dense<3> : vector<16xi8>
+  // CHECK: arith.andi %arg0, %[[THREE]]
+  // CHECK-DAG: %[[SIX:.+]] = arith.constant dense<6> : vector<16xi8>
+  // CHECK: %[[DOWN:.+]] = arith.shrui %arg0, %[[SIX]]
+  // CHECK: arith.andi %[[DOWN]], %{{.+}} : vector<16xi8>
+  // CHECK: %[[TOP:.+]] = arith.constant dense<-64> : vector<16xi8>
+  // CHECK: arith.andi %arg0, %[[TOP]]
+  %0 = ternary.unpack %bytes plane 0 : vector<16xi8>
+  %1 = ternary.unpack %bytes plane 3 : vector<16xi8>
+  %2 = ternary.unpack %bytes plane 3 in_place : vector<16xi8>
+  return %0, %1, %2 : vector<16xi8>, vector<16xi8>, vector<16xi8>
+}
+
+// Indices count modulo the size of the table.
+// CHECK-LABEL: func @lookup
+func.func @lookup(%table: vector<8xi8>, %indices: vector<4xi8>) -> vector<4xi8> {
+  // CHECK: %[[MASK:.+]] = arith.constant dense<7> : vector<4xi8>
+  // CHECK: arith.andi %arg1, %[[MASK]]
+  // CHECK-COUNT-4: vector.extract %arg0
+  // CHECK: vector.from_elements
+  // CHECK-NOT: ternary.
+  %y = ternary.lookup %table, %indices : vector<8xi8>, vector<4xi8>
+  return %y : vector<4xi8>
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: tercet-opt %s --outline-parallel --split-input-file | FileCheck %s
+
+// Views and constants are recomputed in the body; arguments and numbers are
+// captured. Workers get the scratch of the body that needs most: 64 floats.
+
+// CHECK: module attributes {ternary.scratch_size = 256 : i64}
+
+// CHECK-LABEL: func private @step_0
+// CHECK-SAME: (%[[ARENA:[^:]+]]: memref<64xi8>, %[[N:[^:]+]]: index, %[[BEGIN:[^:]+]]: index, %[[END:[^:]+]]: index, %[[SCRATCH:[^:]+]]: memref<64xf32>)
+// CHECK-DAG: %[[C8:.+]] = arith.constant 8 : index
+// CHECK-DAG: %[[VIEW:.+]] = memref.view %[[ARENA]][%[[C8]]][%[[N]]]
+// CHECK: scf.for %[[I:.+]] = %[[BEGIN]] to %[[END]] step %{{.+}} {
+// CHECK: %[[MINE:.+]] = memref.reinterpret_cast %[[SCRATCH]] to offset: [0], sizes: [64], strides: [1]
+// CHECK: memref.store %{{.+}}, %[[MINE]]
+// CHECK: memref.store %{{.+}}, %[[VIEW]][%[[I]]]
+
+// CHECK-LABEL: func private @step_1
+// CHECK-SAME: %{{[^:]+}}: memref<1xf32>)
+// CHECK: scf.for
+// A loop in a loop runs inside its item.
+// CHECK: scf.parallel
+
+// CHECK-LABEL: func @step
+// CHECK: ternary.parallel_for @step_0(%arg0, %[[COUNT:.+]]) items %[[COUNT]] pool %arg2
+// CHECK: ternary.parallel_for @step_1({{.*}}) items %arg1 pool %arg2
+// CHECK-NOT: scf.parallel
+// CHECK-NOT: worker_scratch
+func.func @step(%arena: memref<64xi8>, %n: index, %pool: !llvm.ptr) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c2 = arith.constant 2 : index
+  %c8 = arith.constant 8 : index
+  %f = arith.constant 1.0 : f32
+  %count = arith.divui %n, %c2 : index
+  %view = memref.view %arena[%c8][%count] : memref<64xi8> to memref<?xf32>
+  scf.parallel (%i) = (%c0) to (%count) step (%c1) {
+    %scratch = ternary.worker_scratch : memref<64xf32>
+    memref.store %f, %scratch[%c0] : memref<64xf32>
+    memref.store %f, %view[%i] : memref<?xf32>
+  }
+  scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+    scf.parallel (%j) = (%c0) to (%c2) step (%c1) {
+      memref.store %f, %view[%j] : memref<?xf32>
+    }
+  }
+  return
+}
+
+// -----
+
+// No loop: nothing to do, and no scratch.
+
+// CHECK: module attributes {ternary.scratch_size = 0 : i64}
+func.func @step() {
+  return
+}
