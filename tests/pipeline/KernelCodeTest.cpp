@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The machine code of the ternary matmul: its schedule comes from the layout on
+// the op, and what its inner loops work on stays in registers.
+
+#include "compiler/Emit/EmitObject.h"
+#include "compiler/Pipeline/Pipeline.h"
+#include "compiler/Support/PackedLayout.h"
+#include "compiler/Target/Backend.h"
+
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "gtest/gtest.h"
+
+using namespace mlir;
+using namespace tercet;
+using llvm::formatv;
+using llvm::StringRef;
+using ternary::LayoutAttr;
+
+namespace {
+
+constexpr int64_t kMaxTokens = 64;
+
+/// Assembly of packed_matmul with as many tokens as the caller says.
+class MatmulCode {
+public:
+  MatmulCode(StringRef targetText, int64_t rows, int64_t columns)
+      : rows(rows), columns(columns), context(makeRegistry()) {
+    context.loadAllAvailableDialects();
+    options.target = llvm::cantFail(parseTarget(targetText));
+  }
+
+  LayoutAttr selected() {
+    return getBackend(options.target)
+        .selectLayout(&context, {rows, columns}, options.target);
+  }
+
+  LayoutAttr withSchedule(int64_t lanes, int64_t unroll, int64_t tokens,
+                          int64_t prefetch) {
+    LayoutAttr layout = selected();
+    return LayoutAttr::get(&context, layout.getPacking(), layout.getTileRows(),
+                           lanes, unroll, tokens, prefetch,
+                           layout.getInPlace());
+  }
+
+  std::string emit(LayoutAttr layout);
+
+private:
+  static DialectRegistry makeRegistry() {
+    DialectRegistry registry;
+    registerPipelineDialects(registry);
+    return registry;
+  }
+
+  int64_t rows, columns;
+  MLIRContext context;
+  CompileOptions options;
+};
+
+/// `view` of the first %n rows of a buffer of all.
+std::string firstRows(StringRef name, StringRef element, int64_t columns) {
+  if (columns == 0)
+    return formatv(
+        "%{0}_n = memref.reinterpret_cast %{0} to offset: [0], sizes: [%n], "
+        "strides: [1] : memref<{1}x{2}> to memref<?x{2}>\n",
+        name, kMaxTokens, element);
+  return formatv(
+      "%{0}_n = memref.reinterpret_cast %{0} to offset: [0], sizes: [%n, {3}], "
+      "strides: [{3}, 1] : memref<{1}x{3}x{2}> to memref<?x{3}x{2}>\n",
+      name, kMaxTokens, element, columns);
+}
+
+std::string MatmulCode::emit(LayoutAttr layout) {
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  int64_t size = getPackedSize(layout, rows, columns), groups = rows / 16;
+  std::string source = formatv(
+      "func.func @matmul(%q: memref<{0}x{1}xi8>, %scale: memref<{0}xf32>, "
+      "%sum: memref<{0}xi32>, %w: memref<{2}xi8>, %scales: memref<{3}xf32>, "
+      "%y: memref<{0}x{4}xf32>, %n: index, %pool: !llvm.ptr) {{\n",
+      kMaxTokens, columns, size, groups, rows);
+  source += firstRows("q", "i8", columns) + firstRows("scale", "f32", 0) +
+            firstRows("sum", "i32", 0) + firstRows("y", "f32", rows);
+  source += formatv(
+      "ternary.packed_matmul {0} ins(%q_n, %scale_n, %sum_n, %w, %scales : "
+      "memref<?x{1}xi8>, memref<?xf32>, memref<?xi32>, memref<{2}xi8>, "
+      "memref<{3}xf32>) outs(%y_n : memref<?x{4}xf32>)\nreturn\n}",
+      StringRef(layoutText).substr(strlen("#ternary.layout")), columns, size,
+      groups, rows);
+  auto module = parseSourceString<ModuleOp>(source, &context);
+  EXPECT_TRUE(module) << source;
+
+  ParameterReader reader;
+  std::vector<WeightPiece> pieces;
+  PassManager passes(&context);
+  bool isReached = false;
+  for (const Phase &phase : getPhases())
+    if ((isReached |= phase.name == "lower-kernels"))
+      phase.addPasses(passes, options, reader, pieces);
+  EXPECT_TRUE(succeeded(passes.run(*module)));
+  return llvm::cantFail(emitCode(*module, options.target, CodeKind::Assembly))
+      .str()
+      .str();
+}
+
+/// The innermost loops of an assembly file, as their lines.
+std::vector<std::vector<StringRef>> findInnermostLoops(StringRef assembly) {
+  llvm::SmallVector<StringRef> lines;
+  assembly.split(lines, '\n');
+  llvm::StringMap<size_t> labels;
+  std::vector<std::pair<size_t, size_t>> loops; // label, branch back to it
+  for (auto [number, line] : llvm::enumerate(lines)) {
+    StringRef text = line.trim();
+    if (text.starts_with(".LBB") && text.contains(':'))
+      labels[text.split(':').first] = number;
+    auto [opcode, operand] = text.split('\t');
+    auto label = labels.find(operand);
+    if (opcode.starts_with("j") && label != labels.end())
+      loops.emplace_back(label->second, number);
+  }
+  std::vector<std::vector<StringRef>> innermost;
+  for (auto [begin, end] : loops) {
+    bool hasInner =
+        llvm::any_of(loops, [&, begin = begin, end = end](auto other) {
+          return other != std::pair(begin, end) && other.first >= begin &&
+                 other.second <= end;
+        });
+    if (!hasInner)
+      innermost.emplace_back(lines.begin() + begin, lines.begin() + end + 1);
+  }
+  return innermost;
+}
+
+/// What measures the peak is no kernel: it has more vectors than some targets
+/// have registers.
+std::string withoutFunction(StringRef assembly, StringRef name) {
+  auto [before, rest] = assembly.split(("\n" + name + ":").str());
+  EXPECT_FALSE(rest.empty()) << name.str();
+  return (before + rest.split(".Lfunc_end").second).str();
+}
+
+bool isDotProduct(StringRef line) {
+  return line.contains("vpdpbusd") || line.contains("vpmaddubsw");
+}
+
+/// A vector that is read from or written to the stack. (%rbp is a register like
+/// any other: there is no frame pointer.)
+bool isSpill(StringRef line) {
+  return line.contains("(%rsp") && line.contains("mm");
+}
+
+} // namespace
+
+TEST(KernelCode, EachTileParameterChangesTheCode) {
+  MatmulCode code("x86-64-v4+avx512vnni", 128, 256);
+  std::string base = code.emit(code.withSchedule(16, 2, 4, 1024));
+  EXPECT_EQ(base, code.emit(code.withSchedule(16, 2, 4, 1024)));
+  EXPECT_NE(base, code.emit(code.withSchedule(8, 2, 4, 1024))) << "lanes";
+  EXPECT_NE(base, code.emit(code.withSchedule(16, 4, 4, 1024))) << "unroll";
+  EXPECT_NE(base, code.emit(code.withSchedule(16, 2, 6, 1024))) << "tokens";
+  EXPECT_NE(base, code.emit(code.withSchedule(16, 2, 4, 4096))) << "prefetch";
+  EXPECT_EQ(code.emit(code.withSchedule(16, 2, 4, 0)).find("prefetch"),
+            std::string::npos);
+}
+
+/// GEMV and every block of the GEMM, with the schedule that is selected.
+class InnerLoopTest : public testing::TestWithParam<const char *> {};
+
+TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
+  for (auto [rows, columns] : {std::pair(2560, 2560), std::pair(2560, 6912)}) {
+    MatmulCode code(GetParam(), rows, columns);
+    std::string assembly =
+        withoutFunction(code.emit(code.selected()), "tercet_dot_peak");
+    unsigned numLoops = 0;
+    for (const std::vector<StringRef> &loop : findInnermostLoops(assembly)) {
+      if (llvm::none_of(loop, isDotProduct))
+        continue;
+      ++numLoops;
+      EXPECT_TRUE(llvm::none_of(loop, isSpill))
+          << rows << "x" << columns << ", "
+          << llvm::count_if(loop, isDotProduct) << " dot products, "
+          << llvm::count_if(loop, isSpill) << " vectors on the stack:\n"
+          << llvm::join(loop, "\n");
+    }
+    // One of the GEMV, at least two of the GEMM (blocks or parts).
+    EXPECT_GE(numLoops, 3u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, InnerLoopTest,
+                         testing::Values("x86-64-v3", "x86-64-v3+avxvnni",
+                                         "x86-64-v4+avx512vnni"));
