@@ -11,6 +11,11 @@
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/Triple.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <thread>
+#include <unistd.h>
 
 LLD_HAS_DRIVER(elf)
 
@@ -155,14 +160,46 @@ private:
   std::string failure;
 };
 
-Error runLld(const ArgumentList &arguments) {
+/// What lld makes of the arguments. It maps a regular output file, and touching
+/// a mapping that a full disk cannot back is a signal; a pipe it writes in
+/// order.
+Expected<std::string> runLld(ArgumentList &arguments) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    return createStringError("cannot create a pipe: " +
+                             StringRef(::strerror(errno)));
+  arguments.add({"-o", "/proc/self/fd/" + std::to_string(ends[1])});
+  std::string image;
+  std::thread reader([&, from = ends[0]] {
+    std::vector<char> buffer(1 << 16);
+    ssize_t size;
+    while ((size = ::read(from, buffer.data(), buffer.size())) != 0)
+      if (size > 0)
+        image.append(buffer.data(), size);
+      else if (errno != EINTR)
+        break;
+  });
+
   std::string text;
   raw_string_ostream diagnostics(text);
   lld::Result result = lld::lldMain(arguments.pointers(), diagnostics,
                                     diagnostics, {{lld::Gnu, &lld::elf::link}});
-  if (result.retCode == 0)
-    return Error::success();
-  return createStringError("linking failed: " + StringRef(text).rtrim());
+  ::close(ends[1]);
+  reader.join();
+  ::close(ends[0]);
+  if (result.retCode != 0)
+    return createStringError("linking failed: " + StringRef(text).rtrim());
+  return image;
+}
+
+/// A program that everybody may run whom the umask does not exclude.
+Error writeProgram(StringRef path, StringRef image) {
+  if (Error error = writeOutput(path, image))
+    return error;
+  auto permissions = sys::fs::perms(sys::fs::all_all & ~sys::fs::getUmask());
+  if (std::error_code code = sys::fs::setPermissions(path, permissions))
+    return createFileError(path, code);
+  return Error::success();
 }
 
 } // namespace
@@ -194,8 +231,8 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   bool isShared = job.kind == LinkKind::SharedLibrary;
   Sysroot sysroot(*platform);
   ArgumentList args(sysroot);
-  args.add({"ld.lld", "-m", platform->emulation, "-o", output, "-T",
-            script->path(), "--gc-sections", "--strip-debug", "--eh-frame-hdr",
+  args.add({"ld.lld", "-m", platform->emulation, "-T", script->path(),
+            "--gc-sections", "--strip-debug", "--eh-frame-hdr",
             "--build-id=none", "-z", "relro", "-z", "noexecstack"});
   if (isShared) {
     args.add({"-shared", "--version-script", exports->path()});
@@ -221,7 +258,10 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   args.addFiles({isShared ? "crtendS.o" : "crtend.o", "crtn.o"});
   if (Error error = args.takeError())
     return error;
-  return runLld(args);
+  Expected<std::string> image = runLld(args);
+  if (!image)
+    return image.takeError();
+  return writeProgram(output, *image);
 }
 
 Expected<std::string> tercet::findRuntimeArchive(StringRef name,

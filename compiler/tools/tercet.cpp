@@ -88,6 +88,11 @@ int main(int argc, char **argv) {
   setBugReportMsg("tercet has crashed: please report it with this trace\n");
   std::signal(SIGXFSZ, SIG_IGN); // a file above the limit is an error as others
   Error error = runCommandLine(ArrayRef<const char *>(argv, argc).drop_front());
+  outs().flush();
+  if (!error && outs().has_error())
+    error = createStringError("cannot write to stdout: " +
+                              outs().error().message());
+  outs().clear_error();
   if (!error)
     return 0;
   handleAllErrors(std::move(error), [](const ErrorInfoBase &info) {
