@@ -153,6 +153,7 @@ static std::string makeInfo(const CompileRequest &request,
     json.attribute("layers", model.numLayers);
     json.attribute("vocab_size", model.vocabSize);
     json.attribute("context", model.context);
+    json.attribute("max_step_tokens", model.maxStepTokens);
     json.attribute("ternary_weights", model.ternaryWeights);
     json.attribute("ternary_bytes", model.ternaryBytes);
     json.attribute("head_bytes", model.headBytes);

@@ -185,6 +185,7 @@ static constexpr Flag Flags[] = {
     {"--gen", "N", "with --bench: tokens generated (default 128)",
      setInteger<&CL::benchGenerate, 1, INT32_MAX>},
     {"--chunk", "N", nullptr, setInteger<&CL::chunk, 1, INT32_MAX>},
+    {"--trace", "FILE", nullptr, setString<&CL::tracePath>},
 };
 
 static const Flag *findFlag(const std::string &name) {
@@ -202,6 +203,8 @@ static Error checkCombination(const CommandLine &line) {
     return Error("nothing to do: give -p TEXT or --chat (--help shows more)");
   if (!line.logitsPath.empty() && !fromTokens)
     return Error("--logits: needs -p or --tokens to say which tokens");
+  if (!line.tracePath.empty() && line.action != Action::Tokens)
+    return Error("--trace: needs --tokens to say which tokens");
   if (!line.system.empty() && line.action != Action::Chat)
     return Error("--system: only --chat has a system message");
   if (line.json && line.action == Action::Chat)

@@ -21,6 +21,7 @@ struct CommandLine {
   Action action = Action::None;
   std::string input;      // -p, --tokens, --perplexity; "-" is stdin
   std::string logitsPath; // --logits
+  std::string tracePath;  // --trace
   std::vector<std::string> stops;
   std::string system;
   // Unset: what the model's own generation defaults say.

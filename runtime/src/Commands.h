@@ -13,6 +13,9 @@ namespace tercet {
 
 Error runLogits(Session &session, const CommandLine &line, TokenSpan tokens);
 
+/// One step, traced as tercet_trace_range says.
+Error runTrace(Session &session, const CommandLine &line, TokenSpan tokens);
+
 Error runBench(const Model &model, const CommandLine &line, double loadSeconds);
 
 Error runPerplexity(Session &session, const Tokenizer &tokenizer,

@@ -63,6 +63,8 @@ static Error runSession(const Model &model, const CommandLine &line,
   if (Error error = Session::create(model, sessionOptions(line), session))
     return error;
   const Artifact &artifact = model.artifact();
+  if (!line.tracePath.empty())
+    return runTrace(*session, line, prompt);
   if (!line.logitsPath.empty())
     return runLogits(*session, line, prompt);
   if (line.action == Action::Chat)

@@ -80,6 +80,10 @@ public:
   uint32_t stepTokens() const { return stepLimit; }
   uint32_t vocabSize() const { return model.header().vocab_size; }
   tercet_pool &pool() { return threads; }
+  /// The activations of the last step, for tracing.
+  std::string_view arenaBytes() const {
+    return {static_cast<const char *>(arena.data()), arena.size()};
+  }
 
 private:
   Session(const Model &model, const Options &options);

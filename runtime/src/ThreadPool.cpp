@@ -227,6 +227,8 @@ extern "C" void tercet_parallel_for(tercet_pool *pool,
                                     tercet_parallel_body body, void *context,
                                     int64_t count) {
   pool->parallelFor(body, context, count);
+  if (pool->observer) [[unlikely]]
+    pool->observer(pool->observerContext);
 }
 
 //===----------------------------------------------------------------------===//

@@ -39,6 +39,12 @@ struct tercet_pool {
   int numThreads() const { return threadCount; }
   void parallelFor(tercet_parallel_body body, void *context, int64_t count);
 
+  /// Called after each tercet_parallel_for (tracing); a null one costs a branch
+  /// that is always predicted.
+  using Observer = void (*)(void *context);
+  Observer observer = nullptr;
+  void *observerContext = nullptr;
+
 private:
   /// Chunks [begin, end) that nobody has taken: begin in the low half, end in
   /// the high half. The owner takes from the front and so streams through

@@ -44,6 +44,25 @@ TEST_P(ThreadPoolTest, CoversEveryItemOnce) {
   }
 }
 
+TEST_P(ThreadPoolTest, ObservesEveryCallAfterItsEnd) {
+  struct Counts {
+    Marks marks;
+    int calls = 0, itemsSeen = 0;
+  } counts;
+  counts.marks.counts.assign(100, 0);
+  tercet_pool pool(GetParam(), 128);
+  pool.observerContext = &counts;
+  pool.observer = [](void *context) {
+    auto &[marks, calls, itemsSeen] = *static_cast<Counts *>(context);
+    ++calls;
+    itemsSeen = std::accumulate(marks.counts.begin(), marks.counts.end(), 0);
+  };
+  tercet_parallel_for(&pool, mark, &counts.marks, 100);
+  EXPECT_EQ(counts.itemsSeen, 100);
+  tercet_parallel_for(&pool, mark, &counts.marks, 0);
+  EXPECT_EQ(counts.calls, 2);
+}
+
 // Back-to-back small jobs make late workers meet the next job's setup.
 TEST_P(ThreadPoolTest, Stress) {
   tercet_pool pool(GetParam(), 128);

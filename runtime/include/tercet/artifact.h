@@ -140,6 +140,18 @@ void tercet_step(const void *weights, void *arena, void *kv,
  * roofline of --bench. */
 int64_t tercet_dot_peak(int64_t iterations);
 
+/* ---- Tracing (--trace FILE of an executable; docs/verify.md) ------------- */
+
+/* FILE is an array of these in ascending order of `call`. The executable runs
+ * one step and appends, for each range, those bytes of the arena as
+ * tercet_parallel_for call number `call` of the step left them, then the
+ * number of calls as a uint64_t. */
+typedef struct tercet_trace_range {
+  uint64_t call;
+  uint64_t offset;
+  uint64_t size;
+} tercet_trace_range;
+
 /* The blob: a placeholder when linked, patched by the artifact writer. */
 extern const unsigned char tercet_blob[];
 
