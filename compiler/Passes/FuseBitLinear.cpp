@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SmallVectorExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -43,7 +44,8 @@ int64_t getWidth(ternary::BitLinearOp op) {
 void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
   ternary::BitLinearOp first = siblings.front();
   OpBuilder b(first);
-  Location loc = first.getLoc();
+  Location loc = b.getFusedLoc(llvm::map_to_vector(
+      siblings, [](ternary::BitLinearOp op) { return op.getLoc(); }));
   SmallVector<Value> weights, scales;
   SmallVector<int64_t> rows;
   for (ternary::BitLinearOp op : siblings) {

@@ -2,18 +2,15 @@
 
 #include "compiler/Reference/Verify.h"
 #include "compiler/Reference/CompareDump.h"
+#include "compiler/Reference/CompareTrace.h"
 #include "compiler/Reference/Interpreter.h"
-#include "compiler/Reference/Npy.h"
 #include "frontends/Import.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "llvm/ADT/MapVector.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
-#include "llvm/Support/Program.h"
 #include "llvm/Support/xxhash.h"
 
 using namespace llvm;
@@ -50,6 +47,7 @@ public:
 
 private:
   Error import();
+  Error traceArtifact();
   Error checkPhases();
   Error checkArtifact();
   Error checkDump();
@@ -64,6 +62,7 @@ private:
   ParameterReader reader;
   std::vector<int32_t> tokens;
   Run expected;
+  std::optional<TraceComparison> trace;
   std::vector<Check> checks;
 };
 
@@ -72,13 +71,6 @@ private:
 //===----------------------------------------------------------------------===//
 // Running a module
 //===----------------------------------------------------------------------===//
-
-/// The name of the layer that an op was imported from.
-static std::string getLayerName(mlir::Operation *op) {
-  if (auto name = op->getLoc()->findInstanceOf<mlir::NameLoc>())
-    return name.getName().str();
-  return "?";
-}
 
 /// Fusing and packing change what a matmul looks like, but nothing around it.
 static bool isCheckpoint(mlir::Operation *op) {
@@ -94,19 +86,23 @@ static uint64_t hash(const Floats &array) {
 
 static Expected<Run> runModule(mlir::ModuleOp module, ParameterReader &reader,
                                ArrayRef<uint8_t> weights,
-                               ArrayRef<int32_t> tokens) {
+                               ArrayRef<int32_t> tokens,
+                               TraceComparison *trace = nullptr) {
   Run run;
   StringMap<size_t> occurrences;
   ReferenceModel model(module, reader);
   model.getInterpreter().setWeights(weights);
-  model.getInterpreter().setObserver(
-      [&](mlir::Operation *op, ArrayRef<Value>, ArrayRef<Value> results) {
-        if (!isCheckpoint(op))
-          return;
-        StringRef kind = op->getName().getStringRef();
-        run.checkpoints.push_back({kind, occurrences[kind]++, getLayerName(op),
-                                   hash(results[0].floats())});
-      });
+  model.getInterpreter().setObserver([&](mlir::Operation *op,
+                                         ArrayRef<Value> operands,
+                                         ArrayRef<Value> results) {
+    if (trace)
+      trace->observe(op, operands, results);
+    if (!isCheckpoint(op))
+      return;
+    StringRef kind = op->getName().getStringRef();
+    run.checkpoints.push_back({kind, occurrences[kind]++, getLayerName(op),
+                               hash(results[0].floats())});
+  });
   Expected<Floats> logits = model.step(tokens);
   if (!logits)
     return logits.takeError();
@@ -183,6 +179,22 @@ Error Verifier::import() {
   return Error::success();
 }
 
+/// Before the phases: the interpreter runs each of them once.
+Error Verifier::traceArtifact() {
+  if (options.artifact.empty() || !options.planMemory)
+    return Error::success();
+  mlir::OwningOpRef<mlir::ModuleOp> clone = module->clone();
+  auto planned = options.planMemory(*clone);
+  if (!planned)
+    return planned.takeError();
+  auto comparison = TraceComparison::create(ArtifactProgram(options.artifact),
+                                            tokens, **planned);
+  if (!comparison)
+    return comparison.takeError();
+  trace = std::move(*comparison);
+  return Error::success();
+}
+
 Error Verifier::checkPhases() {
   if (!options.runPhases)
     return Error::success();
@@ -191,7 +203,10 @@ Error Verifier::checkPhases() {
       *clone,
       [&](StringRef phase, mlir::ModuleOp module,
           ArrayRef<uint8_t> weights) -> Error {
-        Expected<Run> run = runModule(module, reader, weights, tokens);
+        // Once there are weights, the ops are those of the kernels.
+        bool isPacked = trace && !weights.empty();
+        Expected<Run> run = runModule(module, reader, weights, tokens,
+                                      isPacked ? &*trace : nullptr);
         if (!run)
           return createStringError("after " + phase + ": " +
                                    toString(run.takeError()));
@@ -210,24 +225,9 @@ Error Verifier::checkPhases() {
 Error Verifier::checkArtifact() {
   if (options.artifact.empty())
     return Error::success();
-  SmallString<128> path;
-  if (std::error_code error =
-          sys::fs::createTemporaryFile("tercet-verify", "npy", path))
-    return createFileError(path, error);
-  FileRemover remover(path);
-  std::string list =
-      join(map_range(tokens, [](int32_t t) { return std::to_string(t); }), ",");
-  StringRef arguments[] = {options.artifact, "--tokens", list, "--logits",
-                           path};
-  std::optional<StringRef> redirects[] = {"", "", std::nullopt};
-  std::string message;
-  int status = sys::ExecuteAndWait(options.artifact, arguments, std::nullopt,
-                                   redirects, 0, 0, &message);
-  if (status != 0)
-    return createStringError(
-        options.artifact + ": " +
-        (message.empty() ? "exit status " + std::to_string(status) : message));
-  Expected<Floats> logits = readNpy<float>(path);
+  if (trace)
+    add("kernels", trace->passed(), trace->describe());
+  Expected<Floats> logits = ArtifactProgram(options.artifact).getLogits(tokens);
   if (!logits)
     return logits.takeError();
   auto difference = describeDifference(expected.logits, *logits);
@@ -294,8 +294,9 @@ void Verifier::print(raw_ostream &output) const {
 
 Error Verifier::run(raw_ostream &output) {
   using Step = Error (Verifier::*)();
-  for (Step step : {&Verifier::import, &Verifier::checkPhases,
-                    &Verifier::checkArtifact, &Verifier::checkDump})
+  for (Step step :
+       {&Verifier::import, &Verifier::traceArtifact, &Verifier::checkPhases,
+        &Verifier::checkArtifact, &Verifier::checkDump})
     if (Error error = (this->*step)()) {
       print(output);
       return error;

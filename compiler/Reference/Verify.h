@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // `tercet verify`: is what the compiler made of a model what the model means?
-// docs/verify.md explains the three comparisons.
+// docs/verify.md explains the comparisons.
 
 #ifndef TERCET_COMPILER_REFERENCE_VERIFY_H
 #define TERCET_COMPILER_REFERENCE_VERIFY_H
 
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "llvm/Support/Error.h"
 
 #include <functional>
@@ -33,6 +34,11 @@ struct VerifyOptions {
   /// Runs the phases on tensors on a module (a clone of the imported one) and
   /// calls back after each; may be null.
   std::function<llvm::Error(mlir::ModuleOp, PhaseCallback)> runPhases;
+  /// Runs the phases up to plan-memory on such a module; if null, the kernels
+  /// of the executable are not compared.
+  std::function<llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>(
+      mlir::ModuleOp)>
+      planMemory;
 };
 
 /// Reports to `output`. A difference, like a failure to compare, is an error.

@@ -20,13 +20,17 @@ static Expected<std::vector<uint8_t>> makeWeights(const CompiledModel &model) {
   return bytes;
 }
 
+static void addDialects(mlir::MLIRContext &context) {
+  mlir::DialectRegistry registry;
+  registerPipelineDialects(registry);
+  context.appendDialectRegistry(registry);
+}
+
 /// Runs every phase on tensors, each from the start: the interpreter takes
 /// far longer than the compiler.
 static Error runTensorPhases(mlir::ModuleOp module, const TargetSpec &target,
                              PhaseCallback callback) {
-  mlir::DialectRegistry registry;
-  registerPipelineDialects(registry);
-  module.getContext()->appendDialectRegistry(registry);
+  addDialects(*module.getContext());
   for (const Phase &phase : getPhases().drop_front()) {
     ParameterReader reader;
     CompileOptions options;
@@ -44,6 +48,20 @@ static Error runTensorPhases(mlir::ModuleOp module, const TargetSpec &target,
       break;
   }
   return Error::success();
+}
+
+/// The default capacity of a step is the one of every artifact.
+static Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+planMemory(mlir::ModuleOp module, const TargetSpec &target) {
+  addDialects(*module.getContext());
+  ParameterReader reader;
+  CompileOptions options;
+  options.target = target;
+  options.compileTo = "plan-memory";
+  auto model = runPipeline(module.clone(), options, reader);
+  if (!model)
+    return model.takeError();
+  return std::move(model->module);
 }
 
 static Expected<std::vector<int32_t>> parseTokens(StringRef text) {
@@ -79,6 +97,9 @@ Error tercet::runVerify(const Arguments &arguments) {
     return target.takeError();
   options.runPhases = [&](mlir::ModuleOp module, PhaseCallback callback) {
     return runTensorPhases(module, *target, callback);
+  };
+  options.planMemory = [&](mlir::ModuleOp module) {
+    return planMemory(module, *target);
   };
   return verify(options, outs());
 }

@@ -5,8 +5,10 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -116,9 +118,71 @@ def test_run_compiles_once(model, executable, tmp_path):
     assert len(list((tmp_path / "tercet").iterdir())) == 1
 
 
+def verify(model, out, *arguments):
+    done = tercet("verify", "--json", model, out, *arguments)
+    return done, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
 def test_verify(model, executable):
-    done = tercet("verify", model, executable)
+    done, checks = verify(model, executable)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert checks["kernels"]["detail"] == "42 kernels, 55 identical results of 32 tokens"
+
+
+def test_verify_more_than_a_step(tmp_path):
+    """Another architecture, no tied head, and tokens for two steps."""
+    model = checkpoint.write(tmp_path / "llama", checkpoint.tensors(norms=(), head=True),
+                             checkpoint.llama_config(max_position_embeddings=256))
+    assert tercet("compile", model, "-o", tmp_path / "out").returncode == 0
+    done, checks = verify(model, tmp_path / "out", "--tokens", ",".join(str(i % 40) for i in range(150)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checks["kernels"]["detail"].endswith("identical results of 128 tokens")
+
+
+def find_weights(artifact):
+    """Where the weights section of tercet/artifact.h starts in the file."""
+    blob = next(at for at in range(0, len(artifact), 2 << 20) if artifact[at:at + 8] == b"TERCETB\0")
+    for at in range(blob + 176, blob + 176 + 5 * 32, 32):
+        kind, _, offset, _, _ = struct.unpack_from("<IIQQQ", artifact, at)
+        if kind == 1:
+            return blob + offset
+
+
+@pytest.mark.parametrize("number, layer", [
+    (0, "model.layers.0.self_attn.q_proj + model.layers.0.self_attn.k_proj + model.layers.0.self_attn.v_proj"),
+    (1, "model.layers.0.self_attn.o_proj"),
+    (7, "model.layers.1.mlp.down_proj"),
+])
+def test_verify_names_the_layer_of_a_wrong_bit(model, executable, tmp_path, number, layer):
+    ir = tercet("compile", model, "--compile-to=pack-weights").stdout
+    weights = re.findall(r"packed_matmul .*? ins\(%\w+, %\w+, %\w+, (%\w+),", ir)[number]
+    constant = re.search(weights + r" = ternary.packed_parameter (%\w+)", ir)[1]
+    offset = int(re.search(constant + r" = arith.constant (\d+)", ir)[1])
+    data = bytearray(executable.read_bytes())
+    data[find_weights(data) + offset] ^= 1  # the trit at row 0, column 0
+    spoiled = tmp_path / "spoiled"
+    spoiled.write_bytes(data)
+    spoiled.chmod(0o755)
+    done, checks = verify(model, spoiled)
+    assert done.returncode == 1 and not checks["kernels"]["passed"]
+    detail = checks["kernels"]["detail"]
+    assert detail.startswith(f"first differs at {layer} (ternary.packed_matmul), token "), detail
+    assert "column 0: " in detail
+
+
+@pytest.mark.parametrize("arguments, ranges, message", [
+    (["-p", "a"], b"", "--trace: needs --tokens to say which tokens"),
+    (["--tokens", "1"], b"12345", "is no array of ranges"),
+    (["--tokens", "1"], struct.pack("<3Q", 0, 2**63, 8), "a range leaves the arena"),
+    (["--tokens", "1"], struct.pack("<3Q", 0, 8, 2**64 - 8), "a range leaves the arena"),
+    (["--tokens", ",".join("1" * 60), "--chunk", "8"], b"", "60 tokens are more than one step (8)"),
+])
+def test_refused_traces(executable, tmp_path, arguments, ranges, message):
+    trace = tmp_path / "trace"
+    trace.write_bytes(ranges)
+    done = subprocess.run([executable, *arguments, "--trace", trace], capture_output=True, text=True)
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert trace.read_bytes() == ranges
 
 
 def test_targets():

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "compiler/Emit": ["compiler/Emit", "compiler/Support", "compiler/Target", "runtime/include"],
     # What looks at whole models imports them.
     "compiler/Inspect": ["compiler/Inspect", "compiler/Support", "frontends", "dialect"],
-    "compiler/Reference": ["compiler/Reference", "compiler/Support", "frontends", "dialect"],
+    "compiler/Reference": ["compiler/Reference", "compiler/Support", "frontends", "dialect", "runtime/include"],
     "compiler/Pipeline": ["compiler", "dialect"],
     "compiler/tools": ["compiler", "frontends", "dialect", "runtime/include"],
 }
