@@ -73,6 +73,15 @@ def Ternary_GetParameterOp : Ternary_Op<"get_parameter",
   let summary = "Value of a parameter";
   let description = [{
     - (C1) the symbol names a `ternary.parameter` of the result's type.
+
+    ```mlir
+    ternary.parameter @w : tensor<2x4xi2> = dense<[[1, 0, -1, 1], [0, 0, 1, -1]]> : tensor<2x4xi2>
+    func.func @f() -> tensor<2x4xi2> {
+      %w = ternary.get_parameter @w : tensor<2x4xi2>
+      return %w : tensor<2x4xi2>
+    }
+    // result: [[1, 0, -1, 1], [0, 0, 1, -1]]
+    ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$name);
   let results = (outs AnyRankedTensor:$result);
@@ -90,6 +99,16 @@ def Ternary_AbsmeanQuantizeOp : Ternary_Op<"absmean_quantize", [Pure]> {
     `q = clip(round(w / g), -1, 1)`, half to even.
 
     - (C1) trits and latent have the same static shape.
+
+    ```mlir
+    func.func @f() -> (tensor<2x2xi2>, f32) {
+      %w = arith.constant dense<[[0.5, -2.0], [0.25, 1.25]]> : tensor<2x2xf32>
+      %q, %g = ternary.absmean_quantize %w : tensor<2x2xf32> -> tensor<2x2xi2>
+      return %q, %g : tensor<2x2xi2>, f32
+    }
+    // result: [[0, -1], [0, 1]]
+    // result: 1
+    ```
   }];
   let arguments = (ins TensorRankOf<[F32, BF16, F16], [2]>:$latent);
   let results = (outs TritMatrix:$trits, F32:$scale);
@@ -112,13 +131,22 @@ def Ternary_BitLinearOp : Ternary_DestinationOp<"bit_linear", [AttrSizedOperandS
 
     ```mlir
     // Two fused matrices: columns 0..2 and 16..17 of the result.
-    func.func @f(%x: tensor<?x4xf32>, %a: tensor<3x4xi2>, %b: tensor<2x4xi2>,
-                 %g: f32, %out: tensor<?x18xf32>) -> tensor<?x18xf32> {
+    func.func @f() -> (tensor<1x3xf32>, tensor<1x2xf32>) {
+      %x = arith.constant dense<[[127.0, 2.0, -3.0, 4.0]]> : tensor<1x4xf32>
+      %a = arith.constant dense<[[1, 0, 0, 0], [0, 1, 1, 1], [1, 1, -1, 0]]> : tensor<3x4xi2>
+      %b = arith.constant dense<[[0, -1, 0, 0], [0, 0, 0, 1]]> : tensor<2x4xi2>
+      %g = arith.constant 0.5 : f32
+      %h = arith.constant 2.0 : f32
+      %out = tensor.empty() : tensor<1x18xf32>
       %y = ternary.bit_linear
-          ins(%x, %a, %b scales %g, %g : tensor<?x4xf32>, tensor<3x4xi2>, tensor<2x4xi2>)
-          outs(%out : tensor<?x18xf32>) -> tensor<?x18xf32>
-      return %y : tensor<?x18xf32>
+          ins(%x, %a, %b scales %g, %h : tensor<1x4xf32>, tensor<3x4xi2>, tensor<2x4xi2>)
+          outs(%out : tensor<1x18xf32>) -> tensor<1x18xf32>
+      %0 = tensor.extract_slice %y[0, 0] [1, 3] [1, 1] : tensor<1x18xf32> to tensor<1x3xf32>
+      %1 = tensor.extract_slice %y[0, 16] [1, 2] [1, 1] : tensor<1x18xf32> to tensor<1x2xf32>
+      return %0, %1 : tensor<1x3xf32>, tensor<1x2xf32>
     }
+    // result: [[63.5, 1.5, 66]]
+    // result: [[-4, 8]]
     ```
   }];
   let arguments = (ins Activations:$x, Variadic<TritMatrix>:$weights,
@@ -137,6 +165,22 @@ def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations"
     sum = the sum of q. Columns of q beyond x's are zero.
 
     - (C1) x is [N, K]; q is [N, K'] with K' >= K; scale and sum are [N].
+
+    ```mlir
+    func.func @f() -> (tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>) {
+      %x = arith.constant dense<[[1.0, -2.0]]> : tensor<1x2xf32>
+      %0 = tensor.empty() : tensor<1x4xi8>
+      %1 = tensor.empty() : tensor<1xf32>
+      %2 = tensor.empty() : tensor<1xi32>
+      %q, %scale, %sum = ternary.quantize_activations ins(%x : tensor<1x2xf32>)
+          outs(%0, %1, %2 : tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>)
+          -> tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>
+      return %q, %scale, %sum : tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>
+    }
+    // result: [[64, -127, 0, 0]]
+    // result: [63.5]
+    // result: [-63]
+    ```
   }];
   let arguments = (ins Activations:$x, Quantised:$q_outs, TokenScales:$scale_outs,
                        TokenSums:$sum_outs);
@@ -164,6 +208,18 @@ def Ternary_MatmulOp : Ternary_DestinationOp<"matmul"> {
     - (C1) q is [N, K'], matrices [M_i, K], K <= K', K <= 131072; columns of q
       beyond K are zero.
     - (C2) outs is [N, W] with W >= the end of the last matrix.
+
+    ```mlir
+    func.func @f() -> tensor<1x2xi32> {
+      %q = arith.constant dense<[[10, 20, 30, 40]]> : tensor<1x4xi8>
+      %w = arith.constant dense<[[1, 0, -1, 1], [0, 0, 1, -1]]> : tensor<2x4xi2>
+      %out = tensor.empty() : tensor<1x2xi32>
+      %acc = ternary.matmul ins(%q, %w : tensor<1x4xi8>, tensor<2x4xi2>)
+          outs(%out : tensor<1x2xi32>) -> tensor<1x2xi32>
+      return %acc : tensor<1x2xi32>
+    }
+    // result: [[20, -10]]
+    ```
   }];
   let arguments = (ins Quantised:$q, Variadic<TritMatrix>:$weights,
                        Accumulators:$outs, OptionalAttr<Ternary_LayoutAttr>:$layout);
@@ -181,6 +237,19 @@ def Ternary_RescaleOp : Ternary_DestinationOp<"rescale"> {
 
     - (C1) acc and outs are [N, W], activation_scale is [N].
     - (C2) one weight scale per entry of `rows`; W >= the end of the last matrix.
+
+    ```mlir
+    func.func @f() -> tensor<1x2xf32> {
+      %acc = arith.constant dense<[[20, -10]]> : tensor<1x2xi32>
+      %s = arith.constant dense<[2.0]> : tensor<1xf32>
+      %g = arith.constant 0.5 : f32
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.rescale ins(%acc, %s scales %g : tensor<1x2xi32>, tensor<1xf32>)
+          outs(%out : tensor<1x2xf32>) rows = [2] -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[5, -2.5]]
+    ```
   }];
   let arguments = (ins Accumulators:$acc, TokenScales:$activation_scale,
                        Variadic<F32>:$weight_scales, Activations:$outs,
@@ -205,6 +274,18 @@ def Ternary_EmbeddingOp : Ternary_DestinationOp<"embedding"> {
 
     - (C1) tokens is [N], outs [N, D]; without layout the table is [V, D], with
       layout it is a vector of bytes.
+
+    ```mlir
+    func.func @f() -> tensor<2x2xf32> {
+      %tokens = arith.constant dense<[2, 0]> : tensor<2xi32>
+      %table = arith.constant dense<[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]> : tensor<3x2xbf16>
+      %out = tensor.empty() : tensor<2x2xf32>
+      %y = ternary.embedding ins(%tokens, %table : tensor<2xi32>, tensor<3x2xbf16>)
+          outs(%out : tensor<2x2xf32>) -> tensor<2x2xf32>
+      return %y : tensor<2x2xf32>
+    }
+    // result: [[5, 6], [1, 2]]
+    ```
   }];
   let arguments = (ins TokenIds:$tokens, AnyTypeOf<[FloatMatrix, PackedBytes]>:$table,
                        Activations:$outs, OptionalAttr<Ternary_LayoutAttr>:$layout);
@@ -220,6 +301,18 @@ def Ternary_RMSNormOp : Ternary_DestinationOp<"rms_norm"> {
   let description = [{
     - (C1) x and outs are [N, K], weight is [K].
     - (C2) epsilon is positive and finite.
+
+    ```mlir
+    func.func @f() -> tensor<1x4xf32> {
+      %x = arith.constant dense<[[1.0, -1.0, 1.0, 1.0]]> : tensor<1x4xf32>
+      %w = arith.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
+      %out = tensor.empty() : tensor<1x4xf32>
+      %y = ternary.rms_norm ins(%x, %w : tensor<1x4xf32>, tensor<4xf32>)
+          outs(%out : tensor<1x4xf32>) epsilon = 3.0 -> tensor<1x4xf32>
+      return %y : tensor<1x4xf32>
+    }
+    // result: [[0.5, -1, 1.5, 2]]
+    ```
   }];
   let arguments = (ins Activations:$x, FeatureVector:$weight, Activations:$outs,
                        F32Attr:$epsilon);
@@ -236,6 +329,20 @@ def Ternary_RopeOp : Ternary_DestinationOp<"rope"> {
   let description = [{
     - (C1) x and outs are [N, heads * H] with the table [C, H], H even;
       positions is [N] with values below C.
+
+    ```mlir
+    // At position 1 the first pair (1, 3) turns by 90 degrees, the second by 0.
+    func.func @f() -> tensor<1x4xf32> {
+      %x = arith.constant dense<[[1.0, 2.0, 3.0, 4.0]]> : tensor<1x4xf32>
+      %positions = arith.constant dense<[1]> : tensor<1xi32>
+      %table = arith.constant dense<[[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]]> : tensor<2x4xf32>
+      %out = tensor.empty() : tensor<1x4xf32>
+      %y = ternary.rope ins(%x, %positions, %table : tensor<1x4xf32>, tensor<1xi32>, tensor<2x4xf32>)
+          outs(%out : tensor<1x4xf32>) -> tensor<1x4xf32>
+      return %y : tensor<1x4xf32>
+    }
+    // result: [[-3, 2, 1, 4]]
+    ```
   }];
   let arguments = (ins Activations:$x, TokenIds:$positions, Shaped<[F32], 2>:$table,
                        Activations:$outs);
@@ -253,6 +360,29 @@ def Ternary_KVUpdateOp : Ternary_Op<"kv_update",
     - (C1) keys and values are [N, heads * head_dim] of the cache; positions and
       slots are [N].
     - (C2) layer is below the cache's layers.
+
+    ```mlir
+    !cache = !ternary.kv_cache<layers = 1, heads = 1, context = 4, head_dim = 2>
+    func.func @f(%cache: !cache) -> tensor<1x2xf32> {
+      %keys = arith.constant dense<0.0> : tensor<2x2xf32>
+      %values = arith.constant dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>
+      %positions = arith.constant dense<[0, 1]> : tensor<2xi32>
+      %slots = arith.constant dense<[0, 0]> : tensor<2xi32>
+      %layer = arith.constant 0 : index
+      ternary.kv_update %keys, %values, %positions, %slots into %cache layer %layer
+          : tensor<2x2xf32>, tensor<2x2xf32>, tensor<2xi32>, tensor<2xi32>, !cache
+      // Equal scores: the mean of the values up to position 1.
+      %q = arith.constant dense<1.0> : tensor<1x2xf32>
+      %p = arith.constant dense<[1]> : tensor<1xi32>
+      %s = arith.constant dense<[0]> : tensor<1xi32>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.attention
+          ins(%q, %p, %s, %cache layer %layer : tensor<1x2xf32>, tensor<1xi32>, tensor<1xi32>, !cache)
+          outs(%out : tensor<1x2xf32>) scale = 1.0 -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[2, 3]]
+    ```
   }];
   let arguments = (ins Activations:$keys, Activations:$values, TokenIds:$positions,
                        TokenIds:$slots, Ternary_KVCacheType:$cache, Index:$layer);
@@ -274,17 +404,26 @@ def Ternary_AttentionOp : Ternary_DestinationOp<"attention"> {
     - (C2) layer is below the cache's layers.
 
     ```mlir
-    func.func @f(%q: tensor<?x64xf32>, %positions: tensor<?xi32>, %slots: tensor<?xi32>,
-                 %cache: !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>,
-                 %out: tensor<?x64xf32>) -> tensor<?x64xf32> {
-      %layer = arith.constant 1 : index
+    // Two query heads share the KV head. At position 0 there is one key to attend
+    // to; at position 1 the first head prefers the second key, the other neither.
+    !cache = !ternary.kv_cache<layers = 1, heads = 1, context = 4, head_dim = 2>
+    func.func @f(%cache: !cache) -> tensor<2x4xf32> {
+      %keys = arith.constant dense<[[0.0, 0.0], [1.0, 0.0]]> : tensor<2x2xf32>
+      %values = arith.constant dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>
+      %positions = arith.constant dense<[0, 1]> : tensor<2xi32>
+      %slots = arith.constant dense<[0, 0]> : tensor<2xi32>
+      %layer = arith.constant 0 : index
+      ternary.kv_update %keys, %values, %positions, %slots into %cache layer %layer
+          : tensor<2x2xf32>, tensor<2x2xf32>, tensor<2xi32>, tensor<2xi32>, !cache
+      %q = arith.constant dense<[[1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]> : tensor<2x4xf32>
+      %out = tensor.empty() : tensor<2x4xf32>
       %y = ternary.attention
           ins(%q, %positions, %slots, %cache layer %layer
-              : tensor<?x64xf32>, tensor<?xi32>, tensor<?xi32>,
-                !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>)
-          outs(%out : tensor<?x64xf32>) scale = 0.25 -> tensor<?x64xf32>
-      return %y : tensor<?x64xf32>
+              : tensor<2x4xf32>, tensor<2xi32>, tensor<2xi32>, !cache)
+          outs(%out : tensor<2x4xf32>) scale = 1.0 -> tensor<2x4xf32>
+      return %y : tensor<2x4xf32>
     }
+    // result: [[1, 2, 1, 2], [2.4621172, 3.4621172, 2, 3]]
     ```
   }];
   let arguments = (ins Activations:$q, TokenIds:$positions, TokenIds:$slots,
@@ -303,6 +442,18 @@ def Ternary_GatedActivationOp : Ternary_DestinationOp<"gated_activation"> {
   let summary = "y = activation(gate) * up";
   let description = [{
     - (C1) gate, up and outs have the same shape.
+
+    ```mlir
+    func.func @f() -> tensor<1x2xf32> {
+      %gate = arith.constant dense<[[2.0, -1.0]]> : tensor<1x2xf32>
+      %up = arith.constant dense<[[3.0, 5.0]]> : tensor<1x2xf32>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.gated_activation relu2 ins(%gate, %up : tensor<1x2xf32>, tensor<1x2xf32>)
+          outs(%out : tensor<1x2xf32>) -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[12, 0]]
+    ```
   }];
   let arguments = (ins Activations:$gate, Activations:$up, Activations:$outs,
                        EnumAttr<Ternary_Dialect, Ternary_Activation, "activation">:$activation);
@@ -317,6 +468,18 @@ def Ternary_GatherRowsOp : Ternary_DestinationOp<"gather_rows"> {
   let summary = "y[i] = x[rows[i]]";
   let description = [{
     - (C1) x is [N, K], rows is [R], outs is [R, K].
+
+    ```mlir
+    func.func @f() -> tensor<1x2xf32> {
+      %x = arith.constant dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf32>
+      %rows = arith.constant dense<[1]> : tensor<1xi32>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.gather_rows ins(%x, %rows : tensor<2x2xf32>, tensor<1xi32>)
+          outs(%out : tensor<1x2xf32>) -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[3, 4]]
+    ```
   }];
   let arguments = (ins Activations:$x, TokenIds:$rows, Activations:$outs);
   let results = (outs Optional<Activations>:$result);
@@ -332,6 +495,18 @@ def Ternary_LinearOp : Ternary_DestinationOp<"linear"> {
     The head, and any layer that was not converted to ternary.
 
     - (C1) x is [N, K], weight [M, K], outs [N, W] with W >= M.
+
+    ```mlir
+    func.func @f() -> tensor<1x3xf32> {
+      %x = arith.constant dense<[[1.0, 2.0]]> : tensor<1x2xf32>
+      %w = arith.constant dense<[[0.5, 0.25], [1.0, -1.0], [3.0, 0.0]]> : tensor<3x2xbf16>
+      %out = tensor.empty() : tensor<1x3xf32>
+      %y = ternary.linear ins(%x, %w : tensor<1x2xf32>, tensor<3x2xbf16>)
+          outs(%out : tensor<1x3xf32>) -> tensor<1x3xf32>
+      return %y : tensor<1x3xf32>
+    }
+    // result: [[1, -1, 3]]
+    ```
   }];
   let arguments = (ins Activations:$x, FloatMatrix:$weight, Activations:$outs,
                        OptionalAttr<Ternary_LayoutAttr>:$layout);
@@ -353,6 +528,16 @@ def Ternary_PackedParameterOp : Ternary_Op<"packed_parameter", [Pure]> {
     byte `offset`.
 
     - (C1) a constant offset is a multiple of 64.
+
+    ```mlir
+    // In a weights section whose byte i is i.
+    func.func @f() -> tensor<4xi8> {
+      %offset = arith.constant 64 : index
+      %w = ternary.packed_parameter %offset : tensor<4xi8>
+      return %w : tensor<4xi8>
+    }
+    // result: [64, 65, 66, 67]
+    ```
   }];
   let arguments = (ins Index:$offset);
   let results = (outs AnyTypeOf<[AnyRankedTensor, AnyMemRef]>:$result);
@@ -371,6 +556,26 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
     - (C2) `layout` packs trits; weights has the bytes that it needs for W rows
       (rounded up to tile_rows) of K' columns; scales has one entry per 16 rows.
+
+    ```mlir
+    // 0b01010110: code 2 (a weight of 1) in the rows 0..15 of the tile, code 1 (0)
+    // in the others.
+    #i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
+    func.func @f() -> tensor<1x2xf32> {
+      %q = arith.constant dense<[[1, 2, 3, 4]]> : tensor<1x4xi8>
+      %scale = arith.constant dense<[2.0]> : tensor<1xf32>
+      %sum = arith.constant dense<[10]> : tensor<1xi32>
+      %weights = arith.constant dense<0x56> : tensor<64xi8>
+      %scales = arith.constant dense<[0.5]> : tensor<1xf32>
+      %out = tensor.empty() : tensor<1x16xf32>
+      %y = ternary.packed_matmul #i2 ins(%q, %scale, %sum, %weights, %scales
+              : tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>, tensor<64xi8>, tensor<1xf32>)
+          outs(%out : tensor<1x16xf32>) -> tensor<1x16xf32>
+      %0 = tensor.extract_slice %y[0, 14] [1, 2] [1, 1] : tensor<1x16xf32> to tensor<1x2xf32>
+      return %0 : tensor<1x2xf32>
+    }
+    // result: [[2.5, 2.5]]
+    ```
   }];
   let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
                        PackedBytes:$weights, FeatureVector:$scales, Activations:$outs,
@@ -389,6 +594,20 @@ def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
     - (C1) x is [N, K], outs [N, W].
     - (C2) `layout` packs floats; weights has the bytes that it needs for W rows
       (rounded up to tile_rows) of K columns (rounded up to 2).
+
+    ```mlir
+    // The bf16 0x4040 is 3.
+    #bf16 = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 4, prefetch = 0>
+    func.func @f() -> tensor<1x3xf32> {
+      %x = arith.constant dense<[[1.0, 2.0]]> : tensor<1x2xf32>
+      %weights = arith.constant dense<0x40> : tensor<64xi8>
+      %out = tensor.empty() : tensor<1x3xf32>
+      %y = ternary.packed_linear #bf16 ins(%x, %weights : tensor<1x2xf32>, tensor<64xi8>)
+          outs(%out : tensor<1x3xf32>) -> tensor<1x3xf32>
+      return %y : tensor<1x3xf32>
+    }
+    // result: [[9, 9, 9]]
+    ```
   }];
   let arguments = (ins Activations:$x, PackedBytes:$weights, Activations:$outs,
                        Ternary_LayoutAttr:$layout);
@@ -416,10 +635,14 @@ def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
     - (C1) plane is 0..3.
 
     ```mlir
-    func.func @rows_16_to_31(%bytes: vector<64xi8>) -> vector<64xi8> {
-      %codes = ternary.unpack %bytes plane 1 : vector<64xi8>
-      return %codes : vector<64xi8>
+    func.func @f() -> (vector<4xi8>, vector<4xi8>) {
+      %bytes = arith.constant dense<[0, 0x04, 0x1b, 0x7f]> : vector<4xi8>
+      %codes = ternary.unpack %bytes plane 1 : vector<4xi8>
+      %in_place = ternary.unpack %bytes plane 1 in_place : vector<4xi8>
+      return %codes, %in_place : vector<4xi8>, vector<4xi8>
     }
+    // result: [0, 1, 2, 3]
+    // result: [0, 4, 8, 12]
     ```
   }];
   let arguments = (ins ByteVector:$bytes, I32Attr:$plane, UnitAttr:$in_place);
@@ -437,12 +660,14 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
     - (C1) codes and q have four times as many elements as acc.
 
     ```mlir
-    func.func @f(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>)
-        -> vector<16xi32> {
-      %sum = ternary.dot %acc, %codes, %q
-          : vector<16xi32>, vector<64xi8>, vector<64xi8>
-      return %sum : vector<16xi32>
+    func.func @f() -> vector<2xi32> {
+      %acc = arith.constant dense<[100, 0]> : vector<2xi32>
+      %codes = arith.constant dense<[0, 1, 2, 1, 2, 0, 0, 0]> : vector<8xi8>
+      %q = arith.constant dense<[1, 2, 3, 4, -128, 6, 7, 8]> : vector<8xi8>
+      %sum = ternary.dot %acc, %codes, %q : vector<2xi32>, vector<8xi8>, vector<8xi8>
+      return %sum : vector<2xi32>
     }
+    // result: [112, -256]
     ```
   }];
   let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q);
@@ -456,6 +681,16 @@ def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "re
   let summary = "result[i] = table[indices[i] mod size of table]";
   let description = [{
     - (C1) the table's size is a power of two, at most 256.
+
+    ```mlir
+    func.func @f() -> vector<3xi8> {
+      %table = arith.constant dense<[10, 20, 30, 40]> : vector<4xi8>
+      %indices = arith.constant dense<[1, 3, 5]> : vector<3xi8>
+      %values = ternary.lookup %table, %indices : vector<4xi8>, vector<3xi8>
+      return %values : vector<3xi8>
+    }
+    // result: [20, 40, 20]
+    ```
   }];
   let arguments = (ins ByteVector:$table, ByteVector:$indices);
   let results = (outs ByteVector:$result);
@@ -473,6 +708,14 @@ def Ternary_ParallelForOp : Ternary_Op<"parallel_for"> {
     Calls `tercet_parallel_for(pool, body, context, items)`; the body is a
     function of the captures, then the first item, one past the last item, and
     the worker's scratch memory.
+
+    ```mlir
+    func.func private @body(%x: f32, %begin: index, %end: index, %scratch: memref<16xf32>)
+    func.func @f(%pool: !llvm.ptr, %x: f32, %n: index) {
+      ternary.parallel_for @body(%x) items %n pool %pool : !llvm.ptr, (f32)
+      return
+    }
+    ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$body, AnyType:$pool, Index:$items,
                        Variadic<AnyType>:$captures);
@@ -484,6 +727,19 @@ def Ternary_ParallelForOp : Ternary_Op<"parallel_for"> {
 
 def Ternary_WorkerScratchOp : Ternary_Op<"worker_scratch"> {
   let summary = "Private memory of the worker that runs the enclosing scf.parallel";
+  let description = [{
+    ```mlir
+    func.func @f(%x: f32, %n: index) {
+      %c0 = arith.constant 0 : index
+      %c1 = arith.constant 1 : index
+      scf.parallel (%item) = (%c0) to (%n) step (%c1) {
+        %scratch = ternary.worker_scratch : memref<16xf32>
+        memref.store %x, %scratch[%c0] : memref<16xf32>
+      }
+      return
+    }
+    ```
+  }];
   let results = (outs MemRefRankOf<[F32], [1]>:$result);
   let assemblyFormat = "attr-dict `:` type($result)";
 }
