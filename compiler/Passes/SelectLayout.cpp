@@ -40,9 +40,9 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
             cast<ShapedType>(matmul.getOuts().getType()).getDimSize(1),
             cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
         matmul.setLayoutAttr(backend.selectLayout(&getContext(), shape, *spec));
-        matmul.emitRemark() << shape.rows << "x" << shape.cols << ": "
-                            << *matmul.getLayout() << " (" << backend.getName()
-                            << " backend, " << spec->text << ")";
+        matmul.emitRemark()
+            << shape.rows << "x" << shape.cols << ": " << *matmul.getLayout()
+            << " (" << backend.getName() << " backend, " << spec->text << ")";
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
         auto type = cast<ShapedType>(linear.getWeight().getType());
         auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();

@@ -27,11 +27,11 @@ extern "C" {
 #define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
 
 typedef enum tercet_section_kind {
-  TERCET_SECTION_WEIGHTS = 1,    /* packed parameters, what the code addresses */
-  TERCET_SECTION_TOKENIZER = 2,  /* runtime/src/TokenizerBlob.h */
+  TERCET_SECTION_WEIGHTS = 1,   /* packed parameters, what the code addresses */
+  TERCET_SECTION_TOKENIZER = 2, /* runtime/src/TokenizerBlob.h */
   TERCET_SECTION_CHAT_TEMPLATE = 3, /* Jinja source, UTF-8, no terminator */
-  TERCET_SECTION_GENERATION = 4, /* tercet_generation */
-  TERCET_SECTION_INFO = 5        /* JSON text printed by --info */
+  TERCET_SECTION_GENERATION = 4,    /* tercet_generation */
+  TERCET_SECTION_INFO = 5           /* JSON text printed by --info */
 } tercet_section_kind;
 
 typedef struct tercet_section {
@@ -67,20 +67,20 @@ typedef enum tercet_cpu_feature {
 typedef struct tercet_blob_header {
   uint64_t magic;
   uint32_t version;
-  uint32_t num_sections;   /* the tercet_section table follows this struct */
-  uint64_t size;           /* of the whole blob */
-  uint64_t header_hash;    /* XXH3-64 of header (this field 0) and table */
-  char target[64];         /* as given to --target, zero-terminated */
-  uint64_t cpu_features;   /* OR of tercet_cpu_feature */
-  uint64_t model_hash;     /* identifies the source model */
+  uint32_t num_sections; /* the tercet_section table follows this struct */
+  uint64_t size;         /* of the whole blob */
+  uint64_t header_hash;  /* XXH3-64 of header (this field 0) and table */
+  char target[64];       /* as given to --target, zero-terminated */
+  uint64_t cpu_features; /* OR of tercet_cpu_feature */
+  uint64_t model_hash;   /* identifies the source model */
   /* The compiled step. */
   uint32_t vocab_size;
-  uint32_t context;        /* KV capacity of a sequence, in tokens */
-  uint32_t max_step_tokens;/* capacity of one tercet_step call, in tokens */
+  uint32_t context;         /* KV capacity of a sequence, in tokens */
+  uint32_t max_step_tokens; /* capacity of one tercet_step call, in tokens */
   uint32_t num_layers;
-  uint64_t arena_size;     /* bytes of activation memory a step needs */
-  uint64_t scratch_size;   /* bytes of private memory a worker needs */
-  uint64_t kv_slot_size;   /* bytes of KV cache per sequence slot */
+  uint64_t arena_size;   /* bytes of activation memory a step needs */
+  uint64_t scratch_size; /* bytes of private memory a worker needs */
+  uint64_t kv_slot_size; /* bytes of KV cache per sequence slot */
   /* Work of a step, for --bench: ternary weights (each is one MAC a token)
    * and bytes read from the weights section by a one-token step. */
   uint64_t ternary_weights;
@@ -92,12 +92,12 @@ typedef struct tercet_blob_header {
 
 /* generation_config.json, resolved. */
 typedef struct tercet_generation {
-  int32_t bos_token;       /* -1: none */
+  int32_t bos_token; /* -1: none */
   int32_t num_eos;
   int32_t eos_tokens[TERCET_MAX_EOS];
-  float temperature;       /* 0: greedy */
-  float top_p;             /* 1: off */
-  int32_t top_k;           /* 0: off */
+  float temperature; /* 0: greedy */
+  float top_p;       /* 1: off */
+  int32_t top_k;     /* 0: off */
 } tercet_generation;
 
 /* ---- What compiled code calls ------------------------------------------- */
@@ -131,9 +131,8 @@ void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
  * The caller has checked every value: compiled code does not. */
 void tercet_step(const void *weights, void *arena, void *kv,
                  const int32_t *tokens, const int32_t *positions,
-                 const int32_t *slots, const int32_t *logit_rows,
-                 float *logits, int64_t num_tokens, int64_t num_logit_rows,
-                 tercet_pool *pool);
+                 const int32_t *slots, const int32_t *logit_rows, float *logits,
+                 int64_t num_tokens, int64_t num_logit_rows, tercet_pool *pool);
 
 /* Runs `iterations` rounds of a loop of this target's best integer dot product
  * on registers alone and returns how many multiply-accumulates that was: the

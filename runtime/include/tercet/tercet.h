@@ -37,12 +37,12 @@ extern "C" {
 
 typedef enum tercet_status {
   TERCET_OK = 0,
-  TERCET_ERROR_ARTIFACT = 1,   /* damaged library, or made for another CPU */
-  TERCET_ERROR_ARGUMENT = 2,   /* null, or a token or sequence out of range */
-  TERCET_ERROR_CONTEXT = 3,    /* the tokens do not fit the context */
-  TERCET_ERROR_MEMORY = 4,     /* the system refused memory */
-  TERCET_ERROR_CAPACITY = 5,   /* the caller's buffer is too small */
-  TERCET_ERROR_TOKENIZER = 6   /* none in this library, or it failed */
+  TERCET_ERROR_ARTIFACT = 1, /* damaged library, or made for another CPU */
+  TERCET_ERROR_ARGUMENT = 2, /* null, or a token or sequence out of range */
+  TERCET_ERROR_CONTEXT = 3,  /* the tokens do not fit the context */
+  TERCET_ERROR_MEMORY = 4,   /* the system refused memory */
+  TERCET_ERROR_CAPACITY = 5, /* the caller's buffer is too small */
+  TERCET_ERROR_TOKENIZER = 6 /* none in this library, or it failed */
 } tercet_status;
 
 /* What the calling thread's last failed call has to say: one line of UTF-8,
@@ -55,17 +55,17 @@ TERCET_API const char *tercet_last_error(void);
 typedef struct tercet_model tercet_model;
 
 typedef struct tercet_model_info {
-  uint32_t vocab_size;    /* logits in a row; token ids are below this */
-  uint32_t context;       /* most tokens in one sequence */
+  uint32_t vocab_size; /* logits in a row; token ids are below this */
+  uint32_t context;    /* most tokens in one sequence */
   uint32_t num_layers;
-  uint64_t kv_size;       /* bytes of KV cache of one full sequence */
-  uint64_t weights_size;  /* bytes */
-  int32_t bos_token;      /* -1: none */
-  int32_t num_eos_tokens; /* any of them ends a text */
+  uint64_t kv_size;          /* bytes of KV cache of one full sequence */
+  uint64_t weights_size;     /* bytes */
+  int32_t bos_token;         /* -1: none */
+  int32_t num_eos_tokens;    /* any of them ends a text */
   const int32_t *eos_tokens; /* [num_eos_tokens], lives as long as the model */
-  const char *target;     /* as given to --target */
-  const char *json;       /* what --info prints; not zero-terminated */
-  size_t json_size;       /* bytes */
+  const char *target;        /* as given to --target */
+  const char *json;          /* what --info prints; not zero-terminated */
+  size_t json_size;          /* bytes */
 } tercet_model_info;
 
 /* Checks the library's own model against damage and this CPU and makes its
