@@ -535,9 +535,9 @@ OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
       b, "step",
       b.getFunctionType({ids, ids, ids, ids, cacheType}, logitsType));
   Block *entry = step.addEntryBlock();
-  for (auto [argument, name] : llvm::zip_equal(
-           entry->getArguments(),
-           ArrayRef{"tokens", "positions", "slots", "logit_rows", "cache"}))
+  static constexpr StringLiteral kNames[] = {"tokens", "positions", "slots",
+                                             "logit_rows", "cache"};
+  for (auto [argument, name] : llvm::zip_equal(entry->getArguments(), kNames))
     argument.setLoc(NameLoc::get(b.getStringAttr(name)));
   b.setInsertionPointToStart(entry);
   Value tokens = entry->getArgument(0), logitRows = entry->getArgument(3);
