@@ -9,7 +9,8 @@
     python tests/models/austen/train.py --out DIR --minutes 75 --resume    go on from DIR/state.pt
     python tests/models/austen/train.py --out DIR --export-only    re-export DIR/state.pt
 
-DIR receives the Hugging Face files, loss.csv and the latent weights (state.pt).
+DIR receives the Hugging Face files, loss.csv and its picture loss.svg, and the
+latent weights (state.pt).
 
 Quantisation-aware: latent fp32 matrices; every forward pass sees their absmean
 ternary codes and per-token absmax int8 activations, gradients go straight
@@ -39,6 +40,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import corpus  # noqa: E402
+import draw_loss  # noqa: E402
 
 SEED = 1817
 SPECIAL = [
@@ -499,6 +501,7 @@ def main():
             save()
             saved = time.time()
     save()
+    draw_loss.draw(log_path, args.out / "loss.svg")
     print(f"validation {validation_bits_per_byte(model, data, 1024):.4f} bits/byte at context 1024", flush=True)
 
 
