@@ -20,6 +20,8 @@ struct Case {
   bool isFast;
   /// Reports differences as failures of the running test.
   std::function<void(const TargetSpec &)> run;
+  /// Has to execute the dot-product instruction of a level that has one.
+  bool hasDots = false;
 };
 
 std::vector<Case> getCases();

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Every case at every level of this architecture. A level that this machine
-// lacks is reported as skipped.
+// lacks is reported as skipped, unless AVX-VNNI is all that is missing: that is
+// emulated.
 
 #include "tests/conformance/Cases.h"
 #include "tests/conversion/KernelJIT.h"
+#include "tests/support/avxvnni/AVXVNNIEmulator.h"
 
 #include "gtest/gtest.h"
 
@@ -29,9 +31,13 @@ public:
       : level(level), theCase(theCase) {}
 
   void TestBody() override {
-    if (!KernelJIT::canRun(level))
+    KernelJIT::Support support = KernelJIT::prepareFor(level);
+    if (support == KernelJIT::Support::None)
       GTEST_SKIP() << "this machine lacks a feature of " << level;
+    uint64_t before = avxvnni::countEmulated();
     theCase.run(llvm::cantFail(parseTarget(level)));
+    if (support == KernelJIT::Support::Emulated && theCase.hasDots)
+      EXPECT_GT(avxvnni::countEmulated(), before);
   }
 
 private:

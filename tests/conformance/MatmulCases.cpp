@@ -120,14 +120,16 @@ void addMatmul(std::vector<Case> &cases, llvm::StringRef name, bool isFast,
   cases.push_back({("matmul_" + name + "_" + std::to_string(matmul.rows) + "x" +
                     std::to_string(matmul.columns))
                        .str(),
-                   isFast, [matmul](const TargetSpec &target) {
+                   isFast,
+                   [matmul](const TargetSpec &target) {
                      mlir::MLIRContext context;
                      context.loadDialect<ternary::TernaryDialect>();
                      runMatmul(
                          target, matmul,
                          getBackend(target).selectLayout(
                              &context, {matmul.rows, matmul.columns}, target));
-                   }});
+                   },
+                   /*hasDots=*/true});
 }
 
 /// The backend's layout with another schedule.
@@ -137,7 +139,8 @@ void addSchedule(std::vector<Case> &cases, bool isFast, int64_t lanes,
   cases.push_back(
       {llvm::formatv("schedule_lanes{0}_unroll{1}_tokens{2}_prefetch{3}", lanes,
                      unroll, tokens, prefetch),
-       isFast, [=](const TargetSpec &target) {
+       isFast,
+       [=](const TargetSpec &target) {
          mlir::MLIRContext context;
          context.loadDialect<ternary::TernaryDialect>();
          LayoutAttr selected = getBackend(target).selectLayout(
@@ -146,7 +149,8 @@ void addSchedule(std::vector<Case> &cases, bool isFast, int64_t lanes,
                    LayoutAttr::get(&context, selected.getPacking(),
                                    selected.getTileRows(), lanes, unroll,
                                    tokens, prefetch, selected.getInPlace()));
-       }});
+       },
+       /*hasDots=*/true});
 }
 
 } // namespace

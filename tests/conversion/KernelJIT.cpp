@@ -6,6 +6,8 @@
 #include "compiler/Passes/Passes.h"
 #include "compiler/Target/ParseTarget.h"
 #include "dialect/Ternary/Ternary.h"
+#include "tercet/artifact.h"
+#include "tests/support/avxvnni/AVXVNNIEmulator.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -87,10 +89,17 @@ makeTargetMachine(const TargetSpec &target) {
   return llvm::cantFail(builder.createTargetMachine());
 }
 
-bool KernelJIT::canRun(llvm::StringRef target) {
+KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
   TargetSpec wanted = llvm::cantFail(parseTarget(target));
   TargetSpec native = llvm::cantFail(parseTarget("native"));
-  return wanted.triple == native.triple && native.has(wanted.cpuFeatures);
+  if (wanted.triple != native.triple)
+    return Support::None;
+  uint64_t missing = wanted.cpuFeatures & ~native.cpuFeatures;
+  if (missing == 0)
+    return Support::Native;
+  return missing == TERCET_CPU_AVXVNNI && avxvnni::installEmulator()
+             ? Support::Emulated
+             : Support::None;
 }
 
 KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,

@@ -44,8 +44,10 @@ public:
                      llvm::StringRef target = "");
   ~KernelJIT();
 
-  /// Whether this machine runs code for a target.
-  static bool canRun(llvm::StringRef target);
+  /// Whether this machine runs code for a target; Emulated: its dot products
+  /// only, by AVXVNNIEmulator, which counts them.
+  enum class Support { None, Emulated, Native };
+  static Support prepareFor(llvm::StringRef target);
 
   template <typename... Args> void operator()(Args... args) {
     // Descriptors are passed by pointer, and packed arguments by the address of

@@ -4,6 +4,7 @@
 // bits.
 
 #include "tests/conversion/KernelJIT.h"
+#include "tests/support/avxvnni/AVXVNNIEmulator.h"
 
 #include "compiler/Support/PackedLayout.h"
 
@@ -356,8 +357,10 @@ class PackedMatmulTest : public ::testing::TestWithParam<MatmulShape> {};
 
 TEST_P(PackedMatmulTest, EqualBits) {
   MatmulShape shape = GetParam();
-  if (!KernelJIT::canRun(shape.target))
+  KernelJIT::Support support = KernelJIT::prepareFor(shape.target);
+  if (support == KernelJIT::Support::None)
     GTEST_SKIP() << "this machine does not run " << shape.target;
+  uint64_t emulatedBefore = avxvnni::countEmulated();
   int64_t rows16 = llvm::alignTo(shape.rows, 16);
   int64_t columns = shape.columns, qStride = columns + 4;
   std::mt19937 generator(7);
@@ -407,6 +410,8 @@ TEST_P(PackedMatmulTest, EqualBits) {
       makeMemRef(packed), makeMemRef(rowScales),
       makeMemRef(y, rows16, yStride));
   expectSameBits(y, expected);
+  if (support == KernelJIT::Support::Emulated)
+    EXPECT_GT(avxvnni::countEmulated(), emulatedBefore);
 }
 
 constexpr const char *kVNNI =
