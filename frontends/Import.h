@@ -5,6 +5,8 @@
 #ifndef TERCET_FRONTENDS_IMPORT_H
 #define TERCET_FRONTENDS_IMPORT_H
 
+#include "dialect/Ternary/Ternary.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/Support/Error.h"
@@ -14,6 +16,8 @@ namespace tercet {
 struct ImportOptions {
   /// Positions the compiled model can hold; 0: max_position_embeddings.
   int64_t context = 0;
+  /// What the KV cache stores.
+  ternary::KVElement kv = ternary::KVElement::F32;
 };
 
 /// Imports MODEL, whatever it is: a Hugging Face directory or a .safetensors

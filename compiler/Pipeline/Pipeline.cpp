@@ -236,6 +236,8 @@ static const Phase kPhases[] = {
        LowerKernelsOptions kernels;
        kernels.accumulators =
            getBackend(options.target).getFloatAccumulators(options.target);
+       kernels.dotSaturates =
+           getBackend(options.target).dotSaturates(options.target);
        passes.addNestedPass<func::FuncOp>(createLowerKernels(kernels));
        AddDotPeakOptions peak;
        peak.target = options.target.text;

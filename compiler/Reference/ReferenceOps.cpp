@@ -121,6 +121,49 @@ Expected<Floats> reference::rope(const Floats &x, const Ints &positions,
   return y;
 }
 
+/// One head of a key, a value or a query in int8; returns its scale.
+static float quantizeHead(ArrayRef<float> x, MutableArrayRef<float> codes) {
+  float absmax = 1e-5f;
+  for (float value : x)
+    absmax = std::max(absmax, std::fabs(value));
+  float s = 127.0f / absmax;
+  for (auto [value, code] : zip(x, codes))
+    code = int32_t(roundEven(value * s));
+  return absmax / 127.0f;
+}
+
+/// Half to even, as integers.
+static float roundToBF16(float value) {
+  uint32_t bits = bit_cast<uint32_t>(value);
+  bits += 0x7fff + (bits >> 16 & 1);
+  return bit_cast<float>(bits & 0xffff0000);
+}
+
+/// Stores all heads of a position.
+static void storeHeads(ArrayRef<float> x, int64_t position,
+                       const KVCache &cache, std::vector<float> &rows,
+                       std::vector<float> &scales) {
+  size_t width = cache.getWidth(), begin = position * width;
+  if (rows.size() < begin + width) {
+    rows.resize(begin + width);
+    scales.resize((position + 1) * cache.heads);
+  }
+  auto row = MutableArrayRef(rows).slice(begin, width);
+  switch (cache.element) {
+  case ternary::KVElement::F32:
+    copy(x, row.begin());
+    return;
+  case ternary::KVElement::BF16:
+    transform(x, row.begin(), roundToBF16);
+    return;
+  case ternary::KVElement::Int8:
+    for (int64_t head = 0; head < cache.heads; ++head)
+      scales[position * cache.heads + head] =
+          quantizeHead(x.slice(head * cache.headDim, cache.headDim),
+                       row.slice(head * cache.headDim, cache.headDim));
+  }
+}
+
 Error reference::kvUpdate(const Floats &keys, const Floats &values,
                           const Ints &positions, const Ints &slots,
                           KVCache &cache, int64_t layer) {
@@ -128,40 +171,82 @@ Error reference::kvUpdate(const Floats &keys, const Floats &values,
     return error;
   if (Error error = checkIds(slots.data, INT32_MAX, "slot"))
     return error;
-  int64_t width = cache.getWidth();
   for (int64_t n = 0; n < keys.shape[0]; ++n) {
     KVCache::Rows &rows = cache.rows[{slots.data[n], layer}];
-    size_t begin = positions.data[n] * width;
-    if (rows.keys.size() < begin + width) {
-      rows.keys.resize(begin + width);
-      rows.values.resize(begin + width);
-    }
-    copy(keys.row(n), rows.keys.begin() + begin);
-    copy(values.row(n), rows.values.begin() + begin);
+    storeHeads(keys.row(n), positions.data[n], cache, rows.keys,
+               rows.keyScales);
+    storeHeads(values.row(n), positions.data[n], cache, rows.values,
+               rows.valueScales);
   }
   return Error::success();
 }
 
-/// One query head over the first `numKeys` keys; `stride` floats from one key
-/// or value to the next.
-static void attendHead(ArrayRef<float> q, const float *keys,
-                       const float *values, int64_t numKeys, int64_t stride,
-                       float scale, MutableArrayRef<float> y) {
-  std::vector<float> p(numKeys);
-  for (int64_t j = 0; j < numKeys; ++j) {
-    float score = 0;
-    for (size_t d = 0; d < q.size(); ++d)
-      score = std::fma(q[d], keys[j * stride + d], score);
-    p[j] = score * scale;
+namespace {
+/// The keys and values that one query head attends to.
+struct HeadView {
+  const KVCache &cache;
+  const KVCache::Rows &rows;
+  int64_t head, numKeys;
+
+  ArrayRef<float> key(int64_t j) const { return slice(rows.keys, j); }
+  ArrayRef<float> value(int64_t j) const { return slice(rows.values, j); }
+  float keyScale(int64_t j) const {
+    return rows.keyScales[j * cache.heads + head];
   }
+  float valueScale(int64_t j) const {
+    return rows.valueScales[j * cache.heads + head];
+  }
+
+private:
+  ArrayRef<float> slice(ArrayRef<float> all, int64_t j) const {
+    return all.slice(j * cache.getWidth() + head * cache.headDim,
+                     cache.headDim);
+  }
+};
+} // namespace
+
+static std::vector<float> computeScores(ArrayRef<float> q, const HeadView &view,
+                                        float scale) {
+  std::vector<float> scores;
+  for (int64_t j = 0; j < view.numKeys; ++j) {
+    float score = 0;
+    for (auto [x, k] : zip(q, view.key(j)))
+      score = std::fma(x, k, score);
+    scores.push_back(score * scale);
+  }
+  return scores;
+}
+
+/// The query in int8 as well: the products add up in integers.
+static std::vector<float> computeInt8Scores(ArrayRef<float> q,
+                                            const HeadView &view, float scale) {
+  std::vector<float> codes(q.size()), scores;
+  float factor = quantizeHead(q, codes) * scale;
+  for (int64_t j = 0; j < view.numKeys; ++j) {
+    int32_t sum = 0;
+    for (auto [x, k] : zip(codes, view.key(j)))
+      sum += int32_t(x) * int32_t(k);
+    scores.push_back(float(sum) * (view.keyScale(j) * factor));
+  }
+  return scores;
+}
+
+static void attendHead(ArrayRef<float> q, const HeadView &view, float scale,
+                       MutableArrayRef<float> y) {
+  bool isInt8 = view.cache.element == ternary::KVElement::Int8;
+  std::vector<float> p = isInt8 ? computeInt8Scores(q, view, scale)
+                                : computeScores(q, view, scale);
   float max = *std::max_element(p.begin(), p.end());
   for (float &probability : p)
     probability = reference::exp(probability - max);
   float normaliser = 1.0f / sum16(p);
+  if (isInt8)
+    for (int64_t j = 0; j < view.numKeys; ++j)
+      p[j] = p[j] * view.valueScale(j);
   for (size_t d = 0; d < q.size(); ++d) {
     float o = 0;
-    for (int64_t j = 0; j < numKeys; ++j)
-      o = std::fma(p[j], values[j * stride + d], o);
+    for (int64_t j = 0; j < view.numKeys; ++j)
+      o = std::fma(p[j], view.value(j)[d], o);
     y[d] = o * normaliser;
   }
 }
@@ -183,11 +268,10 @@ Expected<Floats> reference::attention(const Floats &q, const Ints &positions,
   Floats y(q.shape);
   parallelFor(0, q.shape[0] * queryHeads, [&](size_t i) {
     int64_t n = i / queryHeads, head = i % queryHeads;
-    int64_t kvOffset = head / (queryHeads / cache.heads) * headDim;
-    attendHead(q.row(n).slice(head * headDim, headDim),
-               rows[n]->keys.data() + kvOffset,
-               rows[n]->values.data() + kvOffset, positions.data[n] + 1, width,
-               scale, y.row(n).slice(head * headDim, headDim));
+    HeadView view{cache, *rows[n], head / (queryHeads / cache.heads),
+                  positions.data[n] + 1};
+    attendHead(q.row(n).slice(head * headDim, headDim), view, scale,
+               y.row(n).slice(head * headDim, headDim));
   });
   return y;
 }

@@ -43,16 +43,19 @@ using Indices = Array<int64_t>;
 
 /// Keys and values by slot and layer; grows with the highest position stored.
 struct KVCache {
-  /// Row-major [position, heads * head_dim].
+  /// As they are stored: rounded to bf16, or codes of int8. Row-major
+  /// [position, heads * head_dim]; scales, which only int8 has, [position,
+  /// heads].
   struct Rows {
-    std::vector<float> keys, values;
+    std::vector<float> keys, values, keyScales, valueScales;
   };
+  ternary::KVElement element;
   int64_t heads, capacity, headDim;
   std::map<std::pair<int32_t, int64_t>, Rows> rows = {};
 
   explicit KVCache(ternary::KVCacheType type)
-      : heads(type.getHeads()), capacity(type.getCapacity()),
-        headDim(type.getHeadDim()) {}
+      : element(type.getElement()), heads(type.getHeads()),
+        capacity(type.getCapacity()), headDim(type.getHeadDim()) {}
   int64_t getWidth() const { return heads * headDim; }
 };
 

@@ -157,7 +157,8 @@ static std::optional<std::string> describeDifference(const Floats &expected,
 //===----------------------------------------------------------------------===//
 
 Error Verifier::import() {
-  auto imported = importModel(context, options.model, {options.context});
+  auto imported =
+      importModel(context, options.model, {options.context, options.kv});
   if (!imported)
     return imported.takeError();
   module = std::move(*imported);

@@ -6,6 +6,8 @@
 #ifndef TERCET_COMPILER_REFERENCE_VERIFY_H
 #define TERCET_COMPILER_REFERENCE_VERIFY_H
 
+#include "dialect/Ternary/Ternary.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "llvm/Support/Error.h"
@@ -24,6 +26,7 @@ struct VerifyOptions {
   std::string model;
   /// Positions of the import; 0: the model's own.
   int64_t context = 0;
+  ternary::KVElement kv = ternary::KVElement::F32;
   /// Token ids to run; empty: a fixed sequence of 32.
   std::vector<int32_t> tokens;
   /// An executable that was compiled from the model; may be empty.

@@ -7,17 +7,39 @@
 using namespace mlir;
 using namespace tercet;
 
+static Type getElementType(ternary::KVCacheType cache) {
+  MLIRContext *context = cache.getContext();
+  switch (cache.getElement()) {
+  case ternary::KVElement::F32:
+    return Float32Type::get(context);
+  case ternary::KVElement::BF16:
+    return BFloat16Type::get(context);
+  case ternary::KVElement::Int8:
+    return IntegerType::get(context, 8);
+  }
+  llvm_unreachable("no such element");
+}
+
+KVCacheLayout::KVCacheLayout(ternary::KVCacheType cache)
+    : isInt8(cache.getElement() == ternary::KVElement::Int8),
+      elementSizeInBytes(getElementType(cache).getIntOrFloatBitWidth() / 8),
+      groupSize(isInt8 ? 4 : 1),
+      rowSize(llvm::alignTo(cache.getHeadDim(), groupSize)),
+      numGroups(rowSize / groupSize), scalesOffset(kKeysPerBlock * rowSize),
+      blockSize(scalesOffset +
+                (isInt8 ? kKeysPerBlock * int64_t(sizeof(float)) : 0)) {}
+
 MemRefType tercet::getKVMemRefType(ternary::KVCacheType cache) {
-  int64_t elements =
-      llvm::alignTo(cache.getCapacity(), kKeysPerBlock) * cache.getHeadDim();
-  return MemRefType::get(
-      {ShapedType::kDynamic, cache.getLayers(), cache.getHeads(), 2, elements},
-      Float32Type::get(cache.getContext()));
+  int64_t numBlocks = llvm::divideCeil(cache.getCapacity(), kKeysPerBlock);
+  return MemRefType::get({ShapedType::kDynamic, cache.getLayers(),
+                          cache.getHeads(), 2,
+                          numBlocks * KVCacheLayout(cache).blockSize},
+                         getElementType(cache));
 }
 
 int64_t tercet::getKVSlotSizeInBytes(ternary::KVCacheType cache) {
-  int64_t elements = 1;
-  for (int64_t size : getKVMemRefType(cache).getShape().drop_front())
-    elements *= size;
-  return elements * int64_t(sizeof(float));
+  int64_t size = KVCacheLayout(cache).elementSizeInBytes;
+  for (int64_t dim : getKVMemRefType(cache).getShape().drop_front())
+    size *= dim;
+  return size;
 }

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Where keys and values live in memory. Both orders follow from the canonical
+// Where keys and values live in memory. The order follows from the canonical
 // evaluation order (docs/numerics.md): scores have 16 keys in lanes, values
-// have d in lanes, and neither needs a shuffle.
-//
-// A slot is f32 [layer][head][0: keys, 1: values][S], S = context rounded up to
-// 16, times head_dim. Keys are blocked: position p, element d is at
-// (p / 16) * head_dim * 16 + d * 16 + p mod 16. Values are rows: p * head_dim +
-// d.
+// have d in lanes, and neither needs a shuffle. docs/packings.md has the
+// formulas.
 
 #ifndef TERCET_COMPILER_SUPPORT_KVCACHELAYOUT_H
 #define TERCET_COMPILER_SUPPORT_KVCACHELAYOUT_H
@@ -16,9 +12,24 @@
 
 namespace tercet {
 
+/// Positions of a block of keys or values.
 inline constexpr int64_t kKeysPerBlock = 64;
 
-/// memref<?xLxHx2xSxf32>, the leading dimension being slots.
+/// Sizes inside the keys, or the values, of one head, in elements of the cache.
+/// Keys lie in groups of `groupSize` elements of d, [group][position]; values
+/// are rows of `rowSize`. The scales of int8, f32, end a block.
+struct KVCacheLayout {
+  explicit KVCacheLayout(ternary::KVCacheType cache);
+
+  bool isInt8;
+  int64_t elementSizeInBytes;
+  int64_t groupSize, rowSize, numGroups;
+  /// Of the 64 scales in a block.
+  int64_t scalesOffset;
+  int64_t blockSize;
+};
+
+/// memref<?xLxHx2xSxT>, the leading dimension being slots.
 mlir::MemRefType getKVMemRefType(ternary::KVCacheType cache);
 
 int64_t getKVSlotSizeInBytes(ternary::KVCacheType cache);

@@ -41,6 +41,10 @@ public:
     return 4;
   }
 
+  /// Whether the lowering of `ternary.dot` is exact only while codes are at
+  /// most 128 and q at least -127.
+  virtual bool dotSaturates(const TargetSpec &target) const { return false; }
+
   /// Lowers `ternary.unpack`, `ternary.dot` and `ternary.lookup` where the
   /// target has something better than the generic lowering, which is always
   /// there with a lower benefit.

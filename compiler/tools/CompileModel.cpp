@@ -98,7 +98,7 @@ Expected<CompiledModel> Compilation::compile() {
   {
     mlir::TimingScope scope = step("import");
     auto imported =
-        importModel(context, request.model, {.context = request.context});
+        importModel(context, request.model, {request.context, request.kv});
     if (!imported)
       return imported.takeError();
     module = std::move(*imported);
@@ -158,6 +158,7 @@ static std::string makeInfo(const CompileRequest &request,
     json.attribute("ternary_bytes", model.ternaryBytes);
     json.attribute("head_bytes", model.headBytes);
     json.attribute("weights_bytes", model.weightsSize);
+    json.attribute("kv", ternary::stringifyKVElement(request.kv));
     json.attribute("kv_bytes_per_token",
                    model.context ? model.kvSlotSize / model.context : 0);
     json.attribute("arena_bytes", model.arenaSize);
@@ -331,6 +332,7 @@ CompileRequest::fromArguments(const Arguments &arguments) {
   request.packing = arguments.get(OPT_packing, "auto");
   request.head = arguments.get(OPT_head, "auto");
   request.tune = arguments.get(OPT_tune, "db");
+  request.kv = *ternary::symbolizeKVElement(arguments.get(OPT_kv, "f32"));
   request.explain = arguments.has(OPT_explain);
   request.timing = arguments.has(OPT_timing);
   Expected<int64_t> context = arguments.getNumber(OPT_context, 0);

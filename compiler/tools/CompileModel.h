@@ -7,6 +7,7 @@
 
 #include "compiler/Target/ParseTarget.h"
 #include "compiler/tools/CommandLine.h"
+#include "dialect/Ternary/Ternary.h"
 
 namespace tercet {
 
@@ -21,6 +22,7 @@ struct CompileRequest {
   std::string compileTo, printAfter;
   std::string packing, head, tune;
   int64_t context = 0; // 0: what the model was made for
+  ternary::KVElement kv = ternary::KVElement::F32;
   unsigned threads = 1;
   bool explain = false, timing = false;
 

@@ -52,6 +52,9 @@ defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for",
     [CompileVis, RunVis, VerifyVis]>;
+defm kv : Value<"kv", "f32|bf16|int8",
+    "What the KV cache stores; f32 (default) is exact, docs/numerics.md says how "
+    "the others round", [CompileVis, RunVis, VerifyVis]>;
 defm tune : Value<"tune", "db|quick|off",
     "Where kernel choices come from", [CompileVis, RunVis]>;
 def explain : Switch<"explain", "Say why each matmul got its kernel",

@@ -50,9 +50,11 @@ static Expected<std::string> describeInputs(const CompileRequest &request) {
       {compiler, status.getSize(), status.getLastModificationTime()});
 
   std::string text =
-      formatv("{0}\n{1} {2} packing={3} head={4} tune={5} context={6}\n",
+      formatv("{0}\n{1} {2} packing={3} head={4} tune={5} context={6} "
+              "kv={7}\n",
               TERCET_VERSION, request.target.text, request.target.tuneCpu,
-              request.packing, request.head, request.tune, request.context);
+              request.packing, request.head, request.tune, request.context,
+              ternary::stringifyKVElement(request.kv));
   for (const ModelFile &file : *files)
     text += formatv("{0} {1} {2}\n", file.path, file.sizeInBytes,
                     file.modified.time_since_epoch().count());

@@ -87,6 +87,7 @@ Error tercet::runVerify(const Arguments &arguments) {
   if (!context)
     return context.takeError();
   options.context = *context;
+  options.kv = *ternary::symbolizeKVElement(arguments.get(OPT_kv, "f32"));
   auto tokens = parseTokens(arguments.get(OPT_tokens));
   if (!tokens)
     return tokens.takeError();

@@ -50,7 +50,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 
 LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                                   int64_t layers, int64_t heads,
-                                  int64_t capacity, int64_t headDim) {
+                                  int64_t capacity, int64_t headDim,
+                                  KVElement) {
   if (layers <= 0 || heads <= 0 || capacity <= 0 || headDim <= 0)
     return emitError() << "sizes of a KV cache must be positive";
   return success();

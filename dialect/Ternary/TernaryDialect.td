@@ -59,6 +59,14 @@ def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
   I32EnumAttrCase<"BF16Pairs", 1, "bf16_pairs">
 ]>;
 
+/// What a KV cache stores; docs/numerics.md says how it rounds.
+def Ternary_KVElement : Ternary_Enum<"KVElement", "element of a KV cache", [
+  I32EnumAttrCase<"F32", 0, "f32">,
+  I32EnumAttrCase<"BF16", 1, "bf16">,
+  // Codes of -127..127 and a scale for each position, head and of key or value.
+  I32EnumAttrCase<"Int8", 2, "int8">
+]>;
+
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
@@ -124,19 +132,26 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
 // Types
 //===----------------------------------------------------------------------===//
 
+def Ternary_KVElementParameter : EnumParameter<Ternary_KVElement> {
+  let defaultValue = "::tercet::ternary::KVElement::F32";
+}
+
 def Ternary_KVCacheType : TypeDef<Ternary_Dialect, "KVCache"> {
   let mnemonic = "kv_cache";
   let summary = "Keys and values of all layers, for a run-time number of slots";
   let description = [{
     `!ternary.kv_cache<layers = 30, heads = 5, context = 4096, head_dim = 128>`:
-    f32 keys and values indexed [slot, layer, head, position, d].
+    keys and values indexed [slot, layer, head, position, d]. They are f32, or
+    with `element = bf16` or `element = int8` rounded when they are stored
+    (docs/numerics.md).
   }];
   let parameters = (ins "int64_t":$layers, "int64_t":$heads,
-                        "int64_t":$capacity, "int64_t":$headDim);
+                        "int64_t":$capacity, "int64_t":$headDim,
+                        Ternary_KVElementParameter:$element);
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` `layers` `=` $layers `,` `heads` `=` $heads `,` `context` `=` $capacity
-        `,` `head_dim` `=` $headDim `>`
+        `,` `head_dim` `=` $headDim (`,` `element` `=` $element^)? `>`
   }];
 }
 

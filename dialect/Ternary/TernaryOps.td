@@ -383,6 +383,33 @@ def Ternary_KVUpdateOp : Ternary_Op<"kv_update",
     }
     // result: [[2, 3]]
     ```
+
+    The elements of the cache say how keys and values round:
+
+    ```mlir
+    !bf16 = !ternary.kv_cache<layers = 1, heads = 1, context = 4, head_dim = 2, element = bf16>
+    !int8 = !ternary.kv_cache<layers = 1, heads = 1, context = 4, head_dim = 2, element = int8>
+    func.func @f(%bf16: !bf16, %int8: !int8) -> (tensor<1x2xf32>, tensor<1x2xf32>) {
+      %x = arith.constant dense<[[127.0, 0.501953125]]> : tensor<1x2xf32>
+      %zero = arith.constant dense<0> : tensor<1xi32>
+      %layer = arith.constant 0 : index
+      ternary.kv_update %x, %x, %zero, %zero into %bf16 layer %layer
+          : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1xi32>, tensor<1xi32>, !bf16
+      ternary.kv_update %x, %x, %zero, %zero into %int8 layer %layer
+          : tensor<1x2xf32>, tensor<1x2xf32>, tensor<1xi32>, tensor<1xi32>, !int8
+      // One key: its value, as it is stored.
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.attention
+          ins(%x, %zero, %zero, %bf16 layer %layer : tensor<1x2xf32>, tensor<1xi32>, tensor<1xi32>, !bf16)
+          outs(%out : tensor<1x2xf32>) scale = 1.0 -> tensor<1x2xf32>
+      %z = ternary.attention
+          ins(%x, %zero, %zero, %int8 layer %layer : tensor<1x2xf32>, tensor<1xi32>, tensor<1xi32>, !int8)
+          outs(%out : tensor<1x2xf32>) scale = 1.0 -> tensor<1x2xf32>
+      return %y, %z : tensor<1x2xf32>, tensor<1x2xf32>
+    }
+    // result: [[127, 0.5]]
+    // result: [[127, 1]]
+    ```
   }];
   let arguments = (ins Activations:$keys, Activations:$values, TokenIds:$positions,
                        TokenIds:$slots, Ternary_KVCacheType:$cache, Index:$layer);

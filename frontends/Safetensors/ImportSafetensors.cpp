@@ -328,9 +328,10 @@ namespace {
 /// ("model.layers.0.mlp.up_proj"), which later diagnostics name.
 class Emitter {
 public:
-  Emitter(MLIRContext &context, const ModelConfig &config, int64_t numPositions)
+  Emitter(MLIRContext &context, const ModelConfig &config, int64_t numPositions,
+          ternary::KVElement kvElement)
       : b(UnknownLoc::get(&context), &context), config(config),
-        numPositions(numPositions) {}
+        numPositions(numPositions), kvElement(kvElement) {}
 
   OwningOpRef<ModuleOp> emit(const Model &model);
 
@@ -357,6 +358,7 @@ private:
   ImplicitLocOpBuilder b;
   const ModelConfig &config;
   int64_t numPositions;
+  ternary::KVElement kvElement;
   llvm::StringMap<RankedTensorType> parameters;
   Value positions, slots, cache, numTokens;
 };
@@ -529,7 +531,7 @@ OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
       {ShapedType::kDynamic, config.vocabSize}, b.getF32Type());
   auto cacheType = ternary::KVCacheType::get(b.getContext(), config.numLayers,
                                              config.numKVHeads, numPositions,
-                                             config.headDim);
+                                             config.headDim, kvElement);
   setLocation("model");
   auto step = func::FuncOp::create(
       b, "step",
@@ -620,7 +622,7 @@ tercet::importSafetensors(MLIRContext &context, StringRef directoryOrFile,
                       linalg::LinalgDialect, tensor::TensorDialect,
                       ternary::TernaryDialect>();
   OwningOpRef<ModuleOp> module =
-      Emitter(context, *config, *numPositions).emit(*model);
+      Emitter(context, *config, *numPositions, options.kv).emit(*model);
   if (failed(verify(*module)))
     return llvm::createStringError(
         "internal error: the imported module is invalid");

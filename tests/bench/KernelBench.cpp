@@ -6,8 +6,10 @@
 //
 //   KernelBench [FILTER]
 
+#include "compiler/Support/KVCacheLayout.h"
 #include "tests/conversion/KernelJIT.h"
 
+#include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -81,16 +83,17 @@ std::string rowsType(int64_t columns) {
 
 /// With several layers, each call takes the next: keys and values then come
 /// from memory, as they do in a model.
-Case makeAttention(int64_t count, int64_t layers, int64_t numTokens = 1) {
+Case makeAttention(ternary::KVElement element, int64_t count, int64_t layers,
+                   int64_t numTokens = 1) {
   constexpr int64_t kvHeads = 5, headDim = 128, group = 4;
-  int64_t context = llvm::alignTo(count, 64);
-  int64_t elements = context * headDim, columns = kvHeads * group * headDim;
-  std::string cache =
-      formatv("!ternary.kv_cache<layers = {3}, heads = {0}, context = {1}, "
-              "head_dim = {2}>",
-              kvHeads, context, headDim, layers);
-  std::string memory =
-      formatv("memref<?x{2}x{0}x2x{1}xf32>", kvHeads, elements, layers);
+  int64_t columns = kvHeads * group * headDim;
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto cacheType = ternary::KVCacheType::get(&context, layers, kvHeads, count,
+                                             headDim, element);
+  std::string cache, memory;
+  llvm::raw_string_ostream(cache) << cacheType;
+  llvm::raw_string_ostream(memory) << getKVMemRefType(cacheType);
   std::string type = rowsType(columns);
   auto run = std::make_shared<KernelJIT>(kernel(
       formatv("%q: {0}, %positions: memref<?xi32>, %slots: memref<?xi32>, "
@@ -109,21 +112,23 @@ Case makeAttention(int64_t count, int64_t layers, int64_t numTokens = 1) {
   for (int64_t n = 0; n < numTokens; ++n)
     positions.aligned[n] = count - numTokens + n;
   auto slots = vectorOf<int32_t>(numTokens);
-  float *data = matrixOf(layers * kvHeads * 2, elements).aligned;
-  MemRef<float, 5> kv = {data,
-                         data,
-                         0,
-                         {1, layers, kvHeads, 2, elements},
-                         {layers * kvHeads * 2 * elements,
-                          kvHeads * 2 * elements, 2 * elements, elements, 1}};
+  // Its kernel knows the strides. The bytes are a small number in f32, also as
+  // a scale, and in bf16.
+  int64_t size = getKVSlotSizeInBytes(cacheType);
+  uint8_t *data = allocate<uint8_t>(size);
+  std::memset(data, 0x30, size);
+  MemRef<uint8_t, 5> kv = {data, data, 0, {}, {}};
   double pairs = 0; // (query head, key)
   for (int64_t n = 0; n < numTokens; ++n)
     pairs += double(positions.aligned[n] + 1) * kvHeads * group;
   auto layer = std::make_shared<int64_t>(0);
-  return {formatv("attention T={0} N={1} {2}", count, numTokens,
-                  layers == 1 ? "cached" : "from memory")
+  bool one = numTokens == 1;
+  return {formatv("attention {3} T={0} N={1} {2}", count, numTokens,
+                  layers == 1 ? "cached" : "from memory",
+                  ternary::stringifyKVElement(element))
               .str(),
-          pairs * headDim * 2 * 1e-9, "GMAC/s",
+          one ? double(size) / layers * 1e-9 : pairs * headDim * 2 * 1e-9,
+          one ? "GB/s" : "GMAC/s",
           [=] { (*run)(q, positions, slots, kv, y, (*layer)++ % layers); }};
 }
 
@@ -192,6 +197,23 @@ Case makeRead(int64_t size) {
           }};
 }
 
+/// Independent fmas on registers.
+Case makeFMAPeak() {
+  constexpr int64_t kChains = 16, kRounds = 4096;
+  typedef float Vector __attribute__((vector_size(64), aligned(64)));
+  return {"fma peak", kChains * kRounds * 16 * 1e-9, "GMAC/s", [] {
+            [[maybe_unused]] static volatile float sink;
+            Vector sums[kChains] = {}, factor = {}, term = {};
+            for (int64_t i = 0; i < kRounds; ++i)
+              for (Vector &sum : sums) {
+                sum = sum * factor + term;
+                asm("" : "+v"(sum));
+              }
+            for (Vector &sum : sums)
+              sink = sum[0];
+          }};
+}
+
 /// An op on rows of `columns` floats: `body` uses %x, %z and %y of type {0}.
 Case makeRows(std::string name, int64_t columns, std::string body) {
   std::string type = rowsType(columns);
@@ -228,12 +250,21 @@ double measure(const Case &c, int64_t &calls) {
 int main(int argc, char **argv) {
   std::string filter = argc > 1 ? argv[1] : "";
   std::vector<std::pair<std::string, std::function<Case()>>> makers;
-  for (int64_t count : {64, 256, 1024, 4096})
-    for (int64_t layers : {int64_t(1), (128 << 20) / (count * 5120)})
-      makers.emplace_back("attention",
-                          [=] { return makeAttention(count, layers); });
-  makers.emplace_back("prefill", [] { return makeAttention(512, 1, 512); });
-  makers.emplace_back("attention", [] { return makeRead(5 << 20); });
+  using ternary::KVElement;
+  for (KVElement element : {KVElement::F32, KVElement::BF16, KVElement::Int8}) {
+    for (int64_t count : {256, 1024, 4096, 8192, 32768})
+      makers.emplace_back("attention", [=] {
+        return makeAttention(element, count,
+                             std::max<int64_t>(1, (64 << 20) / (count * 1280)));
+      });
+    makers.emplace_back("cached",
+                        [=] { return makeAttention(element, 256, 1); });
+    for (int64_t count : {512, 4096})
+      makers.emplace_back(
+          "prefill", [=] { return makeAttention(element, count, 1, 512); });
+  }
+  makers.emplace_back("attention", [] { return makeRead(64 << 20); });
+  makers.emplace_back("prefill", [] { return makeFMAPeak(); });
   constexpr int64_t rows = 32768; // 168 MB: more than any cache
   makers.emplace_back("head", [] { return makeRead(rows * 2560 * 2); });
   for (int64_t tileRows : {64, 128})

@@ -3,9 +3,10 @@
 """Writes a checkpoint of the exact shape of microsoft/bitnet-b1.58-2B-4T.
 
 Random trits in the packed Hugging Face layout, random embeddings: for measuring
-compile time, memory and speed, not for text. 1.2 GB; --layers makes it smaller.
+compile time, memory and speed, not for text. 1.2 GB; --layers makes it smaller,
+--positions allows longer contexts than the model's 4096.
 
-    python3 tests/bench/make_2b_checkpoint.py DIR [--layers N]
+    python3 tests/bench/make_2b_checkpoint.py DIR [--layers N] [--positions N]
 """
 import argparse
 import json
@@ -64,6 +65,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--positions", type=int, default=4096)
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
 
@@ -87,7 +89,7 @@ def main():
         "num_hidden_layers": arguments.layers, "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS, "hidden_act": "relu2",
         "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "vocab_size": VOCAB,
-        "tie_word_embeddings": True, "max_position_embeddings": 4096,
+        "tie_word_embeddings": True, "max_position_embeddings": arguments.positions,
         "bos_token_id": 128000, "eos_token_id": 128001, "torch_dtype": "bfloat16",
         "quantization_config": {"quant_method": "bitnet",
                                 "linear_class": "autobitlinear",

@@ -4,6 +4,7 @@
 
 #include "tests/conformance/CaseSupport.h"
 
+#include "compiler/Support/KVCacheLayout.h"
 #include "compiler/Support/PackedLayout.h"
 
 using namespace tercet;
@@ -248,50 +249,58 @@ struct Heads {
   int64_t kvHeads, groupSize, headDim, context;
 };
 
-/// Every position of two slots of three, the second one only in part, in one
-/// batch with the update.
-void runAttention(const TargetSpec &target, Heads heads) {
+/// Every position of two slots of three, the second one only in part, with the
+/// update: first the prompts, one after the other, then the rest, in turns.
+void runAttention(const TargetSpec &target, Heads heads,
+                  ternary::KVElement element) {
   constexpr int64_t layers = 2, layer = 1, slots = 3;
   Random random(heads.headDim);
   int64_t h = heads.headDim, kvColumns = heads.kvHeads * h;
   int64_t columns = kvColumns * heads.groupSize;
   std::vector<int32_t> slotOf, positionOf;
-  for (int64_t position = 0; position < heads.context; ++position)
-    for (int64_t slot : {2, 0})
-      if (slot == 2 || position < 18) {
-        slotOf.push_back(slot);
-        positionOf.push_back(position);
-      }
+  auto add = [&](int32_t slot, int32_t position) {
+    slotOf.push_back(slot);
+    positionOf.push_back(position);
+  };
+  for (int32_t position = 0; position < heads.context / 2; ++position)
+    add(2, position);
+  for (int32_t position = 0; position < heads.context / 3; ++position)
+    add(0, position);
+  for (int32_t position = heads.context / 2; position < heads.context;
+       ++position) {
+    add(2, position);
+    if (position % 2)
+      add(0, heads.context / 3 + (position - heads.context / 2) / 2);
+  }
   int64_t n = slotOf.size();
   Floats k = random.floats({n, kvColumns}), v = random.floats({n, kvColumns});
   Floats q = random.floats({n, columns});
 
   mlir::MLIRContext context;
   context.loadDialect<ternary::TernaryDialect>();
-  KVCache expectedCache(ternary::KVCacheType::get(
-      &context, layers, heads.kvHeads, heads.context, h));
+  auto type = ternary::KVCacheType::get(&context, layers, heads.kvHeads,
+                                        heads.context, h, element);
+  KVCache expectedCache(type);
   Ints slotIds({n}, slotOf), positionIds({n}, positionOf);
   llvm::cantFail(kvUpdate(k, v, positionIds, slotIds, expectedCache, layer));
   Floats expected =
       take(attention(q, positionIds, slotIds, expectedCache, layer, 0.125f));
 
   // What an earlier sequence left there must not count.
-  int64_t elements = llvm::alignTo(heads.context, 64) * h;
-  Floats cache =
-      random.floats({slots * layers * heads.kvHeads * 2 * elements}, 100);
-  MemRef<float, 5> cacheRef = {cache.data.data(),
-                               cache.data.data(),
-                               0,
-                               {slots, layers, heads.kvHeads, 2, elements},
-                               {layers * heads.kvHeads * 2 * elements,
-                                heads.kvHeads * 2 * elements, 2 * elements,
-                                elements, 1}};
-  std::string cacheType =
-      formatv("!ternary.kv_cache<layers = {0}, heads = {1}, "
-              "context = {2}, head_dim = {3}>",
-              layers, heads.kvHeads, heads.context, h);
-  std::string memory =
-      formatv("memref<?x{0}x{1}x2x{2}xf32>", layers, heads.kvHeads, elements);
+  Floats stale = random.floats({slots * getKVSlotSizeInBytes(type) / 4}, 100);
+  // The strides that the kernel knows from the type.
+  MemRef<float, 5> cacheRef = {
+      stale.data.data(), stale.data.data(), 0, {slots}, {}};
+  auto memrefType = getKVMemRefType(type);
+  int64_t stride = 1;
+  for (int64_t dim = 4; dim >= 0; --dim) {
+    cacheRef.strides[dim] = stride;
+    if (dim > 0)
+      stride *= cacheRef.sizes[dim] = memrefType.getDimSize(dim);
+  }
+  std::string cacheType, memory;
+  llvm::raw_string_ostream(cacheType) << type;
+  llvm::raw_string_ostream(memory) << memrefType;
   std::string kvType = rowsType(kvColumns), qType = rowsType(columns);
   KernelJIT run = compile(
       target,
@@ -356,10 +365,16 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
     add("rope_" + std::to_string(dim), dim == 24,
         [heads = heads, dim = dim](Target t) { runRope(t, heads, dim); });
   for (Heads heads :
-       {Heads{2, 4, 128, 96}, Heads{3, 1, 64, 150}, Heads{2, 3, 80, 37},
-        Heads{1, 5, 24, 33}, Heads{1, 2, 256, 20}})
-    add("attention_" + std::to_string(heads.kvHeads) + "x" +
-            std::to_string(heads.groupSize) + "x" +
-            std::to_string(heads.headDim),
-        heads.headDim == 24, [=](Target t) { runAttention(t, heads); });
+       {Heads{2, 4, 128, 196}, Heads{3, 1, 64, 150}, Heads{2, 3, 80, 37},
+        Heads{1, 5, 24, 33}, Heads{1, 2, 256, 70}, Heads{1, 8, 64, 130},
+        Heads{1, 3, 22, 67}})
+    for (ternary::KVElement element :
+         {ternary::KVElement::F32, ternary::KVElement::BF16,
+          ternary::KVElement::Int8}) {
+      add(formatv("attention_{0}x{1}x{2}_{3}", heads.kvHeads, heads.groupSize,
+                  heads.headDim, ternary::stringifyKVElement(element)),
+          heads.headDim == 24,
+          [=](Target t) { runAttention(t, heads, element); });
+      cases.back().hasDots = element == ternary::KVElement::Int8;
+    }
 }

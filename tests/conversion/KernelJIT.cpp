@@ -4,7 +4,7 @@
 
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
 #include "compiler/Passes/Passes.h"
-#include "compiler/Target/ParseTarget.h"
+#include "compiler/Target/Backend.h"
 #include "dialect/Ternary/Ternary.h"
 #include "tercet/artifact.h"
 #include "tests/support/avxvnni/AVXVNNIEmulator.h"
@@ -60,6 +60,7 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
   PassManager kernels(module.getContext());
   LowerKernelsOptions options;
   options.accumulators = accumulators;
+  options.dotSaturates = getBackend(target).dotSaturates(target);
   kernels.addPass(createLowerKernels(options));
   if (failed(kernels.run(module)))
     return failure();

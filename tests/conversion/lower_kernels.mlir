@@ -1,4 +1,6 @@
 // RUN: tercet-opt %s --lower-kernels --split-input-file | FileCheck %s
+// RUN: tercet-opt %s --lower-kernels=dot-saturates=true --split-input-file \
+// RUN:   | FileCheck %s --check-prefix=SATURATES
 
 // One parallel loop over tokens; a chain of squares in 16 lanes, and 8 lanes of
 // tail. Nothing of the row's end is read or written.
@@ -70,7 +72,7 @@ func.func @rope(%x: memref<?x128xf32>, %positions: memref<?xi32>,
 // CHECK: #llvm.loop_licm<disable = true>
 
 // The cache is one memref of whole blocks of 64 keys. Scratch holds a row of
-// scores and 16 more floats for each query head of a group.
+// scores and 16 more floats for each query head of a group and each of 8 tokens.
 
 // CHECK-LABEL: func @attention
 func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: memref<?xi32>,
@@ -83,7 +85,7 @@ func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: m
   ternary.kv_update %kv, %kv, %positions, %slots into %cache layer %layer
     : memref<?x64xf32>, memref<?x64xf32>, memref<?xi32>, memref<?xi32>, !cache
   // CHECK: scf.parallel
-  // CHECK: ternary.worker_scratch : memref<256xf32>
+  // CHECK: ternary.worker_scratch : memref<2048xf32>
   // Two heads and eight vectors of keys: sixteen chains.
   // CHECK: scf.for
   // CHECK: scf.for
@@ -94,6 +96,33 @@ func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: m
   ternary.attention ins(%q, %positions, %slots, %cache layer %layer
                         : memref<?x128xf32>, memref<?xi32>, memref<?xi32>, !cache)
                     outs(%y : memref<?x128xf32>) scale = 0.125
+  return
+}
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 2, heads = 2, context = 100, head_dim = 30, element = int8>
+
+// Blocks of 64 rows of 32 codes and a scale. Scores are integer sums, of which
+// a saturating dot product makes two.
+
+// CHECK-LABEL: func @int8_attention
+// SATURATES-LABEL: func @int8_attention
+func.func @int8_attention(%q: memref<?x120xf32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                          %cache: !cache, %layer: index, %y: memref<?x120xf32>) {
+  // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x2x2x2x4608xi8>
+  // CHECK: ternary.worker_scratch : memref<2304xf32>
+  // CHECK: arith.fptosi
+  // CHECK: scf.for
+  // CHECK-COUNT-16: ternary.dot
+  // CHECK-NOT: ternary.dot
+  // CHECK: arith.sitofp
+  // SATURATES-COUNT-32: ternary.dot
+  // SATURATES-NOT: ternary.dot
+  // SATURATES: arith.sitofp
+  ternary.attention ins(%q, %positions, %slots, %cache layer %layer
+                        : memref<?x120xf32>, memref<?xi32>, memref<?xi32>, !cache)
+                    outs(%y : memref<?x120xf32>) scale = 0.125
   return
 }
 

@@ -343,5 +343,11 @@ func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
 
 // -----
 
+// expected-error @+2 {{expected ::tercet::ternary::KVElement to be one of: f32, bf16, int8}}
+// expected-error @+1 {{failed to parse Ternary_KVCacheType parameter 'element'}}
+func.func private @f(!ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 8, element = f16>)
+
+// -----
+
 // expected-error @+1 {{sizes of a KV cache must be positive}}
 func.func private @f(!ternary.kv_cache<layers = 2, heads = 0, context = 32, head_dim = 8>)

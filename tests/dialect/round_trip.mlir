@@ -4,9 +4,13 @@
 // RUN: tercet-opt %s > %t && tercet-opt %t | diff %t - && FileCheck %s < %t
 
 !cache = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16>
+!cache_bf16 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = bf16>
+!cache_int8 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = int8>
 #i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>
 #bf16 = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
 
+// CHECK: func.func private @caches(!ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = bf16>, !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = int8>)
+func.func private @caches(!cache_bf16, !cache_int8)
 // CHECK: ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 64, size = 8, hf_packed>
 ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 64, size = 8, hf_packed>
 // CHECK: ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 5.000000e-01 : f32>

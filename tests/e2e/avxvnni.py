@@ -42,9 +42,9 @@ def replace_cpuid(library):
     library.write_bytes(elf)
 
 
-def emulated_logits(model, directory, target, tokens):
+def emulated_logits(model, directory, target, tokens, *options):
     """Also that dot products were emulated, and none without replacing cpuid."""
-    library = compile_model(model, directory / "libmodel.so", "--emit=lib", f"--target={target}")
+    library = compile_model(model, directory / "libmodel.so", "--emit=lib", f"--target={target}", *options)
     program = directory / "print-logits"
     subprocess.run([shutil.which("clang-22") or shutil.which("cc"), f"-I{directory}", ROOT / "tests/e2e/print_logits.c",
                     f"-L{directory}", "-lmodel", f"-Wl,-rpath,{directory}", "-o", program], check=True)

@@ -20,20 +20,29 @@ EMULATED_LENGTH = 20
 CUTS = [(threads, chunk) for threads in (1, 2, 3, 8) for chunk in (1, 7, 64, LENGTH)]
 
 
-def reference(model, tokens, directory):
+def reference(model, tokens, directory, *options):
     """What the interpreter makes of the tokens."""
     path = directory / "expected.npy"
-    run(BIN / "tercet-reference", "--tokens=" + ",".join(map(str, tokens)), f"--logits={path}", model)
+    run(BIN / "tercet-reference", "--tokens=" + ",".join(map(str, tokens)), f"--logits={path}", model, *options)
     return np.load(path)
+
+
+def make_case(name, tmp_path_factory, *options):
+    directory = tmp_path_factory.mktemp(name)
+    model = make(directory / "model", SHAPES[name])
+    tokens = prompt(SHAPES[name], LENGTH)
+    return model, tokens, reference(model, tokens, directory, *options)
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def case(request, tmp_path_factory):
-    shape = SHAPES[request.param]
-    directory = tmp_path_factory.mktemp(request.param)
-    model = make(directory / "model", shape)
-    tokens = prompt(shape, LENGTH)
-    return model, tokens, reference(model, tokens, directory)
+    return make_case(request.param, tmp_path_factory)
+
+
+# head_dim 80, 12, 22 (no multiple of 4) and 128; 1, 3 and 4 query heads a KV head.
+@pytest.fixture(scope="module", params=["bitnet-head80", "bitnet-odd", "bitnet-online-odd", "bitnet-head128"])
+def small_kv_case(request, kv, tmp_path_factory):
+    return make_case(request.param, tmp_path_factory, f"--kv={kv}")
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +58,13 @@ def assert_same_bits(got, expected):
     assert not len(different), f"{len(different)} logits differ, first (token, id) {different[0]}"
 
 
-def assert_same_logits(directory, case, target, cuts):
+def assert_same_logits(directory, case, target, cuts, *options):
     model, tokens, expected = case
-    program = compile_model(model, directory / "program", f"--target={target}")
+    program = compile_model(model, directory / "program", f"--target={target}", *options)
     # The executable itself says what this CPU lacks.
     started = subprocess.run([program, "--info"], text=True, capture_output=True)
     if "needs avxvnni;" in started.stderr:  # Slow, and the first logits do not know what follows.
-        got = emulated_logits(model, directory, target, tokens[:EMULATED_LENGTH])
+        got = emulated_logits(model, directory, target, tokens[:EMULATED_LENGTH], *options)
         return assert_same_bits(got, expected[:EMULATED_LENGTH])
     if started.returncode == 1 and "this CPU" in started.stderr:
         pytest.skip(started.stderr.strip())
@@ -71,6 +80,12 @@ def test_same_bits(tmp_path, case, target):
 @pytest.mark.parametrize("target", TARGETS)
 def test_same_bits_of_the_bundled_model(tmp_path, bundled, target):
     assert_same_logits(tmp_path, bundled, target, [(1, 1), (2, 8)])
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kv", ["bf16", "int8"], scope="module")
+def test_same_bits_with_a_small_kv_cache(tmp_path, small_kv_case, kv, target):
+    assert_same_logits(tmp_path, small_kv_case, target, [(1, 1), (2, 7), (3, LENGTH)], f"--kv={kv}")
 
 
 def test_verify_names_the_first_difference(tmp_path):

@@ -13,9 +13,14 @@
 func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>) -> vector<16xi32> {
   // VNNI512-NEXT: %[[Y:.+]] = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%arg0, %arg1, %arg2)
   // VNNI512-NEXT: return %[[Y]]
-  // No other target has a dot product of this width.
-  // VNNI256-COUNT-4: arith.muli
-  // AVX2-COUNT-4: arith.muli
+  // Narrower registers: one half after the other.
+  // VNNI256: vector.extract_strided_slice %arg2 {offsets = [0]
+  // VNNI256: %[[LOW:.+]] = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"
+  // VNNI256: vector.insert_strided_slice %[[LOW]], %arg0 {offsets = [0]
+  // VNNI256: vector.extract_strided_slice %arg2 {offsets = [32]
+  // VNNI256: %[[HIGH:.+]] = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"
+  // VNNI256: vector.insert_strided_slice %[[HIGH]], %{{.+}} {offsets = [8]
+  // AVX2-COUNT-2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
   %y = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
   return %y : vector<16xi32>

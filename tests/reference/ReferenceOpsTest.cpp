@@ -165,11 +165,11 @@ class Attention : public testing::Test {
 protected:
   static constexpr int64_t kHeads = 2, kHeadDim = 4, kTokens = 20;
 
-  KVCache makeCache() {
+  KVCache makeCache(ternary::KVElement element = ternary::KVElement::F32) {
     mlir::MLIRContext context;
     context.loadDialect<ternary::TernaryDialect>();
     return KVCache(
-        ternary::KVCacheType::get(&context, 2, kHeads, 32, kHeadDim));
+        ternary::KVCacheType::get(&context, 2, kHeads, 32, kHeadDim, element));
   }
   Floats keys = random({kTokens, kHeads * kHeadDim}, 1);
   Floats values = random({kTokens, kHeads * kHeadDim}, 2);
@@ -217,6 +217,48 @@ TEST_F(Attention, KeepsSlotsAndLayersApart) {
   EXPECT_EQ(
       toString(attention(q, positions, slots, cache, 1, 1.0f).takeError()),
       "position 0 of slot 3 was never stored");
+}
+
+TEST_F(Attention, RoundsToBF16HalfToEven) {
+  KVCache cache = makeCache(ternary::KVElement::BF16);
+  Floats value({1, kHeads * kHeadDim},
+               {0x1.01p0f, 0x1.03p0f, -0x1.010002p0f, 0x1.00fffep0f, //
+                0, -0.0f, 0x1.ffp0f, 0x1p-149f});
+  Ints zero({1}, {0});
+  ASSERT_FALSE(bool(kvUpdate(value, value, zero, zero, cache, 0)));
+  EXPECT_EQ(cache.rows.begin()->second.values,
+            (F{1, 0x1.04p0f, -0x1.02p0f, 1, 0, 0, 2, 0}));
+  EXPECT_TRUE(std::signbit(cache.rows.begin()->second.values[5]));
+}
+
+TEST_F(Attention, CodesEachHeadInInt8) {
+  KVCache cache = makeCache(ternary::KVElement::Int8);
+  Floats value({1, kHeads * kHeadDim}, {127, -2.5f, 3.5f, 0.5f, //
+                                        0, 0, 0, 0});
+  Ints zero({1}, {0});
+  ASSERT_FALSE(bool(kvUpdate(value, value, zero, zero, cache, 0)));
+  const KVCache::Rows &rows = cache.rows.begin()->second;
+  EXPECT_EQ(rows.keys, (F{127, -2, 4, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(rows.valueScales, (F{1, 1e-5f / 127}));
+}
+
+TEST_F(Attention, Int8IsCloseToF32) {
+  Ints positions(kTokens), slots(kTokens);
+  for (int64_t i = 0; i < kTokens; ++i)
+    positions.data[i] = i;
+  Floats q = random({kTokens, 4 * kHeadDim}, 3);
+  std::vector<Floats> results;
+  for (ternary::KVElement element :
+       {ternary::KVElement::F32, ternary::KVElement::Int8}) {
+    KVCache cache = makeCache(element);
+    ASSERT_FALSE(bool(kvUpdate(keys, values, positions, slots, cache, 1)));
+    Expected<Floats> y = attention(q, positions, slots, cache, 1, 0.5f);
+    ASSERT_TRUE(bool(y));
+    results.push_back(*y);
+  }
+  EXPECT_NE(results[0].data, results[1].data);
+  for (auto [exact, coded] : zip(results[0].data, results[1].data))
+    EXPECT_NEAR(exact, coded, 0.02);
 }
 
 TEST_F(Attention, ChecksPositions) {

@@ -20,11 +20,14 @@ static cl::list<int32_t> tokens("tokens", cl::CommaSeparated, cl::Required,
                                 cl::desc("Token ids"));
 static cl::opt<std::string> logits("logits", cl::Required,
                                    cl::desc("The .npy file to write"));
+static cl::opt<std::string> kv("kv", cl::init("f32"),
+                               cl::desc("What the KV cache stores"));
 static cl::opt<unsigned> chunk("chunk", cl::desc("Tokens a step (0: all)"));
 
 static Error run() {
   mlir::MLIRContext context;
-  auto module = importModel(context, model, {});
+  auto module = importModel(
+      context, model, {.kv = *ternary::symbolizeKVElement(kv.getValue())});
   if (!module)
     return module.takeError();
   ParameterReader reader;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+#include "compiler/Conversion/LowerKernels/QuantizeHead.h"
 
 #include "compiler/Support/KVCacheLayout.h"
 #include "dialect/Ternary/Ternary.h"
@@ -13,18 +14,20 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-/// One item: a token and a KV head with all its query heads, which share every
-/// load of a key or value. Three passes: scores of 16 keys in lanes, softmax,
-/// values with d in lanes. Scores pass through scratch, one row a query head:
+/// One item: a few tokens and a KV head with all its query heads, which share
+/// every load of a key or value. Tokens of one sequence go through the passes
+/// together: scores of 16 keys in lanes, softmax, values with d in lanes. What
+/// is between the passes is in scratch, one row a token and query head:
 ///
-///   [query head of the group][context rounded up to 16 | 1 / l, 15 unused]
+///   [context rounded up to 16 | 1 / l, scale and sum of q in int8, 13 unused
+///    | q in int8, 4 of d in a word]
 ///
-/// The 16 floats at the end also keep the rows of a power-of-two context out of
-/// each other's cache sets.
+/// The 16 floats behind the scores also keep the rows of a power-of-two context
+/// out of each other's cache sets.
 ///
 /// Keys and values come from memory once, in address order, which is what
 /// hardware prefetchers follow at full speed (software prefetch was slower): a
-/// block of them meets all query heads and all of d before the next.
+/// block of them meets all tokens, query heads and all of d before the next.
 ///
 /// A score block is one vector, 16 keys; a block of the cache is four of them.
 class AttentionKernel {
@@ -33,14 +36,23 @@ public:
   void emit();
 
 private:
+  void emitTokens(Value firstToken, Value numTokens);
+  void emitQuantizedQuery(int64_t queryHead);
   void emitScores(Value firstBlock, int64_t numBlocks, int64_t firstHead,
                   int64_t numHeads);
+  Values emitFloatProducts(Value firstBlock, int64_t numBlocks,
+                           int64_t firstHead, int64_t numHeads);
+  Values emitIntegerProducts(Value firstBlock, int64_t numBlocks,
+                             int64_t firstHead, int64_t numHeads);
   void emitSoftmax(Value queryHead);
   void emitValues(Value firstKey, Value lastKey, int64_t firstHead,
                   int64_t numHeads, int64_t firstVector, int64_t numVectors);
   void emitAllScores();
   void emitAllValues();
 
+  /// Tokens of an item, when there are enough of them for all workers.
+  static constexpr int64_t kMaxTokens = 8;
+  static constexpr int64_t kMinItems = 16;
   /// Heads of a register tile: more do not fit beside several vectors each.
   static constexpr int64_t kMaxHeads = 4;
   /// Values that meet all heads before the next: small enough for the hardware
@@ -51,9 +63,27 @@ private:
   Value visible(Value block);
   /// Column of a query head's element in a row of q and outs.
   Value queryColumn(int64_t queryHead, int64_t d);
+  /// In scratch, of the current token.
+  Value scratchOf(int64_t queryHead, int64_t offset) {
+    return b.addIndex(rows, queryHead * rowStride + offset);
+  }
+  int64_t normaliserOffset() { return scoreColumns; }
+  int64_t queryScaleOffset() { return scoreColumns + 1; }
+  int64_t querySumOffset() { return scoreColumns + 2; }
+  int64_t queryOffset() { return scoreColumns + kLanes; }
+
   Values cacheIndices(bool value, Value offset) {
     return {slot, op.getLayer(), head, b.index(value), offset};
   }
+  /// Of a score block's first key in units of `size` a position, from the first
+  /// block of the cache, whose blocks are layout.blockSize apart.
+  Value offsetOf(Value scoreBlock, int64_t size);
+  int64_t offsetOf(int64_t scoreBlock, int64_t size);
+  /// Scales of 16 keys or values.
+  Value loadScales(bool value, Value firstBlock, int64_t block);
+
+  /// The body is emitted once; token, position and rows are its token's.
+  void forEachToken(llvm::function_ref<void()> body);
   void forEachOutput(
       llvm::function_ref<void(Value column, int64_t queryHead, int64_t lanes)>
           body);
@@ -63,25 +93,38 @@ private:
 
   AttentionOp op;
   KernelBuilder &b;
-  int64_t numKVHeads, headDim, groupSize, scoreColumns, scoreStride;
+  KVCacheLayout layout;
+  int64_t numKVHeads, headDim, groupSize, scoreColumns, rowStride;
   int64_t keysPerValueBlock;
   Value cache, scratch;
-  Value token, head, slot, position, numBlocks;
+  Value head;
+  Value firstToken, numTokens, slot, lastPosition; ///< of several tokens
+  Value token, position, rows;                     ///< of one
 };
 
 } // namespace
 
+static constexpr int64_t kVectorsPerBlock = kKeysPerBlock / kLanes;
+
 AttentionKernel::AttentionKernel(AttentionOp op, KernelBuilder &b)
-    : op(op), b(b) {
+    : op(op), b(b), layout(op.getCache().getType()) {
   KVCacheType type = op.getCache().getType();
   numKVHeads = type.getHeads();
   headDim = type.getHeadDim();
   groupSize = getNumColumns(op.getQ()) / (numKVHeads * headDim);
   scoreColumns = llvm::alignTo(type.getCapacity(), kLanes);
-  scoreStride = scoreColumns + kLanes;
-  keysPerValueBlock = std::max<int64_t>(
-      1, kValueBlockSizeInBytes / (headDim * int64_t(sizeof(float))));
+  rowStride = scoreColumns + kLanes;
+  if (layout.isInt8)
+    rowStride += llvm::alignTo(layout.numGroups, kLanes);
+  int64_t rowBytes = layout.rowSize * layout.elementSizeInBytes;
+  keysPerValueBlock = std::clamp<int64_t>(
+      llvm::bit_floor<uint64_t>(kValueBlockSizeInBytes / rowBytes), 1,
+      kKeysPerBlock);
 }
+
+//===----------------------------------------------------------------------===//
+// Addresses and loops
+//===----------------------------------------------------------------------===//
 
 /// Lanes of a block whose key is not after the token.
 Value AttentionKernel::visible(Value block) {
@@ -95,6 +138,34 @@ Value AttentionKernel::queryColumn(int64_t queryHead, int64_t d) {
                     queryHead * headDim + d);
 }
 
+Value AttentionKernel::offsetOf(Value scoreBlock, int64_t size) {
+  return b.addIndex(
+      b.mulIndex(b.divIndex(scoreBlock, kVectorsPerBlock), layout.blockSize),
+      b.mulIndex(b.remIndex(scoreBlock, kVectorsPerBlock), kLanes * size));
+}
+
+int64_t AttentionKernel::offsetOf(int64_t scoreBlock, int64_t size) {
+  return scoreBlock / kVectorsPerBlock * layout.blockSize +
+         scoreBlock % kVectorsPerBlock * kLanes * size;
+}
+
+Value AttentionKernel::loadScales(bool value, Value firstBlock, int64_t block) {
+  Value offset =
+      b.addIndex(offsetOf(firstBlock, sizeof(float)),
+                 layout.scalesOffset + offsetOf(block, sizeof(float)));
+  return b.loadBytes(b.floats(), cache, cacheIndices(value, offset));
+}
+
+void AttentionKernel::forEachToken(llvm::function_ref<void()> body) {
+  auto emitToken = [&](Value i) {
+    token = b.addIndex(firstToken, i);
+    position = b.toIndex(b.loadScalar(op.getPositions(), token));
+    rows = b.mulIndex(i, groupSize * rowStride);
+    body();
+  };
+  b.loop(b.index(0), numTokens, 1, emitToken, /*hoist=*/false);
+}
+
 void AttentionKernel::forEachHeadTile(
     int64_t limit, llvm::function_ref<void(int64_t, int64_t)> body) {
   int64_t firstHead = 0;
@@ -104,25 +175,48 @@ void AttentionKernel::forEachHeadTile(
   }
 }
 
-void AttentionKernel::emitScores(Value firstBlock, int64_t numBlocks,
-                                 int64_t firstHead, int64_t numHeads) {
-  constexpr int64_t vectorsPerBlock = kKeysPerBlock / kLanes;
-  Value first =
-      b.addIndex(b.mulIndex(b.divIndex(firstBlock, vectorsPerBlock),
-                            headDim * kKeysPerBlock),
-                 b.mulIndex(b.remIndex(firstBlock, vectorsPerBlock), kLanes));
-  auto offsetOf = [&](int64_t i) {
-    return i / vectorsPerBlock * headDim * kKeysPerBlock +
-           i % vectorsPerBlock * kLanes;
-  };
+/// The vectors of outs that the token's query heads write.
+void AttentionKernel::forEachOutput(
+    llvm::function_ref<void(Value column, int64_t queryHead, int64_t lanes)>
+        body) {
+  for (int64_t h = 0; h < groupSize; ++h)
+    b.forEachVector(headDim, [&](Value d, int64_t lanes) {
+      body(b.addIndex(queryColumn(h, 0), d), h, lanes);
+    });
+}
+
+//===----------------------------------------------------------------------===//
+// Scores
+//===----------------------------------------------------------------------===//
+
+void AttentionKernel::emitQuantizedQuery(int64_t queryHead) {
+  QuantizedHead quantized = quantizeHead(
+      b, op.getQ(), token, queryColumn(queryHead, 0), headDim,
+      [&](Value d, int64_t, Value codes) {
+        auto words = VectorType::get(kLanes / layout.groupSize, b.getF32Type());
+        b.store(b.bitcast(words, b.truncateToI8(codes)), scratch,
+                b.addIndex(scratchOf(queryHead, queryOffset()),
+                           b.divIndex(d, layout.groupSize)));
+      });
+  Value scale =
+      b.mul(quantized.scale, b.scalar(op.getScale().convertToFloat()));
+  b.storeScalar(scale, scratch, scratchOf(queryHead, queryScaleOffset()));
+  b.storeScalar(b.bitcast(b.getF32Type(), quantized.sum), scratch,
+                scratchOf(queryHead, querySumOffset()));
+}
+
+/// Chains over d, for each head and block.
+Values AttentionKernel::emitFloatProducts(Value firstBlock, int64_t numBlocks,
+                                          int64_t firstHead, int64_t numHeads) {
+  Value first = offsetOf(firstBlock, 1);
   Values chains = b.loop(
       b.index(0), b.index(headDim), 1, Values(numHeads * numBlocks, b.zeros()),
       [&](Value d, ValueRange carried) {
         Values keys, sums;
         Value offset = b.addIndex(first, b.mulIndex(d, kKeysPerBlock));
         for (int64_t i = 0; i < numBlocks; ++i)
-          keys.push_back(b.load(
-              cache, cacheIndices(false, b.addIndex(offset, offsetOf(i)))));
+          keys.push_back(b.widen(b.load(
+              cache, cacheIndices(false, b.addIndex(offset, offsetOf(i, 1))))));
         for (int64_t h = 0; h < numHeads; ++h) {
           Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
           Value query = b.broadcast(b.loadScalar(op.getQ(), {token, column}));
@@ -131,22 +225,100 @@ void AttentionKernel::emitScores(Value firstBlock, int64_t numBlocks,
         }
         return sums;
       });
+  Value scale = b.splat(op.getScale().convertToFloat());
+  for (Value &chain : chains)
+    chain = b.mul(chain, scale);
+  return chains;
+}
+
+/// Codes of keys are biased by 128, so the sums start at -128 * sum of q.
+Values AttentionKernel::emitIntegerProducts(Value firstBlock, int64_t numBlocks,
+                                            int64_t firstHead,
+                                            int64_t numHeads) {
+  int64_t groupBytes = kKeysPerBlock * layout.groupSize;
+  auto vectorType = VectorType::get(kLanes * layout.groupSize, b.getI8Type());
+  auto broadcastScratch = [&](int64_t h, int64_t offset) {
+    return b.broadcast(b.loadScalar(scratch, scratchOf(firstHead + h, offset)));
+  };
+  Values inits;
+  for (int64_t h = 0; h < numHeads; ++h) {
+    Value sum = b.bitcast(b.ints(), broadcastScratch(h, querySumOffset()));
+    inits.append(numBlocks, b.subInt(b.splatInt(0), b.shiftLeft(sum, 7)));
+  }
+  Value first = offsetOf(firstBlock, layout.groupSize);
+  Values sums = b.loop(
+      b.index(0), b.index(layout.numGroups), 1, inits,
+      [&](Value group, ValueRange carried) {
+        Values keys, sums;
+        Value offset = b.addIndex(first, b.mulIndex(group, groupBytes));
+        for (int64_t i = 0; i < numBlocks; ++i)
+          keys.push_back(b.loadBytes(
+              vectorType, cache,
+              cacheIndices(false,
+                           b.addIndex(offset, offsetOf(i, layout.groupSize)))));
+        for (int64_t h = 0; h < numHeads; ++h) {
+          Value word = b.loadScalar(
+              scratch,
+              b.addIndex(scratchOf(firstHead + h, queryOffset()), group));
+          Value query = b.bitcast(vectorType, b.broadcast(word));
+          for (int64_t i = 0; i < numBlocks; ++i)
+            sums.push_back(b.dot(carried[h * numBlocks + i], keys[i], query));
+        }
+        return sums;
+      });
+  Values products;
+  for (int64_t h = 0; h < numHeads; ++h) {
+    Value scale = broadcastScratch(h, queryScaleOffset());
+    for (int64_t i = 0; i < numBlocks; ++i)
+      products.push_back(b.mul(b.toFloat(sums[h * numBlocks + i]),
+                               b.mul(loadScales(false, firstBlock, i), scale)));
+  }
+  return products;
+}
+
+void AttentionKernel::emitScores(Value firstBlock, int64_t numBlocks,
+                                 int64_t firstHead, int64_t numHeads) {
+  Values scores =
+      layout.isInt8
+          ? emitIntegerProducts(firstBlock, numBlocks, firstHead, numHeads)
+          : emitFloatProducts(firstBlock, numBlocks, firstHead, numHeads);
   Value hidden = b.splat(-std::numeric_limits<float>::infinity());
   for (int64_t i = 0; i < numBlocks; ++i) {
     Value block = b.addIndex(firstBlock, i);
     Value mask = visible(block);
-    for (int64_t h = 0; h < numHeads; ++h) {
-      Value scores = b.mul(chains[h * numBlocks + i],
-                           b.splat(op.getScale().convertToFloat()));
-      Value offset =
-          b.addIndex(b.mulIndex(block, kLanes), (firstHead + h) * scoreStride);
-      b.store(b.select(mask, scores, hidden), scratch, offset);
-    }
+    for (int64_t h = 0; h < numHeads; ++h)
+      b.store(
+          b.select(mask, scores[h * numBlocks + i], hidden), scratch,
+          b.addIndex(scratchOf(firstHead + h, 0), b.mulIndex(block, kLanes)));
   }
 }
 
+void AttentionKernel::emitAllScores() {
+  int64_t limit = std::min(kMaxHeads, b.options.accumulators);
+  int64_t maxHeads = splitEvenly(groupSize, limit).back();
+  int64_t tileBlocks = std::min<int64_t>(
+      8, llvm::bit_floor<uint64_t>(b.options.accumulators / maxHeads));
+  Value numBlocks = b.addIndex(b.divIndex(lastPosition, kLanes), 1);
+  b.blockedLoop(numBlocks, tileBlocks, [&](Value block, int64_t count) {
+    forEachToken([&] {
+      Value firstKey = b.mulIndex(block, kLanes);
+      b.ifThen(b.isLess(firstKey, b.addIndex(position, 1)), [&] {
+        forEachHeadTile(limit, [&](int64_t firstHead, int64_t numHeads) {
+          emitScores(block, count, firstHead, numHeads);
+        });
+      });
+    });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Softmax and values
+//===----------------------------------------------------------------------===//
+
+/// Probabilities in place of scores; with int8, times the scales of the values.
 void AttentionKernel::emitSoftmax(Value queryHead) {
-  Value row = b.mulIndex(queryHead, scoreStride);
+  Value row = b.addIndex(rows, b.mulIndex(queryHead, rowStride));
+  Value numBlocks = b.addIndex(b.divIndex(position, kLanes), 1);
   auto scoresOf = [&](Value block) {
     return b.addIndex(row, b.mulIndex(block, kLanes));
   };
@@ -157,16 +329,17 @@ void AttentionKernel::emitSoftmax(Value queryHead) {
         return Values{b.max(b.load(scratch, scoresOf(block)), carried[0])};
       })[0];
   Value m = b.broadcast(b.maxLanes(largest));
-  Value l = b.loop(b.index(0), numBlocks, 1, b.zeros(),
-                   [&](Value block, ValueRange carried) {
-                     Value t = b.load(scratch, scoresOf(block));
-                     Value p = b.select(visible(block), b.exp(b.sub(t, m)),
-                                        b.zeros());
-                     b.store(p, scratch, scoresOf(block));
-                     return Values{b.add(carried[0], p)};
-                   })[0];
+  Value l = b.loop(
+      b.index(0), numBlocks, 1, b.zeros(),
+      [&](Value block, ValueRange carried) {
+        Value t = b.load(scratch, scoresOf(block));
+        Value p = b.select(visible(block), b.exp(b.sub(t, m)), b.zeros());
+        Value weight = layout.isInt8 ? b.mul(p, loadScales(true, block, 0)) : p;
+        b.store(weight, scratch, scoresOf(block));
+        return Values{b.add(carried[0], p)};
+      })[0];
   b.storeScalar(b.div(b.scalar(1), b.sumLanes(l)), scratch,
-                b.addIndex(row, scoreColumns));
+                b.addIndex(row, normaliserOffset()));
 }
 
 /// Adds keys [firstKey, lastKey) to the chains of some heads and vectors of d,
@@ -184,17 +357,22 @@ void AttentionKernel::emitValues(Value firstKey, Value lastKey,
   for (int64_t h = 0; h < numHeads; ++h)
     for (int64_t v = 0; v < numVectors; ++v)
       chains.push_back(b.load(op.getOuts(), outIndices(h, v), lanesOf(v)));
+  // The keys are in one block of the cache.
+  Value block = b.mulIndex(b.divIndex(firstKey, kKeysPerBlock),
+                           layout.blockSize - kKeysPerBlock * layout.rowSize);
   chains =
       b.loop(firstKey, lastKey, 1, chains, [&](Value key, ValueRange carried) {
         // One vector of values at a time: registers are for the chains.
-        Value row = b.mulIndex(key, headDim);
+        Value row = b.addIndex(block, b.mulIndex(key, layout.rowSize));
         Values weights, sums(carried.begin(), carried.end());
         for (int64_t h = 0; h < numHeads; ++h)
           weights.push_back(b.broadcast(b.loadScalar(
-              scratch, b.addIndex(key, (firstHead + h) * scoreStride))));
+              scratch, b.addIndex(scratchOf(firstHead + h, 0), key))));
         for (int64_t v = 0; v < numVectors; ++v) {
           Value offset = b.addIndex(row, (firstVector + v) * kLanes);
           Value values = b.load(cache, cacheIndices(true, offset), lanesOf(v));
+          values =
+              layout.isInt8 ? b.toFloat(b.extendI8(values)) : b.widen(values);
           for (int64_t h = 0; h < numHeads; ++h) {
             Value &sum = sums[h * numVectors + v];
             sum = b.fma(weights[h], values, sum);
@@ -208,31 +386,24 @@ void AttentionKernel::emitValues(Value firstKey, Value lastKey,
               lanesOf(v));
 }
 
-void AttentionKernel::emitAllScores() {
-  int64_t limit = std::min(kMaxHeads, b.options.accumulators);
-  int64_t maxHeads = splitEvenly(groupSize, limit).back();
-  int64_t tileBlocks = std::min<int64_t>(
-      8, llvm::bit_floor<uint64_t>(b.options.accumulators / maxHeads));
-  b.blockedLoop(numBlocks, tileBlocks, [&](Value block, int64_t count) {
-    forEachHeadTile(limit, [&](int64_t firstHead, int64_t numHeads) {
-      emitScores(block, count, firstHead, numHeads);
+void AttentionKernel::emitAllValues() {
+  forEachToken([&] {
+    forEachOutput([&](Value column, int64_t, int64_t lanes) {
+      b.store(b.zeros(), op.getOuts(), {token, column}, lanes);
     });
   });
-}
-
-void AttentionKernel::emitAllValues() {
-  forEachOutput([&](Value column, int64_t, int64_t lanes) {
-    b.store(b.zeros(), op.getOuts(), {token, column}, lanes);
-  });
-  Value numKeys = b.addIndex(position, 1);
   auto emitBlock = [&](Value firstKey) {
-    Value lastKey =
-        b.minIndex(b.addIndex(firstKey, keysPerValueBlock), numKeys);
-    // All of d before further heads: whole rows in address order.
+    Value lastKey = b.minIndex(b.addIndex(firstKey, keysPerValueBlock),
+                               b.addIndex(position, 1));
+    // All of d before further heads: whole rows in address order. What has to
+    // be widened meets more heads instead.
+    bool isF32 = op.getCache().getType().getElement() == KVElement::F32;
+    int64_t headsPerValue =
+        std::min({isF32 ? 2 : kMaxHeads, groupSize, b.options.accumulators});
     int64_t firstVector = 0;
     for (int64_t numVectors :
          splitEvenly(llvm::divideCeil(headDim, kLanes),
-                     std::max<int64_t>(1, b.options.accumulators / 2))) {
+                     b.options.accumulators / headsPerValue)) {
       forEachHeadTile(b.options.accumulators / numVectors,
                       [&](int64_t firstHead, int64_t numHeads) {
                         emitValues(firstKey, lastKey, firstHead, numHeads,
@@ -241,42 +412,77 @@ void AttentionKernel::emitAllValues() {
       firstVector += numVectors;
     }
   };
-  b.loop(b.index(0), numKeys, keysPerValueBlock, emitBlock, /*hoist=*/false);
-  forEachOutput([&](Value column, int64_t queryHead, int64_t lanes) {
-    Value factor = b.broadcast(
-        b.loadScalar(scratch, b.index(queryHead * scoreStride + scoreColumns)));
-    Value sum = b.load(op.getOuts(), {token, column}, lanes);
-    b.store(b.mul(sum, factor), op.getOuts(), {token, column}, lanes);
+  b.loop(
+      b.index(0), b.addIndex(lastPosition, 1), keysPerValueBlock,
+      [&](Value firstKey) {
+        forEachToken([&] {
+          b.ifThen(b.isLess(firstKey, b.addIndex(position, 1)),
+                   [&] { emitBlock(firstKey); });
+        });
+      },
+      /*hoist=*/false);
+  forEachToken([&] {
+    forEachOutput([&](Value column, int64_t queryHead, int64_t lanes) {
+      Value factor = b.broadcast(
+          b.loadScalar(scratch, scratchOf(queryHead, normaliserOffset())));
+      Value sum = b.load(op.getOuts(), {token, column}, lanes);
+      b.store(b.mul(sum, factor), op.getOuts(), {token, column}, lanes);
+    });
   });
 }
 
-/// The vectors of outs that the item's query heads write.
-void AttentionKernel::forEachOutput(
-    llvm::function_ref<void(Value column, int64_t queryHead, int64_t lanes)>
-        body) {
-  for (int64_t h = 0; h < groupSize; ++h)
-    b.forEachVector(headDim, [&](Value d, int64_t lanes) {
-      body(b.addIndex(queryColumn(h, 0), d), h, lanes);
+//===----------------------------------------------------------------------===//
+// Items
+//===----------------------------------------------------------------------===//
+
+/// Tokens of one sequence, at any positions.
+void AttentionKernel::emitTokens(Value first, Value count) {
+  firstToken = first;
+  numTokens = count;
+  slot = b.toIndex(b.loadScalar(op.getSlots(), first));
+  lastPosition = b.loop(
+      b.index(0), count, 1, b.index(0), [&](Value i, ValueRange carried) {
+        Value position =
+            b.toIndex(b.loadScalar(op.getPositions(), b.addIndex(first, i)));
+        return Values{b.maxIndex(carried[0], position)};
+      })[0];
+  if (layout.isInt8)
+    forEachToken([&] {
+      for (int64_t queryHead = 0; queryHead < groupSize; ++queryHead)
+        emitQuantizedQuery(queryHead);
     });
+  emitAllScores();
+  forEachToken([&] {
+    b.loop(b.index(0), b.index(groupSize), 1,
+           [&](Value queryHead) { emitSoftmax(queryHead); });
+  });
+  emitAllValues();
 }
 
 void AttentionKernel::emit() {
-  Value numTokens = b.dim(op.getQ(), 0);
-  Value numItems = b.mulIndex(numTokens, numKVHeads);
+  Value batchSize = b.dim(op.getQ(), 0);
   cache = b.castCache(op.getCache(), getKVMemRefType(op.getCache().getType()));
+  Value tokensPerItem = b.maxIndex(
+      b.minIndex(b.divIndex(batchSize, kMinItems), b.index(kMaxTokens)),
+      b.index(1));
+  Value itemsPerHead = b.ceilDivIndex(batchSize, tokensPerItem);
   // Items of one KV head are neighbours: in a prefill, a worker reads the same
   // keys and values again from its own cache.
-  b.parallel(numItems, [&](Value item) {
-    token = b.remIndex(item, numTokens);
-    head = b.divIndex(item, numTokens);
-    slot = b.toIndex(b.loadScalar(op.getSlots(), token));
-    position = b.toIndex(b.loadScalar(op.getPositions(), token));
-    numBlocks = b.addIndex(b.divIndex(position, kLanes), 1);
-    scratch = b.workerScratch(groupSize * scoreStride);
-    emitAllScores();
-    b.loop(b.index(0), b.index(groupSize), 1,
-           [&](Value queryHead) { emitSoftmax(queryHead); });
-    emitAllValues();
+  b.parallel(b.mulIndex(itemsPerHead, numKVHeads), [&](Value item) {
+    head = b.divIndex(item, itemsPerHead);
+    Value begin = b.mulIndex(b.remIndex(item, itemsPerHead), tokensPerItem);
+    Value end = b.minIndex(b.addIndex(begin, tokensPerItem), batchSize);
+    scratch = b.workerScratch(kMaxTokens * groupSize * rowStride);
+
+    // All tokens at once where they are of one sequence, else one by one.
+    Value firstSlot = b.loadScalar(op.getSlots(), begin);
+    Value isShared =
+        b.loop(begin, end, 1, b.trueBit(), [&](Value i, ValueRange carried) {
+          Value same = b.isEqual(b.loadScalar(op.getSlots(), i), firstSlot);
+          return Values{b.andInt(carried[0], same)};
+        })[0];
+    Value count = b.select(isShared, b.subIndex(end, begin), b.index(1));
+    b.loop(begin, end, count, [&](Value first) { emitTokens(first, count); });
   });
 }
 

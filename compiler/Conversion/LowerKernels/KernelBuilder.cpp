@@ -43,6 +43,10 @@ Value KernelBuilder::splatInt(int32_t value) {
                                    DenseElementsAttr::get(ints(), value));
 }
 
+Value KernelBuilder::trueBit() {
+  return arith::ConstantOp::create(*this, getBoolAttr(true));
+}
+
 Value KernelBuilder::laneNumbers() {
   return arith::ConstantOp::create(
       *this, DenseElementsAttr::get(ints(), ArrayRef(llvm::to_vector(
@@ -55,8 +59,11 @@ Value KernelBuilder::addIndex(Value a, Value b) {
 Value KernelBuilder::subIndex(Value a, Value b) {
   return createOrFold<arith::SubIOp>(a, b);
 }
-Value KernelBuilder::mulIndex(Value a, int64_t b) {
-  return createOrFold<arith::MulIOp>(a, index(b));
+Value KernelBuilder::mulIndex(Value a, Value b) {
+  return createOrFold<arith::MulIOp>(a, b);
+}
+Value KernelBuilder::ceilDivIndex(Value a, Value b) {
+  return divIndex(subIndex(addIndex(a, b), index(1)), b);
 }
 Value KernelBuilder::divIndex(Value a, Value b) {
   return createOrFold<arith::DivUIOp>(a, b);
@@ -66,6 +73,15 @@ Value KernelBuilder::remIndex(Value a, Value b) {
 }
 Value KernelBuilder::minIndex(Value a, Value b) {
   return createOrFold<arith::MinUIOp>(a, b);
+}
+Value KernelBuilder::maxIndex(Value a, Value b) {
+  return createOrFold<arith::MaxUIOp>(a, b);
+}
+Value KernelBuilder::isEqual(Value a, Value b) {
+  return createOrFold<arith::CmpIOp>(arith::CmpIPredicate::eq, a, b);
+}
+Value KernelBuilder::isLess(Value a, Value b) {
+  return createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, a, b);
 }
 Value KernelBuilder::toIndex(Value i32) {
   return arith::IndexCastOp::create(*this, getIndexType(), i32);
@@ -132,8 +148,21 @@ Value KernelBuilder::widen(Value a) {
   return arith::ExtFOp::create(*this, withElement(a, getF32Type()), a);
 }
 
+Value KernelBuilder::roundToBF16(Value a) {
+  Value bits = bitcast(ints(), a), half = splatInt(16);
+  Value odd = andInt(arith::ShRUIOp::create(*this, bits, half), splatInt(1));
+  bits = addInt(bits, addInt(odd, splatInt(0x7fff)));
+  Value high =
+      arith::TruncIOp::create(*this, withElement(a, getI16Type()),
+                              arith::ShRUIOp::create(*this, bits, half));
+  return bitcast(VectorType::get(kLanes, getBF16Type()), high);
+}
+
 Value KernelBuilder::addInt(Value a, Value b) {
   return arith::AddIOp::create(*this, a, b);
+}
+Value KernelBuilder::subInt(Value a, Value b) {
+  return arith::SubIOp::create(*this, a, b);
 }
 Value KernelBuilder::andInt(Value a, Value b) {
   return arith::AndIOp::create(*this, a, b);
@@ -150,8 +179,25 @@ Value KernelBuilder::select(Value condition, Value a, Value b) {
 Value KernelBuilder::toInt(Value a) {
   return arith::FPToSIOp::create(*this, withElement(a, getI32Type()), a);
 }
+Value KernelBuilder::toFloat(Value a) {
+  return arith::SIToFPOp::create(*this, withElement(a, getF32Type()), a);
+}
 Value KernelBuilder::truncateToI8(Value a) {
   return arith::TruncIOp::create(*this, withElement(a, getI8Type()), a);
+}
+Value KernelBuilder::extendI8(Value a) {
+  return arith::ExtSIOp::create(*this, withElement(a, getI32Type()), a);
+}
+Value KernelBuilder::dot(Value acc, Value codes, Value q) {
+  if (!options.dotSaturates)
+    return ternary::DotOp::create(*this, acc, codes, q);
+  // The highest bit apart: two products of 127 * 127 or 128 * 127 fit 16 bits.
+  for (int8_t bits : {int8_t(127), int8_t(-128)}) {
+    Value mask = arith::ConstantOp::create(
+        *this, DenseElementsAttr::get(cast<ShapedType>(codes.getType()), bits));
+    acc = ternary::DotOp::create(*this, acc, andInt(codes, mask), q);
+  }
+  return acc;
 }
 Value KernelBuilder::bitcast(Type type, Value a) {
   return isa<VectorType>(type)
@@ -246,10 +292,22 @@ void KernelBuilder::storeFirst(Value vector, Value count, Value memref,
   vector::MaskedStoreOp::create(*this, memref, indices, mask, vector);
 }
 
-Value KernelBuilder::loadBytes(VectorType type, Value bytes, Value offset) {
-  auto byteType = VectorType::get(
-      type.getNumElements() * type.getElementTypeBitWidth() / 8, getI8Type());
-  return bitcast(type, vector::LoadOp::create(*this, byteType, bytes, offset));
+/// The bytes of a vector type.
+static VectorType asBytes(VectorType type) {
+  return VectorType::get(type.getNumElements() * type.getElementTypeBitWidth() /
+                             8,
+                         IntegerType::get(type.getContext(), 8));
+}
+
+Value KernelBuilder::loadBytes(VectorType type, Value bytes,
+                               ValueRange indices) {
+  return bitcast(type,
+                 vector::LoadOp::create(*this, asBytes(type), bytes, indices));
+}
+
+void KernelBuilder::storeBytes(Value vector, Value bytes, ValueRange indices) {
+  VectorType type = asBytes(cast<VectorType>(vector.getType()));
+  vector::StoreOp::create(*this, bitcast(type, vector), bytes, indices);
 }
 
 void KernelBuilder::prefetch(Value memref, ValueRange indices) {
@@ -282,11 +340,11 @@ void KernelBuilder::parallel(Value items,
   body(parallel.getInductionVars()[0]);
 }
 
-KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, int64_t step,
+KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, Value step,
                                           ValueRange inits, LoopBody body,
                                           bool hoist) {
   auto loop =
-      scf::ForOp::create(*this, begin, end, index(step), inits,
+      scf::ForOp::create(*this, begin, end, step, inits,
                          [](OpBuilder &, Location, Value, ValueRange) {});
   auto unroll = LLVM::LoopUnrollAttr::get(
       getContext(), /*disable=*/getBoolAttr(true), {}, {}, {}, {}, {}, {});
@@ -304,13 +362,20 @@ KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, int64_t step,
   return llvm::to_vector_of<Value>(loop.getResults());
 }
 
-void KernelBuilder::loop(Value begin, Value end, int64_t step,
+void KernelBuilder::loop(Value begin, Value end, Value step,
                          llvm::function_ref<void(Value)> body, bool hoist) {
   auto withoutValues = [&](Value iv, ValueRange) {
     body(iv);
     return Values();
   };
   loop(begin, end, step, ValueRange(), withoutValues, hoist);
+}
+
+void KernelBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
+  auto op = scf::IfOp::create(*this, condition, /*withElseRegion=*/false);
+  InsertionGuard guard(*this);
+  setInsertionPointToStart(op.thenBlock());
+  body();
 }
 
 void KernelBuilder::blockedLoop(Value end, int64_t size,

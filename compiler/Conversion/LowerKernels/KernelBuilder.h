@@ -43,6 +43,7 @@ public:
   Value scalar(float value);
   Value splat(float value);
   Value splatInt(int32_t value);
+  Value trueBit();
   Value zeros() { return splat(0); }
   /// 0, 1, ..., 15 : vector<16xi32>
   Value laneNumbers();
@@ -51,12 +52,19 @@ public:
   Value addIndex(Value a, Value b);
   Value addIndex(Value a, int64_t b) { return addIndex(a, index(b)); }
   Value subIndex(Value a, Value b);
-  Value mulIndex(Value a, int64_t b);
+  Value mulIndex(Value a, int64_t b) { return mulIndex(a, index(b)); }
+  Value mulIndex(Value a, Value b);
+  Value ceilDivIndex(Value a, Value b);
   Value divIndex(Value a, Value b);
   Value divIndex(Value a, int64_t b) { return divIndex(a, index(b)); }
   Value remIndex(Value a, Value b);
   Value remIndex(Value a, int64_t b) { return remIndex(a, index(b)); }
   Value minIndex(Value a, Value b);
+  Value maxIndex(Value a, Value b);
+  /// Unsigned a < b, of scalars.
+  Value isLess(Value a, Value b);
+  /// Of integers.
+  Value isEqual(Value a, Value b);
   Value toIndex(Value i32);
   Value toI32(Value index);
 
@@ -78,16 +86,25 @@ public:
   Value exp(Value x);
   /// bf16 or f16 to f32.
   Value widen(Value a);
+  /// f32 to bf16, half to even. Not arith.truncf: AVX512-BF16 has an
+  /// instruction for it that flushes denormals.
+  Value roundToBF16(Value a);
 
   // Integers and bits.
   Value addInt(Value a, Value b);
+  Value subInt(Value a, Value b);
   Value andInt(Value a, Value b);
   Value shiftLeft(Value a, int32_t bits);
   /// Signed a <= b, lane by lane.
   Value lessOrEqual(Value a, Value b);
   Value select(Value condition, Value a, Value b);
   Value toInt(Value floats);
+  Value toFloat(Value ints);
   Value truncateToI8(Value ints);
+  /// i8 to i32, signed.
+  Value extendI8(Value bytes);
+  /// ternary.dot of codes that use all 8 bits, with q of -127..127.
+  Value dot(Value acc, Value codes, Value q);
   Value bitcast(mlir::Type type, Value a);
 
   // Lanes.
@@ -109,7 +126,8 @@ public:
   /// Stores lanes below `count`, an index that may be outside 0..16.
   void storeFirst(Value vector, Value count, Value memref, ValueRange indices);
   /// `type` from bytes at any alignment.
-  Value loadBytes(mlir::VectorType type, Value bytes, Value offset);
+  Value loadBytes(mlir::VectorType type, Value bytes, ValueRange indices);
+  void storeBytes(Value vector, Value bytes, ValueRange indices);
   /// Into the second-level cache.
   void prefetch(Value memref, ValueRange indices);
   Value castCache(Value cache, mlir::MemRefType type);
@@ -122,9 +140,18 @@ public:
   /// `hoist`, memory that every iteration loads and stores stays memory: LLVM
   /// would otherwise carry it in registers, more than there are.
   Values loop(Value begin, Value end, int64_t step, ValueRange inits,
+              LoopBody body, bool hoist = true) {
+    return loop(begin, end, index(step), inits, body, hoist);
+  }
+  Values loop(Value begin, Value end, Value step, ValueRange inits,
               LoopBody body, bool hoist = true);
   void loop(Value begin, Value end, int64_t step,
+            llvm::function_ref<void(Value iv)> body, bool hoist = true) {
+    loop(begin, end, index(step), body, hoist);
+  }
+  void loop(Value begin, Value end, Value step,
             llvm::function_ref<void(Value iv)> body, bool hoist = true);
+  void ifThen(Value condition, llvm::function_ref<void()> body);
   /// Blocks of `size` iterations, then of each smaller power of two: a rest of
   /// r takes at most log2(r) + 1 blocks. `body` gets the first iteration and
   /// how many there are.

@@ -23,6 +23,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
   void runOnOperation() override {
     tercet::KernelOptions options;
     options.accumulators = accumulators;
+    options.dotSaturates = dotSaturates;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);

@@ -20,6 +20,8 @@ struct KernelOptions {
   /// their fma: 16 with 32 512-bit registers, 4 with 16 256-bit registers or 32
   /// 128-bit ones.
   int64_t accumulators = 16;
+  /// Backend::dotSaturates.
+  bool dotSaturates = false;
 };
 
 #define GEN_PASS_DECL

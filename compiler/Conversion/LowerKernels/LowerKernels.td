@@ -22,7 +22,9 @@ def LowerKernels : Pass<"lower-kernels"> {
   }];
   let options = [
     Option<"accumulators", "accumulators", "int64_t", "16",
-           "vector<16xf32> accumulators that stay in registers">
+           "vector<16xf32> accumulators that stay in registers">,
+    Option<"dotSaturates", "dot-saturates", "bool", "false",
+           "ternary.dot is exact for codes up to 128 only">
   ];
   let dependentDialects = [
     "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

@@ -23,47 +23,84 @@ DotKind getDotKind(const TargetSpec &target) {
   return target.has(TERCET_CPU_AVXVNNI) ? DotKind::AVXVNNI : DotKind::AVX2;
 }
 
-/// acc + codes . q in one instruction.
-struct LowerDotToVNNI : OpRewritePattern<ternary::DotOp> {
-  LowerDotToVNNI(MLIRContext *context, int64_t maxLanes)
+/// ternary.dot by instructions on at most `maxLanes` lanes of the accumulator;
+/// a wider one is several of them.
+class LowerDot : public OpRewritePattern<ternary::DotOp> {
+public:
+  LowerDot(MLIRContext *context, int64_t maxLanes)
       : OpRewritePattern(context, /*benefit=*/2), maxLanes(maxLanes) {}
+
   LogicalResult matchAndRewrite(ternary::DotOp op,
                                 PatternRewriter &b) const override {
     int64_t lanes = op.getType().getNumElements();
-    if (lanes > maxLanes || (lanes != 4 && lanes != 8 && lanes != 16))
-      return b.notifyMatchFailure(op, "no vpdpbusd of this width");
-    std::string name = "llvm.x86.avx512.vpdpbusd." + std::to_string(32 * lanes);
-    b.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(
-        op, op.getType(), b.getStringAttr(name), op->getOperands());
+    if (lanes <= maxLanes) {
+      if (!hasWidth(lanes))
+        return b.notifyMatchFailure(op, "no instruction of this width");
+      b.replaceOp(op,
+                  emit(b, op.getLoc(), op.getAcc(), op.getCodes(), op.getQ()));
+      return success();
+    }
+    if (lanes % maxLanes)
+      return b.notifyMatchFailure(op, "not whole vectors");
+    Value result = op.getAcc();
+    for (int64_t lane = 0; lane < lanes; lane += maxLanes) {
+      auto slice = [&](Value v, int64_t scale) -> Value {
+        return vector::ExtractStridedSliceOp::create(
+            b, op.getLoc(), v, lane * scale, maxLanes * scale, 1);
+      };
+      Value sum = emit(b, op.getLoc(), slice(op.getAcc(), 1),
+                       slice(op.getCodes(), 4), slice(op.getQ(), 4));
+      result = vector::InsertStridedSliceOp::create(b, op.getLoc(), sum, result,
+                                                    lane, 1);
+    }
+    b.replaceOp(op, result);
     return success();
   }
+
+protected:
+  virtual bool hasWidth(int64_t lanes) const = 0;
+  virtual Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
+                     Value q) const = 0;
+
+  static Value intrinsic(OpBuilder &b, Location loc, const Twine &name,
+                         Type type, ValueRange operands) {
+    return LLVM::CallIntrinsicOp::create(
+               b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
+        ->getResult(0);
+  }
+
+private:
   int64_t maxLanes;
 };
 
-/// vpmaddubsw saturates at 16 bits: 2 * 127 * 2 fits, so the codes must be
-/// shifted down (LayoutAttr without in_place).
-struct LowerDotToMaddubs : OpRewritePattern<ternary::DotOp> {
-  LowerDotToMaddubs(MLIRContext *context)
-      : OpRewritePattern(context, /*benefit=*/1) {}
-  LogicalResult matchAndRewrite(ternary::DotOp op,
-                                PatternRewriter &b) const override {
-    if (op.getType().getNumElements() != 8)
-      return b.notifyMatchFailure(op, "not 256 bits");
-    Location loc = op.getLoc();
+/// acc + codes . q in one instruction.
+struct LowerDotToVNNI : LowerDot {
+  using LowerDot::LowerDot;
+  bool hasWidth(int64_t lanes) const override {
+    return lanes == 4 || lanes == 8 || lanes == 16;
+  }
+  Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
+             Value q) const override {
+    auto type = cast<VectorType>(acc.getType());
+    return intrinsic(b, loc,
+                     "avx512.vpdpbusd." + Twine(32 * type.getNumElements()),
+                     type, {acc, codes, q});
+  }
+};
+
+/// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits (dotSaturates).
+struct LowerDotToMaddubs : LowerDot {
+  using LowerDot::LowerDot;
+  bool hasWidth(int64_t lanes) const override { return lanes == 8; }
+  Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
+             Value q) const override {
     auto pairs = VectorType::get(16, b.getI16Type());
     Value ones = arith::ConstantOp::create(
         b, loc, DenseElementsAttr::get(pairs, b.getI16IntegerAttr(1)));
-    auto intrinsic = [&](StringRef name, Type type, ValueRange operands) {
-      return LLVM::CallIntrinsicOp::create(b, loc, type, b.getStringAttr(name),
-                                           operands)
-          ->getResult(0);
-    };
-    Value products = intrinsic("llvm.x86.avx2.pmadd.ub.sw", pairs,
-                               {op.getCodes(), op.getQ()});
+    Value products = intrinsic(b, loc, "avx2.pmadd.ub.sw", pairs, {codes, q});
     Value sums =
-        intrinsic("llvm.x86.avx2.pmadd.wd", op.getType(), {products, ones});
-    b.replaceOpWithNewOp<arith::AddIOp>(op, op.getAcc(), sums);
-    return success();
+        intrinsic(b, loc, "avx2.pmadd.wd", acc.getType(), {products, ones});
+    return arith::AddIOp::create(b, loc, acc, sums);
   }
 };
 
@@ -95,6 +132,10 @@ public:
     return target.has(TERCET_CPU_AVX512VL) ? 16 : 4;
   }
 
+  bool dotSaturates(const TargetSpec &target) const override {
+    return getDotKind(target) == DotKind::AVX2;
+  }
+
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {
     switch (getDotKind(target)) {
@@ -105,7 +146,7 @@ public:
       patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/8);
       break;
     case DotKind::AVX2:
-      patterns.add<LowerDotToMaddubs>(patterns.getContext());
+      patterns.add<LowerDotToMaddubs>(patterns.getContext(), /*maxLanes=*/8);
       break;
     }
   }
