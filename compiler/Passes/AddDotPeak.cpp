@@ -29,9 +29,9 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
       getOperation().emitError(llvm::toString(spec.takeError()));
       return signalPassFailure();
     }
-    ternary::LayoutAttr layout =
-        getBackend(*spec).selectLayout(&getContext(), {64, 64}, *spec);
-    build(layout.getLanes());
+    build(getBackend(*spec)
+              .getSchedule(ternary::Packing::I2, {64, 64}, *spec)
+              .lanes);
   }
 
   /// The codes differ from sum to sum and q from iteration to iteration, so

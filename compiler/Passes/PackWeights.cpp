@@ -171,25 +171,34 @@ int64_t PackWeights::place(
 
 int64_t PackWeights::placeTrits(ArrayRef<FusedMatrix> matrices, int64_t rows,
                                 int64_t cols, ternary::LayoutAttr layout) {
-  uint64_t tileSize = getPackedTileSize(layout, cols);
-  int64_t tileRows = layout.getTileRows();
-  return place(
-      getPackedSize(layout, rows, cols), tileSize,
-      [=, reader = reader, matrices = SmallVector<FusedMatrix>(matrices)](
-          int64_t begin, int64_t end,
-          MutableArrayRef<uint8_t> out) -> llvm::Error {
-        // A tile at a time: its trits stay in the cache.
-        std::vector<int8_t> trits(tileRows * cols);
-        for (int64_t tile = begin; tile < end; ++tile) {
-          llvm::fill(trits, 0);
-          if (llvm::Error error =
-                  readFusedTrits(*reader, matrices, tile * tileRows,
-                                 (tile + 1) * tileRows, cols, trits))
-            return error;
-          packI2(trits, cols, out.slice((tile - begin) * tileSize, tileSize));
-        }
-        return llvm::Error::success();
-      });
+  // `unitRows` rows at a time: their trits stay in the cache.
+  auto placeUnits = [&](int64_t firstRow, int64_t numUnits, int64_t unitRows,
+                        uint64_t unitSize) {
+    return place(
+        numUnits * unitSize, unitSize,
+        [=, reader = reader, matrices = SmallVector<FusedMatrix>(matrices)](
+            int64_t begin, int64_t end,
+            MutableArrayRef<uint8_t> out) -> llvm::Error {
+          std::vector<int8_t> trits(unitRows * cols);
+          for (int64_t unit = begin; unit < end; ++unit) {
+            llvm::fill(trits, 0);
+            int64_t row = firstRow + unit * unitRows;
+            if (llvm::Error error = readFusedTrits(*reader, matrices, row,
+                                                   row + unitRows, cols, trits))
+              return error;
+            packTrits(layout, trits, cols,
+                      out.slice((unit - begin) * unitSize, unitSize));
+          }
+          return llvm::Error::success();
+        });
+  };
+  int64_t numTiles = rows / layout.getTileRows();
+  int64_t wholeRows = numTiles * layout.getTileRows();
+  int64_t offset =
+      placeUnits(0, numTiles, layout.getTileRows(), layout.getTileBytes(cols));
+  placeUnits(wholeRows, (rows - wholeRows) / ternary::kRowGroup,
+             ternary::kRowGroup, layout.getStripBytes(cols));
+  return offset;
 }
 
 int64_t PackWeights::placeRowScales(ArrayRef<FusedMatrix> matrices,
@@ -212,10 +221,10 @@ int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
     return entry->second;
   auto type = cast<ShapedType>(parameter.getType());
   int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
-  uint64_t tileSize = getPackedTileSize(layout, cols);
+  uint64_t tileSize = layout.getTileBytes(cols);
   int64_t tileRows = layout.getTileRows();
   int64_t offset = place(
-      getPackedSize(layout, rows, cols), tileSize,
+      layout.getPackedBytes(rows, cols), tileSize,
       [=, reader = reader](int64_t begin, int64_t end,
                            MutableArrayRef<uint8_t> out) -> llvm::Error {
         int64_t first = begin * tileRows, last = std::min(end * tileRows, rows);
@@ -278,7 +287,7 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
 
   OpBuilder b(rescale);
   Location loc = matmul.getLoc();
-  int64_t size = getPackedSize(layout, width, cols);
+  int64_t size = layout.getPackedBytes(width, cols);
   int64_t groups = width / ternary::kRowGroup;
   ternaryBytes += size + groups * sizeof(float);
   Value scaleTable =
@@ -304,7 +313,7 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   auto type = cast<ShapedType>(linear.getWeight().getType());
   ternary::LayoutAttr layout = *linear.getLayout();
   OpBuilder b(linear);
-  int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
+  int64_t size = layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1));
   headBytes += size;
   Value packed =
       parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
@@ -327,7 +336,7 @@ void PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
     return;
   auto type = cast<ShapedType>(parameter.getType());
   OpBuilder b(embedding);
-  int64_t size = getPackedSize(layout, type.getDimSize(0), type.getDimSize(1));
+  int64_t size = layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1));
   embedding.getTableMutable().assign(
       parameterAt(b, embedding.getLoc(), placeBF16Pairs(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type())));

@@ -34,7 +34,9 @@ def LowerBitLinear : Pass<"lower-bit-linear", "::mlir::func::FuncOp"> {
 def SelectLayout : Pass<"select-layout", "::mlir::ModuleOp"> {
   let summary = "Give each matmul and the head a packing and a schedule";
   let options = [
-    Option<"target", "target", "std::string", "\"native\"", "what to compile for">
+    Option<"target", "target", "std::string", "\"native\"", "what to compile for">,
+    Option<"packing", "packing", "std::string", "\"auto\"",
+           "of ternary weights; auto: what the backend selects">
   ];
 }
 

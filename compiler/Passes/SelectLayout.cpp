@@ -18,9 +18,13 @@ namespace {
 /// (tests/bench/KernelBench).
 ternary::LayoutAttr getHeadLayout(MLIRContext *context) {
   return ternary::LayoutAttr::get(context, ternary::Packing::BF16Pairs,
-                                  /*tileRows=*/64, /*lanes=*/16, /*unroll=*/2,
-                                  /*tokens=*/4, /*prefetch=*/0,
-                                  /*inPlace=*/false);
+                                  /*tileRows=*/64,
+                                  ternary::Schedule{.unroll = 2, .tokens = 4});
+}
+
+MatmulShape getShape(ternary::MatmulOp matmul) {
+  return {cast<ShapedType>(matmul.getOuts().getType()).getDimSize(1),
+          cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
 }
 
 struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
@@ -32,14 +36,21 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       getOperation().emitError(llvm::toString(spec.takeError()));
       return signalPassFailure();
     }
+    std::optional<ternary::Packing> named = ternary::symbolizePacking(packing);
+    if (packing != "auto" && !named) {
+      getOperation().emitError("unknown packing '" + packing + "'");
+      return signalPassFailure();
+    }
     const Backend &backend = getBackend(*spec);
+    ternary::Packing tritPacking =
+        packing == "auto" ? backend.selectPacking(countTrits(), *spec) : *named;
 
     getOperation().walk([&](Operation *op) {
       if (auto matmul = dyn_cast<ternary::MatmulOp>(op)) {
-        MatmulShape shape = {
-            cast<ShapedType>(matmul.getOuts().getType()).getDimSize(1),
-            cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
-        matmul.setLayoutAttr(backend.selectLayout(&getContext(), shape, *spec));
+        MatmulShape shape = getShape(matmul);
+        matmul.setLayoutAttr(ternary::LayoutAttr::getTrits(
+            &getContext(), tritPacking,
+            backend.getSchedule(tritPacking, shape, *spec)));
         matmul.emitRemark()
             << shape.rows << "x" << shape.cols << ": " << *matmul.getLayout()
             << " (" << backend.getName() << " backend, " << spec->text << ")";
@@ -51,6 +62,16 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
         linear.setLayoutAttr(getHeadLayout(&getContext()));
       }
     });
+  }
+
+private:
+  int64_t countTrits() {
+    int64_t numTrits = 0;
+    getOperation().walk([&](ternary::MatmulOp matmul) {
+      MatmulShape shape = getShape(matmul);
+      numTrits += shape.rows * shape.cols;
+    });
+    return numTrits;
   }
 };
 

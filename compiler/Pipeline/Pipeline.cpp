@@ -131,8 +131,9 @@ static LogicalResult verifyOutlined(ModuleOp module) {
 }
 
 static LogicalResult verifyVectors(ModuleOp module) {
-  return verifyGone<ternary::UnpackOp, ternary::DotOp, ternary::LookupOp>(
-      module, "must be gone after 'lower-vectors'");
+  return verifyGone<ternary::UnpackOp, ternary::UnpackT5Op, ternary::DotOp,
+                    ternary::LookupOp>(module,
+                                       "must be gone after 'lower-vectors'");
 }
 
 static LogicalResult verifyLLVM(ModuleOp module) {
@@ -193,6 +194,7 @@ static const Phase kPhases[] = {
         Pieces &) {
        SelectLayoutOptions layout;
        layout.target = options.target.text;
+       layout.packing = options.packing;
        passes.addPass(createSelectLayout(layout));
      },
      verifyLayouts},

@@ -17,6 +17,8 @@ namespace tercet {
 
 struct CompileOptions {
   TargetSpec target;
+  /// Packing of ternary weights by name; auto: what the backend selects.
+  std::string packing = "auto";
   /// Capacity of one step, in tokens.
   int64_t maxStepTokens = 128;
   /// Stop after this phase; empty: run all.

@@ -239,7 +239,7 @@ static Expected<Values> executeTernary(mlir::Operation *op,
         LayoutAttr layout = *embeddingOp.getLayout();
         int64_t width = widthOf(in[2]), numBytes = in[1].bytes().data.size();
         int64_t rows =
-            numBytes / getPackedTileSize(layout, width) * layout.getTileRows();
+            numBytes / layout.getTileBytes(width) * layout.getTileRows();
         return single(embedding(
             in[0].ints(), unpackFloats(in[1].bytes(), layout, rows, width)));
       })
@@ -286,6 +286,12 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       })
       .Case([&](DotOp) -> Result {
         return Values{dot(in[0].ints(), in[1].bytes(), in[2].bytes())};
+      })
+      .Case([&](UnpackT5Op unpackOp) -> Result {
+        Values planes;
+        for (Bytes &codes : unpackT5(in[0].bytes(), unpackOp.getInPlace()))
+          planes.push_back(std::move(codes));
+        return planes;
       })
       .Case([&](LookupOp) -> Result {
         return Values{lookup(in[0].bytes(), in[1].bytes())};

@@ -322,9 +322,9 @@ Bytes reference::unpackTrits(const Bytes &packed, ternary::LayoutAttr layout,
   Bytes trits({rows, columns});
   parallelFor(0, rows, [&](size_t row) {
     for (int64_t column = 0; column < columns; ++column) {
-      PackedAddress at = getPackedAddress(layout, row, column, columns);
+      TritAddress at = getTritAddress(layout, row, column, rows, columns);
       trits.row(row)[column] =
-          int8_t((uint8_t(packed.data[at.byte]) >> at.bit & 3) - 1);
+          decodeTrit(layout.getPacking(), packed.data[at.byte], at.plane);
     }
   });
   return trits;
@@ -335,8 +335,8 @@ Floats reference::unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
   Floats floats({rows, columns});
   parallelFor(0, rows, [&](size_t row) {
     for (int64_t column = 0; column < columns; ++column) {
-      PackedAddress at = getPackedAddress(layout, row, column, columns);
-      uint32_t bits = support::endian::read16le(&packed.data[at.byte]);
+      int64_t byte = getBF16Address(layout, row, column, columns);
+      uint32_t bits = support::endian::read16le(&packed.data[byte]);
       floats.row(row)[column] = bit_cast<float>(bits << 16);
     }
   });
@@ -354,6 +354,18 @@ Bytes reference::unpack(const Bytes &bytes, unsigned plane, bool inPlace) {
     code = int8_t(inPlace ? field : field >> (2 * plane));
   }
   return codes;
+}
+
+std::array<Bytes, 5> reference::unpackT5(const Bytes &bytes, bool inPlace) {
+  std::array<Bytes, 5> planes;
+  for (auto [plane, codes] : enumerate(planes)) {
+    codes = Bytes(bytes.shape);
+    int shift = inPlace && plane < 4 ? 2 * plane : 0;
+    for (auto [byte, code] : zip(bytes.data, codes.data))
+      code =
+          int8_t((decodeTrit(ternary::Packing::T5, byte, plane) + 1) << shift);
+  }
+  return planes;
 }
 
 Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {

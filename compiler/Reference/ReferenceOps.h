@@ -110,6 +110,7 @@ Floats unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
 // Vectors.
 
 Bytes unpack(const Bytes &bytes, unsigned plane, bool inPlace);
+std::array<Bytes, 5> unpackT5(const Bytes &bytes, bool inPlace);
 Ints dot(const Ints &acc, const Bytes &codes, const Bytes &q);
 Bytes lookup(const Bytes &table, const Bytes &indices);
 

@@ -9,40 +9,32 @@ using namespace llvm;
 using namespace tercet;
 using namespace tercet::ternary;
 
-static constexpr int64_t kLanes = 16;
+//===----------------------------------------------------------------------===//
+// Trits
+//===----------------------------------------------------------------------===//
 
-int64_t tercet::getPackedTileSize(LayoutAttr layout, int64_t cols) {
-  switch (layout.getPacking()) {
-  case Packing::I2:
-    assert(layout.getTileRows() == kI2TileRows && "i2 tiles have 64 rows");
-    return divideCeil(cols, 4) * kI2TileRows;
-  case Packing::BF16Pairs:
-    assert(layout.getTileRows() % kLanes == 0 && "16 rows a vector");
-    return divideCeil(cols, 2) * layout.getTileRows() * 4;
-  }
-  llvm_unreachable("unknown packing");
+TritAddress tercet::getTritAddress(LayoutAttr layout, int64_t row, int64_t col,
+                                   int64_t rows, int64_t cols) {
+  int64_t tile = row / layout.getTileRows();
+  int64_t numTiles = rows / layout.getTileRows();
+  int64_t lane = 4 * (row % kRowGroup) + col % 4;
+  if (tile < numTiles)
+    return {tile * layout.getTileBytes(cols) +
+                col / 4 * layout.getCell().bytes + lane,
+            row % layout.getTileRows() / kRowGroup};
+  int64_t strip = (row - numTiles * layout.getTileRows()) / kRowGroup;
+  Cell cell = layout.getStripCell();
+  return {numTiles * layout.getTileBytes(cols) +
+              strip * layout.getStripBytes(cols) +
+              col / cell.columns * cell.bytes + lane,
+          col % cell.columns / 4};
 }
 
-int64_t tercet::getPackedSize(LayoutAttr layout, int64_t rows, int64_t cols) {
-  return divideCeil(rows, layout.getTileRows()) *
-         getPackedTileSize(layout, cols);
-}
-
-PackedAddress tercet::getPackedAddress(LayoutAttr layout, int64_t row,
-                                       int64_t col, int64_t cols) {
-  int64_t tileRows = layout.getTileRows();
-  int64_t tile = row / tileRows * getPackedTileSize(layout, cols);
-  int64_t inTile = row % tileRows;
-  switch (layout.getPacking()) {
-  case Packing::I2:
-    return {
-        uint64_t(tile + col / 4 * kI2TileRows + 4 * (row % kLanes) + col % 4),
-        unsigned(inTile / kLanes * 2)};
-  case Packing::BF16Pairs:
-    return {uint64_t(tile + col / 2 * tileRows * 4 + inTile * 4 + col % 2 * 2),
-            0};
-  }
-  llvm_unreachable("unknown packing");
+int8_t tercet::decodeTrit(Packing packing, uint8_t byte, int64_t plane) {
+  if (packing == Packing::T5)
+    return getT5Trits(byte)[plane];
+  assert(packing == Packing::I2 && "a packing of trits");
+  return int8_t((byte >> (2 * plane) & 3) - 1);
 }
 
 /// Four columns of one row as little-endian bytes; columns and rows beyond the
@@ -50,7 +42,7 @@ PackedAddress tercet::getPackedAddress(LayoutAttr layout, int64_t row,
 static uint32_t loadTrits(ArrayRef<int8_t> weights, int64_t cols, int64_t row,
                           int64_t col) {
   int64_t begin = row * cols + col;
-  if (begin >= int64_t(weights.size()))
+  if (begin >= int64_t(weights.size()) || col >= cols)
     return 0;
   if (col + 4 <= cols)
     return support::endian::read32le(&weights[begin]);
@@ -66,32 +58,84 @@ static uint32_t encodeTrits(uint32_t trits) {
   return ((trits & 0x03030303) + 0x01010101) & 0x03030303;
 }
 
-void tercet::packI2(ArrayRef<int8_t> weights, int64_t cols,
-                    MutableArrayRef<uint8_t> out) {
-  int64_t numSteps = divideCeil(cols, 4);
-  int64_t tileSize = numSteps * kI2TileRows;
-  assert(weights.size() % cols == 0 && "whole rows");
-  assert(int64_t(out.size()) ==
-             int64_t(divideCeil(weights.size(), cols * kI2TileRows)) *
-                 tileSize &&
-         "whole tiles");
-  // A block of steps is one cache line of each source row, and 1 KB of output:
-  // rows a power of two apart then do not evict each other's lines.
+/// Four bytes from the codes of each plane: 2 bits a plane.
+static uint32_t encodeI2(ArrayRef<uint32_t> planes) {
+  return planes[0] | planes[1] << 2 | planes[2] << 4 | planes[3] << 6;
+}
+
+/// Byte by byte sum_p code_p 3^p <= 242, then less 121 as sign and magnitude.
+static uint32_t encodeT5(ArrayRef<uint32_t> planes) {
+  uint32_t sums = 0;
+  for (uint32_t codes : reverse(planes))
+    sums = 3 * sums + codes;
+  uint32_t bytes = 0;
+  for (unsigned shift = 0; shift < 32; shift += 8) {
+    int value = int(sums >> shift & 0xff) - 121;
+    bytes |= uint32_t(value < 0 ? 0x80 | -value : value) << shift;
+  }
+  return bytes;
+}
+
+/// Packs the cells of `cell.rows` rows from `firstRow`, over all of K. Planes
+/// are `planeRows` rows and `planeCols` columns apart.
+template <size_t numPlanes>
+static void packCells(ArrayRef<int8_t> weights, int64_t cols, int64_t firstRow,
+                      Cell cell, int64_t planeRows, int64_t planeCols,
+                      uint32_t (*encode)(ArrayRef<uint32_t>), uint8_t *out) {
+  // A block of cells is few cache lines of each source row: rows a power of two
+  // apart then do not evict each other's lines.
   constexpr int64_t kBlock = 16;
-  for (int64_t tile = 0; tile * tileSize < int64_t(out.size()); ++tile)
-    for (int64_t block = 0; block < numSteps; block += kBlock)
-      for (int64_t lane = 0; lane < kLanes; ++lane)
-        for (int64_t k = block, e = std::min(block + kBlock, numSteps); k < e;
-             ++k) {
-          int64_t row = tile * kI2TileRows + lane;
-          uint32_t word = 0;
-          for (int64_t plane = 0; plane < 4; ++plane)
-            word |= encodeTrits(
-                        loadTrits(weights, cols, row + plane * kLanes, 4 * k))
-                    << (2 * plane);
-          support::endian::write32le(
-              &out[tile * tileSize + k * kI2TileRows + 4 * lane], word);
-        }
+  int64_t numCells = divideCeil(cols, cell.columns);
+  for (int64_t block = 0; block < numCells; block += kBlock)
+    for (int64_t lane = 0; lane < kRowGroup; ++lane)
+      for (int64_t i = block, e = std::min(block + kBlock, numCells); i < e;
+           ++i) {
+        std::array<uint32_t, numPlanes> planes;
+        for (size_t plane = 0; plane < numPlanes; ++plane)
+          planes[plane] = encodeTrits(
+              loadTrits(weights, cols, firstRow + lane + plane * planeRows,
+                        i * cell.columns + plane * planeCols));
+        support::endian::write32le(&out[i * cell.bytes + 4 * lane],
+                                   encode(planes));
+      }
+}
+
+void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
+                       int64_t cols, MutableArrayRef<uint8_t> out) {
+  int64_t rows = weights.size() / cols, tileRows = layout.getTileRows();
+  assert(weights.size() % cols == 0 && "whole rows");
+  assert(int64_t(out.size()) == layout.getPackedBytes(rows, cols) &&
+         "whole tiles and strips");
+  auto pack = [&](int64_t row, Cell cell, int64_t planeRows, int64_t planeCols,
+                  uint8_t *bytes) {
+    if (layout.getPacking() == Packing::I2)
+      packCells<4>(weights, cols, row, cell, planeRows, planeCols, encodeI2,
+                   bytes);
+    else
+      packCells<5>(weights, cols, row, cell, planeRows, planeCols, encodeT5,
+                   bytes);
+  };
+  int64_t row = 0;
+  uint8_t *next = out.data();
+  for (; row + tileRows <= rows; row += tileRows) {
+    pack(row, layout.getCell(), kRowGroup, 0, next);
+    next += layout.getTileBytes(cols);
+  }
+  for (; row < rows; row += kRowGroup) {
+    pack(row, layout.getStripCell(), 0, 4, next);
+    next += layout.getStripBytes(cols);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Floats
+//===----------------------------------------------------------------------===//
+
+int64_t tercet::getBF16Address(LayoutAttr layout, int64_t row, int64_t col,
+                               int64_t cols) {
+  int64_t tileRows = layout.getTileRows();
+  return row / tileRows * layout.getTileBytes(cols) + col / 2 * tileRows * 4 +
+         row % tileRows * 4 + col % 2 * 2;
 }
 
 void tercet::packBF16Pairs(ArrayRef<uint16_t> weights, int64_t cols,

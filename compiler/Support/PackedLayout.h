@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Where packed weights live: sizes, addresses and packers of every layout. The
+// Where packed weights live: addresses and packers of every layout. The
 // formulas are those of docs/packings.md; kernels index by the same ones.
 
 #ifndef TERCET_COMPILER_SUPPORT_PACKEDLAYOUT_H
@@ -10,33 +10,36 @@
 
 namespace tercet {
 
-/// Bytes of a packed [rows, cols] matrix: whole tiles.
-int64_t getPackedSize(ternary::LayoutAttr layout, int64_t rows, int64_t cols);
+//===----------------------------------------------------------------------===//
+// Trits
+//===----------------------------------------------------------------------===//
 
-/// Bytes of one tile of `layout.getTileRows()` rows.
-int64_t getPackedTileSize(ternary::LayoutAttr layout, int64_t cols);
-
-/// A weight's byte, and for sub-byte layouts its lowest bit there.
-struct PackedAddress {
-  uint64_t byte;
-  unsigned bit;
+/// Of one trit: its byte, and its place among those that share the byte.
+struct TritAddress {
+  int64_t byte, plane;
 };
-PackedAddress getPackedAddress(ternary::LayoutAttr layout, int64_t row,
-                               int64_t col, int64_t cols);
+TritAddress getTritAddress(ternary::LayoutAttr layout, int64_t row, int64_t col,
+                           int64_t rows, int64_t cols);
 
-/// Rows of an i2 tile: a vector of 64 bytes holds four planes of 16 rows.
-inline constexpr int64_t kI2TileRows = 64;
+/// The trit of `plane` in a byte.
+int8_t decodeTrit(ternary::Packing packing, uint8_t byte, int64_t plane);
 
-// Packers. `weights` holds whole rows of `cols` columns, row-major, that start
-// at a tile; the last tile may lack rows, which are packed as zeros. `out` has
-// exactly the bytes of those tiles, so disjoint ranges of tiles may be packed
-// in parallel.
+/// Packs whole rows of `cols` trits -1, 0, 1, row-major: as many tiles as there
+/// are, then strips, the last with rows of zeros up to 16. `out` has exactly
+/// their bytes, so tiles and strips may be packed apart, in parallel.
+void packTrits(ternary::LayoutAttr layout, llvm::ArrayRef<int8_t> weights,
+               int64_t cols, llvm::MutableArrayRef<uint8_t> out);
 
-/// Trits -1, 0, 1.
-void packI2(llvm::ArrayRef<int8_t> weights, int64_t cols,
-            llvm::MutableArrayRef<uint8_t> out);
+//===----------------------------------------------------------------------===//
+// Floats
+//===----------------------------------------------------------------------===//
 
-/// bf16 bit patterns.
+/// The byte of a bf16.
+int64_t getBF16Address(ternary::LayoutAttr layout, int64_t row, int64_t col,
+                       int64_t cols);
+
+/// `weights` holds the bit patterns of whole rows of `cols` columns, row-major,
+/// that start at a tile; rows that the last tile lacks are packed as zeros.
 void packBF16Pairs(llvm::ArrayRef<uint16_t> weights, int64_t cols,
                    int64_t tileRows, llvm::MutableArrayRef<uint8_t> out);
 

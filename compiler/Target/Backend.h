@@ -30,10 +30,18 @@ public:
 
   virtual bool supports(const TargetSpec &target) const = 0;
 
-  /// Packing and default schedule of a ternary matmul.
-  virtual ternary::LayoutAttr selectLayout(mlir::MLIRContext *context,
-                                           MatmulShape shape,
-                                           const TargetSpec &target) const = 0;
+  /// Packing of a model with `numTrits` ternary weights. How many there are
+  /// decides whether decoding reads them from memory, where fewer bits win, or
+  /// from a cache, where fewer instructions do.
+  virtual ternary::Packing selectPacking(int64_t numTrits,
+                                         const TargetSpec &target) const {
+    return ternary::Packing::I2;
+  }
+
+  /// Default schedule of a ternary matmul.
+  virtual ternary::Schedule getSchedule(ternary::Packing packing,
+                                        MatmulShape shape,
+                                        const TargetSpec &target) const = 0;
 
   /// vector<16xf32> accumulators that stay in registers beside the operands of
   /// their fma, for the float kernels.

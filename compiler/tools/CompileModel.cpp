@@ -111,6 +111,7 @@ Expected<CompiledModel> Compilation::compile() {
   mlir::TimingScope scope = step("compile");
   CompileOptions options;
   options.target = request.target;
+  options.packing = request.packing;
   options.compileTo = request.compileTo;
   options.printAfter = request.printAfter;
   options.timing = &scope;
@@ -295,9 +296,6 @@ static Error checkPhase(StringRef option, StringRef name) {
 
 /// Choices of the design that this version does not make yet.
 static Error checkSupported(const CompileRequest &request) {
-  if (request.packing != "auto" && request.packing != "i2")
-    return createStringError("--packing=" + request.packing +
-                             " is not supported yet; use auto or i2");
   if (request.head != "auto" && request.head != "bf16")
     return createStringError("--head=" + request.head +
                              " is not supported yet; use auto or bf16");

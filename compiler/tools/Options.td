@@ -45,7 +45,8 @@ defm emit : Value<"emit", "exe|lib|obj|asm|llvm|mlir",
 defm compile_to : Value<"compile-to", "PHASE",
     "Stop after this phase and write its MLIR", [CompileVis]>;
 defm packing : Value<"packing", "auto|i2|t5",
-    "How ternary weights are stored", [CompileVis, RunVis]>;
+    "How ternary weights are stored: 2 or 1.6 bits each; auto decides by CPU "
+    "and size", [CompileVis, RunVis, VerifyVis]>;
 defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     "Precision of the output head; auto is bf16, the exact one",
     [CompileVis, RunVis]>;

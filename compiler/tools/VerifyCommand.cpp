@@ -28,13 +28,12 @@ static void addDialects(mlir::MLIRContext &context) {
 
 /// Runs every phase on tensors, each from the start: the interpreter takes
 /// far longer than the compiler.
-static Error runTensorPhases(mlir::ModuleOp module, const TargetSpec &target,
+static Error runTensorPhases(mlir::ModuleOp module, const CompileOptions &base,
                              PhaseCallback callback) {
   addDialects(*module.getContext());
   for (const Phase &phase : getPhases().drop_front()) {
     ParameterReader reader;
-    CompileOptions options;
-    options.target = target;
+    CompileOptions options = base;
     options.compileTo = phase.name;
     auto model = runPipeline(module.clone(), options, reader);
     if (!model)
@@ -52,11 +51,9 @@ static Error runTensorPhases(mlir::ModuleOp module, const TargetSpec &target,
 
 /// The default capacity of a step is the one of every artifact.
 static Expected<mlir::OwningOpRef<mlir::ModuleOp>>
-planMemory(mlir::ModuleOp module, const TargetSpec &target) {
+planMemory(mlir::ModuleOp module, CompileOptions options) {
   addDialects(*module.getContext());
   ParameterReader reader;
-  CompileOptions options;
-  options.target = target;
   options.compileTo = "plan-memory";
   auto model = runPipeline(module.clone(), options, reader);
   if (!model)
@@ -96,11 +93,14 @@ Error tercet::runVerify(const Arguments &arguments) {
       parseTarget(arguments.get(OPT_target, "native"));
   if (!target)
     return target.takeError();
+  CompileOptions base;
+  base.target = *target;
+  base.packing = arguments.get(OPT_packing, "auto");
   options.runPhases = [&](mlir::ModuleOp module, PhaseCallback callback) {
-    return runTensorPhases(module, *target, callback);
+    return runTensorPhases(module, base, callback);
   };
   options.planMemory = [&](mlir::ModuleOp module) {
-    return planMemory(module, *target);
+    return planMemory(module, base);
   };
   return verify(options, outs());
 }

@@ -19,6 +19,21 @@
 #include "dialect/Ternary/TernaryDialect.h.inc"
 #include "dialect/Ternary/TernaryEnums.h.inc"
 
+namespace tercet::ternary {
+
+/// How kernels read packed weights; LayoutAttr says what each field means.
+struct Schedule {
+  int64_t lanes = 16, unroll = 1, tokens = 1, prefetch = 0;
+  bool inPlace = false, planeMajor = false;
+};
+
+/// Bytes that hold the weights of `rows` rows by `columns` columns.
+struct Cell {
+  int64_t rows, columns, bytes;
+};
+
+} // namespace tercet::ternary
+
 #define GET_ATTRDEF_CLASSES
 #include "dialect/Ternary/TernaryAttributes.h.inc"
 #define GET_TYPEDEF_CLASSES
@@ -34,6 +49,10 @@ inline constexpr int64_t kRowGroup = 16;
 
 /// int32 accumulation of unshifted 2-bit codes is exact up to this K.
 inline constexpr int64_t kMaxK = 131072;
+
+/// The trits w_p of a byte of t5: v = sum_p w_p 3^p is the low seven bits, times
+/// -1 if the highest is set.
+std::array<int8_t, 5> getT5Trits(uint8_t byte);
 
 /// First column of each fused matrix, and one past the last matrix's columns.
 llvm::SmallVector<int64_t> getColumnOffsets(llvm::ArrayRef<int64_t> rows);

@@ -5,6 +5,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace tercet::ternary;
@@ -12,10 +13,54 @@ using namespace tercet::ternary;
 #include "dialect/Ternary/TernaryDialect.cpp.inc"
 #include "dialect/Ternary/TernaryEnums.cpp.inc"
 
+std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
+  int value = byte & 0x80 ? -(byte & 0x7f) : byte;
+  std::array<int8_t, 5> trits;
+  for (int8_t &trit : trits) {
+    trit = int8_t((value % 3 + 4) % 3 - 1); // equal to value modulo 3
+    value = (value - trit) / 3;
+  }
+  return trits;
+}
+
+/// `, in_place = true, plane_major = true`: any of them, false if left out.
+static ParseResult parseFlags(AsmParser &parser, bool &inPlace,
+                              bool &planeMajor) {
+  inPlace = planeMajor = false;
+  while (succeeded(parser.parseOptionalComma())) {
+    bool isInPlace = succeeded(parser.parseOptionalKeyword("in_place"));
+    if ((!isInPlace && parser.parseKeyword("plane_major")) ||
+        parser.parseEqual() || parser.parseKeyword("true"))
+      return failure();
+    (isInPlace ? inPlace : planeMajor) = true;
+  }
+  return success();
+}
+
+static void printFlags(AsmPrinter &printer, bool inPlace, bool planeMajor) {
+  if (inPlace)
+    printer << ", in_place = true";
+  if (planeMajor)
+    printer << ", plane_major = true";
+}
+
 #define GET_ATTRDEF_CLASSES
 #include "dialect/Ternary/TernaryAttributes.cpp.inc"
 #define GET_TYPEDEF_CLASSES
 #include "dialect/Ternary/TernaryTypes.cpp.inc"
+
+/// Trits that share a byte; 0 for packings of floats.
+static int64_t numPlanesOf(Packing packing) {
+  switch (packing) {
+  case Packing::I2:
+    return 4;
+  case Packing::T5:
+    return 5;
+  case Packing::BF16Pairs:
+    return 0;
+  }
+  llvm_unreachable("unknown packing");
+}
 
 void TernaryDialect::initialize() {
   addAttributes<
@@ -35,10 +80,11 @@ void TernaryDialect::initialize() {
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Packing packing, int64_t tileRows,
                                  int64_t lanes, int64_t unroll, int64_t tokens,
-                                 int64_t prefetch, bool inPlace) {
-  bool wholeTiles = packing == Packing::I2
-                        ? tileRows == 4 * kRowGroup // four planes a byte
-                        : tileRows > 0 && tileRows % kRowGroup == 0;
+                                 int64_t prefetch, bool inPlace,
+                                 bool planeMajor) {
+  int64_t numPlanes = numPlanesOf(packing);
+  bool wholeTiles = numPlanes ? tileRows == numPlanes * kRowGroup
+                              : tileRows > 0 && tileRows % kRowGroup == 0;
   if (!wholeTiles)
     return emitError() << "tile_rows = " << tileRows << " is no tile of "
                        << stringifyPacking(packing);
@@ -46,6 +92,57 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "lanes, unroll and tokens must be positive, prefetch "
                           "not negative";
   return success();
+}
+
+Schedule LayoutAttr::getSchedule() const {
+  return {getLanes(),    getUnroll(),  getTokens(),
+          getPrefetch(), getInPlace(), getPlaneMajor()};
+}
+
+LayoutAttr LayoutAttr::withSchedule(const Schedule &schedule) const {
+  return get(getContext(), getPacking(), getTileRows(), schedule);
+}
+
+LayoutAttr LayoutAttr::getTrits(MLIRContext *context, Packing packing,
+                                const Schedule &schedule) {
+  return get(context, packing, numPlanesOf(packing) * kRowGroup, schedule);
+}
+
+int64_t LayoutAttr::getNumPlanes() const { return numPlanesOf(getPacking()); }
+
+bool LayoutAttr::packsTrits() const { return getNumPlanes() != 0; }
+
+/// A byte holds one trit of each plane; 64 bytes are 16 rows by 4 columns of
+/// each. In a tile planes are groups of 16 rows, in a strip groups of 4
+/// columns.
+Cell LayoutAttr::getCell() const {
+  if (packsTrits())
+    return {getTileRows(), 4, 64};
+  return {getTileRows(), 2, 4 * getTileRows()};
+}
+
+Cell LayoutAttr::getStripCell() const {
+  return {kRowGroup, 4 * getNumPlanes(), 64};
+}
+
+static int64_t getBytes(Cell cell, int64_t columns) {
+  return llvm::divideCeil(columns, cell.columns) * cell.bytes;
+}
+
+int64_t LayoutAttr::getTileBytes(int64_t columns) const {
+  return getBytes(getCell(), columns);
+}
+
+int64_t LayoutAttr::getStripBytes(int64_t columns) const {
+  return getBytes(getStripCell(), columns);
+}
+
+int64_t LayoutAttr::getPackedBytes(int64_t rows, int64_t columns) const {
+  int64_t numTiles = rows / getTileRows(), rest = rows % getTileRows();
+  if (!packsTrits())
+    return (numTiles + (rest != 0)) * getTileBytes(columns);
+  return numTiles * getTileBytes(columns) +
+         llvm::divideCeil(rest, kRowGroup) * getStripBytes(columns);
 }
 
 LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,

@@ -56,7 +56,9 @@ def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
   // 2 bits a trit, codes w + 1; rows in lanes.
   I32EnumAttrCase<"I2", 0, "i2">,
   // bf16 pairs (k, k+1) in 32-bit lanes, 16 rows a vector.
-  I32EnumAttrCase<"BF16Pairs", 1, "bf16_pairs">
+  I32EnumAttrCase<"BF16Pairs", 1, "bf16_pairs">,
+  // 1.6 bits a trit: five to a byte, sign and magnitude of a base-3 number.
+  I32EnumAttrCase<"T5", 2, "t5">
 ]>;
 
 /// What a KV cache stores; docs/numerics.md says how it rounds.
@@ -114,17 +116,51 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     vector register; `unroll` steps of K are in flight, with an accumulator set
     each (GEMV); `tokens` columns form the register tile of a GEMM; `prefetch`
     is a distance in bytes (0: none); with `in_place` codes are not shifted
-    down before the dot product, the sums are.
+    down before the dot product, the sums are; with `plane_major` a GEMM takes
+    a plane of codes for all tokens before it unpacks the next.
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
     "int64_t":$tileRows, "int64_t":$lanes, "int64_t":$unroll,
-    "int64_t":$tokens, "int64_t":$prefetch, DefaultValuedParameter<"bool", "false">:$inPlace);
+    "int64_t":$tokens, "int64_t":$prefetch,
+    DefaultValuedParameter<"bool", "false">:$inPlace,
+    DefaultValuedParameter<"bool", "false">:$planeMajor);
+  let builders = [AttrBuilder<(ins "Packing":$packing, "int64_t":$tileRows,
+                                   "const Schedule &":$schedule), [{
+    return $_get($_ctxt, packing, tileRows, schedule.lanes, schedule.unroll,
+                 schedule.tokens, schedule.prefetch, schedule.inPlace,
+                 schedule.planeMajor);
+  }]>];
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
-        `prefetch` `=` $prefetch (`,` `in_place` `=` $inPlace^)? `>`
+        `prefetch` `=` $prefetch `` custom<Flags>($inPlace, $planeMajor) `` `>`
+  }];
+  let extraClassDeclaration = [{
+    Schedule getSchedule() const;
+    /// The same bytes, read by another schedule.
+    LayoutAttr withSchedule(const Schedule &schedule) const;
+
+    /// A layout of trits, whose tiles have 16 rows a plane.
+    static LayoutAttr getTrits(::mlir::MLIRContext *context, Packing packing,
+                               const Schedule &schedule);
+
+    /// Whether the weights are trits rather than floats.
+    bool packsTrits() const;
+    /// Trits that share a byte; 0 for floats.
+    int64_t getNumPlanes() const;
+    /// What repeats along K in a tile of `tile_rows` rows.
+    Cell getCell() const;
+    /// Trits: what repeats along K in a strip, the 16 rows that the rows
+    /// beyond the last whole tile are divided into.
+    Cell getStripCell() const;
+
+    int64_t getTileBytes(int64_t columns) const;
+    int64_t getStripBytes(int64_t columns) const;
+    /// Bytes of a packed matrix: trits are whole tiles, then strips; floats are
+    /// whole tiles, the last with rows of padding.
+    int64_t getPackedBytes(int64_t rows, int64_t columns) const;
   }];
 }
 

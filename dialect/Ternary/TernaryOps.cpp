@@ -147,16 +147,12 @@ static bool isPositiveFinite(const APFloat &value) {
   return value.isFinite() && !value.isNegative() && !value.isZero();
 }
 
-/// Bytes of [rows, columns] in `layout`: whole tiles of rows, and of columns as
-/// many as share a 32-bit lane.
+/// Bytes of [rows, columns] in `layout`, of which any may be dynamic.
 static int64_t getPackedBytes(LayoutAttr layout, int64_t rows,
                               int64_t columns) {
   if (ShapedType::isDynamic(rows) || ShapedType::isDynamic(columns))
     return ShapedType::kDynamic;
-  bool isTrits = layout.getPacking() == Packing::I2;
-  int64_t columnsPerLane = isTrits ? 4 : 2, bitsPerWeight = isTrits ? 2 : 16;
-  return llvm::alignTo(rows, layout.getTileRows()) *
-         llvm::alignTo(columns, columnsPerLane) * bitsPerWeight / 8;
+  return layout.getPackedBytes(rows, columns);
 }
 
 //===----------------------------------------------------------------------===//
@@ -378,7 +374,7 @@ LogicalResult PackedMatmulOp::verify() {
   bool fits = hasShape(getWeights(), size) &&
               (ShapedType::isDynamic(width) ||
                hasShape(getScales(), width / kRowGroup));
-  return check(*this, getLayout().getPacking() == Packing::I2 && fits,
+  return check(*this, getLayout().packsTrits() && fits,
                "(C2) weights or scales do not fit layout and shapes");
 }
 

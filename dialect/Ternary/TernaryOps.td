@@ -582,17 +582,17 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
 
     - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
     - (C2) `layout` packs trits; weights has the bytes that it needs for W rows
-      (rounded up to tile_rows) of K' columns; scales has one entry per 16 rows.
+      of K' columns; scales has one entry per 16 rows.
 
     ```mlir
-    // 0b01010110: code 2 (a weight of 1) in the rows 0..15 of the tile, code 1 (0)
-    // in the others.
+    // A strip of 16 rows: bits 0 and 1 of byte 4 * row + k are column k. A code
+    // of 2 is a weight of 1.
     #i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
     func.func @f() -> tensor<1x2xf32> {
       %q = arith.constant dense<[[1, 2, 3, 4]]> : tensor<1x4xi8>
       %scale = arith.constant dense<[2.0]> : tensor<1xf32>
       %sum = arith.constant dense<[10]> : tensor<1xi32>
-      %weights = arith.constant dense<0x56> : tensor<64xi8>
+      %weights = arith.constant dense<0x02> : tensor<64xi8>
       %scales = arith.constant dense<[0.5]> : tensor<1xf32>
       %out = tensor.empty() : tensor<1x16xf32>
       %y = ternary.packed_matmul #i2 ins(%q, %scale, %sum, %weights, %scales
@@ -676,6 +676,34 @@ def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
   let results = (outs ByteVector:$codes);
   let assemblyFormat = "$bytes `plane` $plane (`in_place` $in_place^)? attr-dict `:` type($bytes)";
   let hasVerifier = 1;
+}
+
+def Ternary_UnpackT5Op : Ternary_Op<"unpack_t5", [
+    Pure, AllTypesMatch<["bytes", "codes0", "codes1", "codes2", "codes3", "codes4"]>]> {
+  let summary = "The five planes of packed bytes of t5";
+  let description = [{
+    A byte is sign (bit 7) and magnitude of v = d_0 + 3 d_1 + ... + 81 d_4, each
+    digit -1, 0 or 1; plane p is `d_p + 1`. With `in_place` the planes 0..3 are
+    4^p times that, fields of one byte as in `unpack`, and plane 4 is not. The
+    magnitude is at most 121.
+
+    ```mlir
+    func.func @f() -> (vector<4xi8>, vector<4xi8>, vector<4xi8>) {
+      // 0, 5 = 9 - 3 - 1, -5, 121 = 81 + 27 + 9 + 3 + 1
+      %bytes = arith.constant dense<[0, 5, 0x85, 121]> : vector<4xi8>
+      %0:5 = ternary.unpack_t5 %bytes : vector<4xi8>
+      %1:5 = ternary.unpack_t5 %bytes in_place : vector<4xi8>
+      return %0#1, %0#2, %1#2 : vector<4xi8>, vector<4xi8>, vector<4xi8>
+    }
+    // result: [1, 0, 2, 2]
+    // result: [1, 2, 0, 2]
+    // result: [16, 32, 0, 32]
+    ```
+  }];
+  let arguments = (ins ByteVector:$bytes, UnitAttr:$in_place);
+  let results = (outs ByteVector:$codes0, ByteVector:$codes1, ByteVector:$codes2,
+                      ByteVector:$codes3, ByteVector:$codes4);
+  let assemblyFormat = "$bytes (`in_place` $in_place^)? attr-dict `:` type($bytes)";
 }
 
 def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {

@@ -7,6 +7,7 @@
 //   KernelBench [FILTER]
 
 #include "compiler/Support/KVCacheLayout.h"
+#include "dialect/Ternary/Ternary.h"
 #include "tests/conversion/KernelJIT.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -157,8 +158,14 @@ Case makeHead(int64_t rows, int64_t tileRows, int64_t unroll, int64_t tokens,
 }
 
 Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
-                std::string schedule) {
-  int64_t size = rows * columns / 4;
+                ternary::Packing packing, const ternary::Schedule &schedule) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto layout = ternary::LayoutAttr::getTrits(&context, packing, schedule);
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  layoutText.erase(0, strlen("#ternary.layout"));
+  int64_t size = layout.getPackedBytes(rows, columns);
   std::string types =
       formatv("memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
               "memref<{2}xf32>",
@@ -170,9 +177,9 @@ Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
               "%y: {3}",
               columns, size, rows / 16, y)
           .str(),
-      formatv("ternary.packed_matmul <i2, tile_rows = 64, {0}> ins(%q, %scale, "
+      formatv("ternary.packed_matmul {0} ins(%q, %scale, "
               "%sum, %w, %scales : {1}) outs(%y : {2})",
-              schedule, types, y)
+              layoutText, types, y)
           .str()));
   int8_t *codes = allocate<int8_t>(numTokens * columns);
   MemRef<int8_t, 2> q = {codes, codes, 0, {numTokens, columns}, {columns, 1}};
@@ -182,7 +189,7 @@ Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
   auto out = matrixOf(numTokens, rows);
   bool one = numTokens == 1;
   return {formatv("packed_matmul {0}x{1} N={2} {3}", rows, columns, numTokens,
-                  schedule)
+                  layoutText)
               .str(),
           one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
           one ? "GB/s" : "GMAC/s",
@@ -278,21 +285,30 @@ int main(int argc, char **argv) {
       makers.emplace_back(
           "gemm", [=] { return makeHead(4096, tileRows, 1, tokens, 0, 32); });
   makers.emplace_back("gemv", [] { return makeRead(128 << 20); });
-  for (int64_t unroll : {2, 4})
-    for (int64_t prefetch : {0, 1024, 4096})
-      makers.emplace_back("gemv", [=] {
-        return makeMatmul(
-            128 << 10, 4096, 1,
-            formatv("lanes = 16, unroll = {0}, tokens = 6, prefetch = {1}, "
-                    "in_place = true",
-                    unroll, prefetch));
-      });
-  for (int64_t numTokens : {1, 6, 24, 512})
+  for (auto packing : {ternary::Packing::I2, ternary::Packing::T5})
+    for (int64_t unroll : {1, 2, 4})
+      for (int64_t prefetch : {0, 1024, 4096, 8192})
+        makers.emplace_back("gemv", [=] {
+          return makeMatmul(128 << 10, 4096, 1, packing,
+                            {.unroll = unroll,
+                             .prefetch = prefetch,
+                             .inPlace = true,
+                             .planeMajor = packing == ternary::Packing::T5});
+        });
+  for (int64_t numTokens : {1, 12, 512}) {
     makers.emplace_back("matmul", [=] {
-      return makeMatmul(2560, 2560, numTokens,
-                        "lanes = 16, unroll = 4, tokens = 6, prefetch = 0, "
-                        "in_place = true");
+      return makeMatmul(2560, 2560, numTokens, ternary::Packing::I2,
+                        {.unroll = 4, .tokens = 6, .inPlace = true});
     });
+    for (int64_t tokens : {2, 3, 4})
+      makers.emplace_back("matmul", [=] {
+        return makeMatmul(2560, 2560, numTokens, ternary::Packing::T5,
+                          {.unroll = 2,
+                           .tokens = tokens,
+                           .inPlace = true,
+                           .planeMajor = true});
+      });
+  }
   makers.emplace_back("rows", [] {
     return makeRows("rms_norm", 2560,
                     "ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "

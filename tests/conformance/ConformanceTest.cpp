@@ -21,6 +21,7 @@ static const char *const kLevels[] = {
     "x86-64-v3+avxvnni",
     "x86-64-v4",
     "x86-64-v4+avx512vnni",
+    "x86-64-v4+avx512vnni+avx512vbmi",
 };
 
 namespace {

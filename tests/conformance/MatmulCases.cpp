@@ -11,6 +11,8 @@ using namespace tercet;
 using namespace tercet::conformance;
 using namespace tercet::reference;
 using tercet::ternary::LayoutAttr;
+using tercet::ternary::Packing;
+using tercet::ternary::Schedule;
 
 namespace {
 
@@ -85,8 +87,8 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
                        group * ternary::kRowGroup,
                        (group + 1) * ternary::kRowGroup, expected);
 
-  std::vector<uint8_t> packed(getPackedSize(layout, width, columns));
-  packI2(weights.data, columns, packed);
+  std::vector<uint8_t> packed(layout.getPackedBytes(width, columns));
+  packTrits(layout, weights.data, columns, packed);
 
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
@@ -114,43 +116,48 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
   }
 }
 
-/// With the layout that the backend selects.
+constexpr Packing kPackings[] = {Packing::I2, Packing::T5};
+
+/// Each packing, with the schedule of the backend.
 void addMatmul(std::vector<Case> &cases, llvm::StringRef name, bool isFast,
                Matmul matmul) {
-  cases.push_back({("matmul_" + name + "_" + std::to_string(matmul.rows) + "x" +
-                    std::to_string(matmul.columns))
-                       .str(),
-                   isFast,
-                   [matmul](const TargetSpec &target) {
-                     mlir::MLIRContext context;
-                     context.loadDialect<ternary::TernaryDialect>();
-                     runMatmul(
-                         target, matmul,
-                         getBackend(target).selectLayout(
-                             &context, {matmul.rows, matmul.columns}, target));
-                   },
-                   /*hasDots=*/true});
+  for (Packing packing : kPackings)
+    cases.push_back(
+        {llvm::formatv("matmul_{0}_{1}_{2}x{3}", stringifyPacking(packing),
+                       name, matmul.rows, matmul.columns),
+         isFast,
+         [=](const TargetSpec &target) {
+           mlir::MLIRContext context;
+           context.loadDialect<ternary::TernaryDialect>();
+           Schedule schedule = getBackend(target).getSchedule(
+               packing, {matmul.rows, matmul.columns}, target);
+           runMatmul(target, matmul,
+                     LayoutAttr::getTrits(&context, packing, schedule));
+         },
+         /*hasDots=*/true});
 }
 
-/// The backend's layout with another schedule.
-void addSchedule(std::vector<Case> &cases, bool isFast, int64_t lanes,
-                 int64_t unroll, int64_t tokens, int64_t prefetch) {
+/// Each packing with another schedule than the backend's.
+void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule) {
   Matmul matmul = {112, 100};
-  cases.push_back(
-      {llvm::formatv("schedule_lanes{0}_unroll{1}_tokens{2}_prefetch{3}", lanes,
-                     unroll, tokens, prefetch),
-       isFast,
-       [=](const TargetSpec &target) {
-         mlir::MLIRContext context;
-         context.loadDialect<ternary::TernaryDialect>();
-         LayoutAttr selected = getBackend(target).selectLayout(
-             &context, {matmul.rows, matmul.columns}, target);
-         runMatmul(target, matmul,
-                   LayoutAttr::get(&context, selected.getPacking(),
-                                   selected.getTileRows(), lanes, unroll,
-                                   tokens, prefetch, selected.getInPlace()));
-       },
-       /*hasDots=*/true});
+  for (Packing packing : kPackings)
+    cases.push_back(
+        {llvm::formatv("schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}",
+                       stringifyPacking(packing), schedule.lanes,
+                       schedule.unroll, schedule.tokens, schedule.prefetch),
+         isFast,
+         [=](const TargetSpec &target) {
+           mlir::MLIRContext context;
+           context.loadDialect<ternary::TernaryDialect>();
+           Schedule selected = getBackend(target).getSchedule(
+               packing, {matmul.rows, matmul.columns}, target);
+           Schedule changed = schedule;
+           changed.inPlace = selected.inPlace;
+           changed.planeMajor = !selected.planeMajor;
+           runMatmul(target, matmul,
+                     LayoutAttr::getTrits(&context, packing, changed));
+         },
+         /*hasDots=*/true});
 }
 
 } // namespace
@@ -173,8 +180,11 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
   for (int64_t lanes : {4, 8, 16})
     for (int64_t unroll : {1, 3})
       for (int64_t tokens : {1, 4, 6})
-        addSchedule(cases, unroll == 1 && tokens == 4, lanes, unroll, tokens,
-                    /*prefetch=*/unroll == 1 ? 0 : 1024);
+        addSchedule(cases, unroll == 1 && tokens == 4,
+                    {.lanes = lanes,
+                     .unroll = unroll,
+                     .tokens = tokens,
+                     .prefetch = unroll == 1 ? 0 : 1024});
 }
 
 std::vector<Case> tercet::conformance::getCases() {

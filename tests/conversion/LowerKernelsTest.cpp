@@ -367,8 +367,12 @@ TEST_P(PackedMatmulTest, EqualBits) {
   std::vector<int8_t> trits(rows16 * columns);
   for (int64_t i = 0; i < shape.rows * columns; ++i)
     trits[i] = int8_t(generator() % 3) - 1;
-  std::vector<uint8_t> packed(llvm::alignTo(rows16, kI2TileRows) * columns / 4);
-  packI2(trits, columns, packed);
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto layout =
+      ternary::LayoutAttr::getTrits(&context, ternary::Packing::I2, {});
+  std::vector<uint8_t> packed(layout.getPackedBytes(rows16, columns));
+  packTrits(layout, trits, columns, packed);
 
   std::vector<int8_t> q(shape.tokens * qStride);
   for (int8_t &code : q)

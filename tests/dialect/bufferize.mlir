@@ -18,10 +18,10 @@ func.func @layer(%x: tensor<?x32xf32>, %positions: tensor<?xi32>, %slots: tensor
   %n = tensor.dim %x, %c0 : tensor<?x32xf32>
   // CHECK-DAG: %[[NORM:.+]] = ternary.packed_parameter %{{.+}} : memref<32xf32>
   // CHECK-DAG: %[[SCALES:.+]] = ternary.packed_parameter %{{.+}} : memref<6xf32>
-  // CHECK-DAG: %[[W:.+]] = ternary.packed_parameter %{{.+}} : memref<1024xi8>
+  // CHECK-DAG: %[[W:.+]] = ternary.packed_parameter %{{.+}} : memref<768xi8>
   %norm = ternary.packed_parameter %c0 : tensor<32xf32>
   %scales = ternary.packed_parameter %c64 : tensor<6xf32>
-  %w = ternary.packed_parameter %c128 : tensor<1024xi8>
+  %w = ternary.packed_parameter %c128 : tensor<768xi8>
   %table = ternary.packed_parameter %c0 : tensor<64x16xf32>
   // CHECK: %[[H:.+]] = memref.alloc(%{{.+}}) {{.*}} : memref<?x32xf32>
   // CHECK: ternary.rms_norm ins(%[[X]], %[[NORM]] {{.*}} outs(%[[H]] : memref<?x32xf32>) epsilon
@@ -40,7 +40,7 @@ func.func @layer(%x: tensor<?x32xf32>, %positions: tensor<?xi32>, %slots: tensor
   %e96 = tensor.empty(%n) : tensor<?x96xf32>
   %qkv = ternary.packed_matmul <i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
       ins(%q, %s, %sum, %w, %scales : tensor<?x32xi8>, tensor<?xf32>, tensor<?xi32>,
-          tensor<1024xi8>, tensor<6xf32>) outs(%e96 : tensor<?x96xf32>) -> tensor<?x96xf32>
+          tensor<768xi8>, tensor<6xf32>) outs(%e96 : tensor<?x96xf32>) -> tensor<?x96xf32>
   // Columns of the fused result are views.
   // CHECK: %[[QS:.+]] = memref.subview %[[QKV]][0, 0]
   // CHECK: %[[KS:.+]] = memref.subview %[[QKV]][0, 32]

@@ -65,14 +65,14 @@ func.func @tensors(%tokens: tensor<?xi32>, %cache: !cache, %x: tensor<?x16xf32>,
 func.func @memrefs(%x: memref<?x16xf32>, %q: memref<?x16xi8>, %scale: memref<?xf32>,
                    %sum: memref<?xi32>, %y: memref<?x32xf32>) {
   %offset = arith.constant 128 : index
-  // CHECK: ternary.packed_parameter %{{.*}} : memref<256xi8>
-  %w = ternary.packed_parameter %offset : memref<256xi8>
+  // CHECK: ternary.packed_parameter %{{.*}} : memref<128xi8>
+  %w = ternary.packed_parameter %offset : memref<128xi8>
   %scales = ternary.packed_parameter %offset : memref<2xf32>
   %head = ternary.packed_parameter %offset : memref<1024xi8>
   // CHECK: ternary.quantize_activations ins({{.*}}) outs({{.*}} : memref<?x16xi8>, memref<?xf32>, memref<?xi32>)
   ternary.quantize_activations ins(%x : memref<?x16xf32>) outs(%q, %scale, %sum : memref<?x16xi8>, memref<?xf32>, memref<?xi32>)
   // CHECK: ternary.packed_matmul <i2,
-  ternary.packed_matmul #i2 ins(%q, %scale, %sum, %w, %scales : memref<?x16xi8>, memref<?xf32>, memref<?xi32>, memref<256xi8>, memref<2xf32>) outs(%y : memref<?x32xf32>)
+  ternary.packed_matmul #i2 ins(%q, %scale, %sum, %w, %scales : memref<?x16xi8>, memref<?xf32>, memref<?xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<?x32xf32>)
   // CHECK: ternary.packed_linear <bf16_pairs,
   ternary.packed_linear #bf16 ins(%x, %head : memref<?x16xf32>, memref<1024xi8>) outs(%y : memref<?x32xf32>)
   // CHECK: ternary.embedding {{.*}} {layout = #ternary.layout<bf16_pairs,

@@ -7,14 +7,14 @@ ternary.parameter @a : tensor<16x20xi2> = dense<1> : tensor<16x20xi2>
 ternary.parameter @b : tensor<3x20xi2> = dense<-1> : tensor<3x20xi2>
 ternary.parameter @norm : tensor<20xf32> = dense<1.0> : tensor<20xf32>
 
-// In program order: two row scales (8 bytes, rounded up to 64), one tile of 64
-// rows by 8 steps of 64 bytes, then the floats that no matrix holds.
+// In program order: two row scales (8 bytes, rounded up to 64), two strips of 16
+// rows by 2 x 16 columns of 64 bytes, then the floats that no matrix holds.
 
 // CHECK: module attributes
 // CHECK-SAME: ternary.head_bytes = 0
 // CHECK-SAME: ternary.num_trits = 380
-// CHECK-SAME: ternary.ternary_bytes = 520
-// CHECK-SAME: ternary.weights_size = 704
+// CHECK-SAME: ternary.ternary_bytes = 264
+// CHECK-SAME: ternary.weights_size = 448
 // CHECK-NOT: ternary.parameter
 // CHECK-LABEL: func @matmul
 func.func @matmul(%x: tensor<?x20xf32>, %n: index) -> (tensor<?x32xf32>, tensor<20xf32>) {
@@ -28,13 +28,13 @@ func.func @matmul(%x: tensor<?x20xf32>, %n: index) -> (tensor<?x32xf32>, tensor<
   %et = tensor.empty(%n) : tensor<?xi32>
   %ea = tensor.empty(%n) : tensor<?x32xi32>
   %ey = tensor.empty(%n) : tensor<?x32xf32>
-  // CHECK: %[[AT:.+]] = arith.constant 576 : index
+  // CHECK: %[[AT:.+]] = arith.constant 320 : index
   // CHECK: %[[NORM:.+]] = ternary.packed_parameter %[[AT]] : tensor<20xf32>
   // CHECK: %[[Q:.+]], %[[S:.+]], %[[SUM:.+]] = ternary.quantize_activations
   // CHECK: %[[C0:.+]] = arith.constant 0 : index
   // CHECK: %[[SCALES:.+]] = ternary.packed_parameter %[[C0]] : tensor<2xf32>
   // CHECK: %[[C64:.+]] = arith.constant 64 : index
-  // CHECK: %[[W:.+]] = ternary.packed_parameter %[[C64]] : tensor<512xi8>
+  // CHECK: %[[W:.+]] = ternary.packed_parameter %[[C64]] : tensor<256xi8>
   // CHECK: %[[Y:.+]] = ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %[[S]], %[[SUM]], %[[W]], %[[SCALES]]
   // CHECK: return %[[Y]], %[[NORM]]
   %q, %s, %t = ternary.quantize_activations ins(%x : tensor<?x20xf32>)

@@ -18,6 +18,8 @@ using namespace tercet;
 using llvm::formatv;
 using llvm::StringRef;
 using ternary::LayoutAttr;
+using ternary::Packing;
+using ternary::Schedule;
 
 namespace {
 
@@ -32,17 +34,14 @@ public:
     options.target = llvm::cantFail(parseTarget(targetText));
   }
 
-  LayoutAttr selected() {
-    return getBackend(options.target)
-        .selectLayout(&context, {rows, columns}, options.target);
+  LayoutAttr selected(Packing packing) {
+    return withSchedule(
+        packing, getBackend(options.target)
+                     .getSchedule(packing, {rows, columns}, options.target));
   }
 
-  LayoutAttr withSchedule(int64_t lanes, int64_t unroll, int64_t tokens,
-                          int64_t prefetch) {
-    LayoutAttr layout = selected();
-    return LayoutAttr::get(&context, layout.getPacking(), layout.getTileRows(),
-                           lanes, unroll, tokens, prefetch,
-                           layout.getInPlace());
+  LayoutAttr withSchedule(Packing packing, Schedule schedule) {
+    return LayoutAttr::getTrits(&context, packing, schedule);
   }
 
   std::string emit(LayoutAttr layout);
@@ -75,7 +74,7 @@ std::string firstRows(StringRef name, StringRef element, int64_t columns) {
 std::string MatmulCode::emit(LayoutAttr layout) {
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
-  int64_t size = getPackedSize(layout, rows, columns), groups = rows / 16;
+  int64_t size = layout.getPackedBytes(rows, columns), groups = rows / 16;
   std::string source = formatv(
       "func.func @matmul(%q: memref<{0}x{1}xi8>, %scale: memref<{0}xf32>, "
       "%sum: memref<{0}xi32>, %w: memref<{2}xi8>, %scales: memref<{3}xf32>, "
@@ -155,24 +154,48 @@ bool isSpill(StringRef line) {
 
 TEST(KernelCode, EachTileParameterChangesTheCode) {
   MatmulCode code("x86-64-v4+avx512vnni", 128, 256);
-  std::string base = code.emit(code.withSchedule(16, 2, 4, 1024));
-  EXPECT_EQ(base, code.emit(code.withSchedule(16, 2, 4, 1024)));
-  EXPECT_NE(base, code.emit(code.withSchedule(8, 2, 4, 1024))) << "lanes";
-  EXPECT_NE(base, code.emit(code.withSchedule(16, 4, 4, 1024))) << "unroll";
-  EXPECT_NE(base, code.emit(code.withSchedule(16, 2, 6, 1024))) << "tokens";
-  EXPECT_NE(base, code.emit(code.withSchedule(16, 2, 4, 4096))) << "prefetch";
-  EXPECT_EQ(code.emit(code.withSchedule(16, 2, 4, 0)).find("prefetch"),
-            std::string::npos);
+  auto emit = [&](Schedule schedule) {
+    return code.emit(code.withSchedule(Packing::I2, schedule));
+  };
+  const Schedule schedule = {
+      .lanes = 16, .unroll = 2, .tokens = 4, .prefetch = 1024};
+  std::string base = emit(schedule);
+  EXPECT_EQ(base, emit(schedule));
+  Schedule changed = schedule;
+  changed.lanes = 8;
+  EXPECT_NE(base, emit(changed)) << "lanes";
+  changed = schedule;
+  changed.unroll = 4;
+  EXPECT_NE(base, emit(changed)) << "unroll";
+  changed = schedule;
+  changed.tokens = 6;
+  EXPECT_NE(base, emit(changed)) << "tokens";
+  changed = schedule;
+  changed.prefetch = 4096;
+  EXPECT_NE(base, emit(changed)) << "prefetch";
+  changed = schedule;
+  changed.inPlace = true;
+  EXPECT_NE(base, emit(changed)) << "in_place";
+  changed = schedule;
+  changed.prefetch = 0;
+  EXPECT_EQ(emit(changed).find("prefetch"), std::string::npos);
 }
 
 /// GEMV and every block of the GEMM, with the schedule that is selected.
-class InnerLoopTest : public testing::TestWithParam<const char *> {};
+struct InnerLoops {
+  const char *target;
+  Packing packing;
+};
+
+class InnerLoopTest : public testing::TestWithParam<InnerLoops> {};
 
 TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
-  for (auto [rows, columns] : {std::pair(2560, 2560), std::pair(2560, 6912)}) {
-    MatmulCode code(GetParam(), rows, columns);
+  auto [target, packing] = GetParam();
+  // Whole tiles; tiles and strips.
+  for (auto [rows, columns] : {std::pair(2560, 2560), std::pair(2592, 6912)}) {
+    MatmulCode code(target, rows, columns);
     std::string assembly =
-        withoutFunction(code.emit(code.selected()), "tercet_dot_peak");
+        withoutFunction(code.emit(code.selected(packing)), "tercet_dot_peak");
     unsigned numLoops = 0;
     for (const std::vector<StringRef> &loop : findInnermostLoops(assembly)) {
       if (llvm::none_of(loop, isDotProduct))
@@ -189,6 +212,11 @@ TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, InnerLoopTest,
-                         testing::Values("x86-64-v3", "x86-64-v3+avxvnni",
-                                         "x86-64-v4+avx512vnni"));
+INSTANTIATE_TEST_SUITE_P(
+    Targets, InnerLoopTest,
+    testing::Values(InnerLoops{"x86-64-v3", Packing::I2},
+                    InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
+                    InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
+                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
+                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
+                               Packing::T5}));

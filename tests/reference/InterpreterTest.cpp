@@ -128,13 +128,14 @@ TEST_F(InterpreterTest, PackedMatmulIsBitLinear) {
   parse(kBitLinear);
   Value expected = cantFail(runF({x, a, b, scalar(0.3f), scalar(1.7f)}));
 
-  // Rows 0..19 are a, 20..31 zeros, 32..47 b, and zeros up to the tile; then
-  // three scales, a multiple of 64 bytes further.
-  std::vector<int8_t> rows(64 * 24);
+  // Rows 0..19 are a, 20..31 zeros, 32..47 b; then three scales, a multiple of
+  // 64 bytes further.
+  std::vector<int8_t> rows(48 * 24);
   copy(a.data, rows.begin());
   copy(b.data, rows.begin() + 32 * 24);
   std::vector<uint8_t> weights(384 + 12);
-  packI2(rows, 24, MutableArrayRef(weights).take_front(384));
+  packTrits(ternary::LayoutAttr::getTrits(&context, ternary::Packing::I2, {}),
+            rows, 24, MutableArrayRef(weights).take_front(384));
   float scales[] = {0.3f, 0.3f, 1.7f};
   memcpy(weights.data() + 384, scales, sizeof(scales));
 

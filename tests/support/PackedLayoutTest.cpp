@@ -6,6 +6,8 @@
 #include "llvm/Support/Endian.h"
 #include "gtest/gtest.h"
 
+#include <set>
+
 using namespace tercet;
 using namespace tercet::ternary;
 
@@ -15,51 +17,87 @@ struct Shape {
   int64_t rows, cols, tileRows;
 };
 
+std::vector<int8_t> makeTrits(int64_t rows, int64_t cols) {
+  std::vector<int8_t> trits(rows * cols);
+  for (size_t i = 0; i < trits.size(); ++i)
+    trits[i] = int8_t((i * 2654435761u >> 7) % 3) - 1;
+  return trits;
+}
+
 class PackedLayoutTest : public ::testing::TestWithParam<Shape> {
 protected:
   PackedLayoutTest() { context.loadDialect<TernaryDialect>(); }
 
-  LayoutAttr makeLayout(Packing packing, int64_t tileRows) {
-    return LayoutAttr::get(&context, packing, tileRows, /*lanes=*/16,
-                           /*unroll=*/4, /*tokens=*/6, /*prefetch=*/0,
-                           /*inPlace=*/false);
-  }
+  void expectTrits(Packing packing);
 
   mlir::MLIRContext context;
 };
 
-TEST_P(PackedLayoutTest, I2) {
+void PackedLayoutTest::expectTrits(Packing packing) {
   auto [rows, cols, unused] = GetParam();
-  LayoutAttr layout = makeLayout(Packing::I2, kI2TileRows);
-  std::vector<int8_t> trits(rows * cols);
-  for (size_t i = 0; i < trits.size(); ++i)
-    trits[i] = int8_t((i * 2654435761u >> 7) % 3) - 1;
-  std::vector<uint8_t> packed(getPackedSize(layout, rows, cols), 0xee);
-  packI2(trits, cols, packed);
+  LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
+  std::vector<int8_t> trits = makeTrits(rows, cols);
+  std::vector<uint8_t> packed(layout.getPackedBytes(rows, cols), 0xee);
+  packTrits(layout, trits, cols, packed);
 
-  int64_t paddedRows = llvm::alignTo(rows, kI2TileRows);
-  for (int64_t m = 0; m < paddedRows; ++m)
-    for (int64_t k = 0, e = llvm::alignTo(cols, 4); k < e; ++k) {
-      PackedAddress address = getPackedAddress(layout, m, k, cols);
-      int code = packed[address.byte] >> address.bit & 3;
+  // Every byte and plane is one trit, inside the matrix or of the padding.
+  int64_t numSlots = 0;
+  std::set<std::pair<int64_t, int64_t>> slots;
+  for (int64_t m = 0, e = llvm::alignTo(rows, 16); m < e; ++m) {
+    bool inStrip = m >= rows / layout.getTileRows() * layout.getTileRows();
+    int64_t step = inStrip ? layout.getStripCell().columns : 4;
+    for (int64_t k = 0, e = llvm::alignTo(cols, step); k < e; ++k, ++numSlots) {
+      TritAddress at = getTritAddress(layout, m, k, rows, cols);
       bool inside = m < rows && k < cols;
-      ASSERT_EQ(code - 1, inside ? trits[m * cols + k] : 0) << m << "," << k;
+      ASSERT_EQ(decodeTrit(packing, packed[at.byte], at.plane),
+                inside ? trits[m * cols + k] : 0)
+          << m << "," << k;
+      slots.emplace(at.byte, at.plane);
+    }
+  }
+  EXPECT_EQ(int64_t(slots.size()), numSlots);
+  EXPECT_EQ(numSlots, int64_t(packed.size()) * layout.getNumPlanes());
+}
+
+TEST_P(PackedLayoutTest, I2) { expectTrits(Packing::I2); }
+TEST_P(PackedLayoutTest, T5) { expectTrits(Packing::T5); }
+
+TEST(T5, ByteIsSignAndMagnitude) {
+  for (int magnitude = 0; magnitude <= 121; ++magnitude)
+    for (int sign : {1, -1}) {
+      int value = 0;
+      for (int8_t trit :
+           llvm::reverse(getT5Trits(sign < 0 ? 0x80 | magnitude : magnitude)))
+        value = 3 * value + trit;
+      EXPECT_EQ(value, sign * magnitude);
+    }
+}
+
+TEST(PackedSize, PaddingIsSmall) {
+  mlir::MLIRContext context;
+  context.loadDialect<TernaryDialect>();
+  for (auto [packing, bits] : {std::pair(Packing::I2, 2.0), {Packing::T5, 1.6}})
+    for (int64_t rows = 1600; rows < 1760; ++rows) {
+      LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
+      double bytes = layout.getPackedBytes(rows, 2560);
+      EXPECT_LE(bytes, 1.01 * bits / 8 * rows * 2560) << rows;
     }
 }
 
 TEST_P(PackedLayoutTest, BF16Pairs) {
   auto [rows, cols, tileRows] = GetParam();
-  LayoutAttr layout = makeLayout(Packing::BF16Pairs, tileRows);
+  LayoutAttr layout =
+      LayoutAttr::get(&context, Packing::BF16Pairs, tileRows, Schedule());
   std::vector<uint16_t> weights(rows * cols);
   for (size_t i = 0; i < weights.size(); ++i)
     weights[i] = uint16_t(i * 40503u + 1);
-  std::vector<uint8_t> packed(getPackedSize(layout, rows, cols), 0xee);
+  std::vector<uint8_t> packed(layout.getPackedBytes(rows, cols), 0xee);
   packBF16Pairs(weights, cols, tileRows, packed);
 
   int64_t paddedRows = llvm::alignTo(rows, tileRows);
   for (int64_t m = 0; m < paddedRows; ++m)
     for (int64_t k = 0, e = llvm::alignTo(cols, 2); k < e; ++k) {
-      uint64_t byte = getPackedAddress(layout, m, k, cols).byte;
+      uint64_t byte = getBF16Address(layout, m, k, cols);
       bool inside = m < rows && k < cols;
       ASSERT_EQ(llvm::support::endian::read16le(&packed[byte]),
                 inside ? weights[m * cols + k] : 0)
@@ -67,24 +105,27 @@ TEST_P(PackedLayoutTest, BF16Pairs) {
     }
 }
 
-TEST_F(PackedLayoutTest, TilesArePackedIndependently) {
+TEST_F(PackedLayoutTest, TilesAndStripsArePackedIndependently) {
   constexpr int64_t rows = 150, cols = 37;
-  LayoutAttr layout = makeLayout(Packing::I2, kI2TileRows);
-  std::vector<int8_t> trits(rows * cols);
-  for (size_t i = 0; i < trits.size(); ++i)
-    trits[i] = int8_t(i % 3) - 1;
-  std::vector<uint8_t> whole(getPackedSize(layout, rows, cols));
-  packI2(trits, cols, whole);
+  for (Packing packing : {Packing::I2, Packing::T5}) {
+    LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
+    std::vector<int8_t> trits = makeTrits(rows, cols);
+    std::vector<uint8_t> whole(layout.getPackedBytes(rows, cols));
+    packTrits(layout, trits, cols, whole);
 
-  std::vector<uint8_t> pieces(whole.size());
-  int64_t tileSize = getPackedTileSize(layout, cols);
-  for (int64_t row = 0; row < rows; row += kI2TileRows)
-    packI2(llvm::ArrayRef(trits).slice(
-               row * cols, std::min(kI2TileRows, rows - row) * cols),
-           cols,
-           llvm::MutableArrayRef(pieces).slice(row / kI2TileRows * tileSize,
-                                               tileSize));
-  EXPECT_EQ(whole, pieces);
+    std::vector<uint8_t> pieces;
+    for (int64_t row = 0; row < rows;) {
+      int64_t unit =
+          row + layout.getTileRows() <= rows ? layout.getTileRows() : kRowGroup;
+      unit = std::min(unit, rows - row);
+      std::vector<uint8_t> piece(layout.getPackedBytes(unit, cols));
+      packTrits(layout, llvm::ArrayRef(trits).slice(row * cols, unit * cols),
+                cols, piece);
+      pieces.insert(pieces.end(), piece.begin(), piece.end());
+      row += unit;
+    }
+    EXPECT_EQ(whole, pieces) << stringifyPacking(packing).str();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, PackedLayoutTest,

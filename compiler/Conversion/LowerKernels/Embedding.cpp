@@ -2,7 +2,6 @@
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
 
-#include "compiler/Support/PackedLayout.h"
 #include "dialect/Ternary/Ternary.h"
 
 using namespace mlir;
@@ -16,9 +15,9 @@ static void emitPackedRow(EmbeddingOp op, KernelBuilder &b, Value token,
   Value y = op.getOuts();
   LayoutAttr layout = *op.getLayout();
   int64_t numColumns = getNumColumns(y), tileRows = layout.getTileRows();
-  Value row = b.addIndex(b.mulIndex(b.divIndex(id, tileRows),
-                                    getPackedTileSize(layout, numColumns)),
-                         b.mulIndex(b.remIndex(id, tileRows), 4));
+  Value row = b.addIndex(
+      b.mulIndex(b.divIndex(id, tileRows), layout.getTileBytes(numColumns)),
+      b.mulIndex(b.remIndex(id, tileRows), 4));
   auto storeColumn = [&](Value pair, int64_t half) {
     Value address = b.addIndex(row, b.mulIndex(pair, tileRows * 4));
     Value weight = b.loadBytes(VectorType::get(1, b.getBF16Type()),

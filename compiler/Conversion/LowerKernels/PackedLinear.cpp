@@ -2,7 +2,6 @@
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
 
-#include "compiler/Support/PackedLayout.h"
 #include "dialect/Ternary/Ternary.h"
 
 using namespace mlir;
@@ -57,9 +56,8 @@ private:
 /// Columns 2 * pair and, with `hasOdd`, 2 * pair + 1.
 Values PackedLinearKernel::emitPair(Value pair, bool hasOdd, ValueRange sums) {
   int64_t tileRows = layout.getTileRows();
-  Value address =
-      b.addIndex(b.mulIndex(tile, getPackedTileSize(layout, numColumns)),
-                 b.mulIndex(pair, tileRows * 4));
+  Value address = b.addIndex(b.mulIndex(tile, layout.getTileBytes(numColumns)),
+                             b.mulIndex(pair, tileRows * 4));
   Values words;
   for (int64_t g = 0; g < numGroups; ++g) {
     int64_t offset = (firstGroup + g) * kLanes * 4;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The ternary GEMV and GEMM. One item is a tile of 64 rows, all tokens; 16 rows
-// are in the lanes of a 64-byte vector, four planes of 2 bits share its bytes
-// (docs/packings.md, i2). Everything that a tuner may change comes from the
-// layout on the op.
+// The ternary GEMV and GEMM. One item is a tile of rows, or one of the strips
+// of 16 rows that are left beyond the last tile; all tokens. 16 rows are in the
+// lanes of a 64-byte vector whose bytes several planes share: groups of rows in
+// a tile, of columns in a strip (docs/packings.md). Everything that a tuner may
+// change comes from the layout on the op.
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
 
-#include "compiler/Support/PackedLayout.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -22,9 +22,6 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-constexpr int64_t kPlanes = 4;
-/// A vector of packed bytes: 16 rows x 4 columns of each plane.
-constexpr int64_t kVectorBytes = 64;
 /// Columns of a step of the dot product.
 constexpr int64_t kStep = 4;
 
@@ -32,41 +29,20 @@ class PackedMatmulKernel {
 public:
   PackedMatmulKernel(PackedMatmulOp op, KernelBuilder &b)
       : op(op), b(b), layout(op.getLayout()), lanes(layout.getLanes()),
-        numSteps(getNumColumns(op.getQ()) / kStep),
-        numRows(getNumColumns(op.getOuts())) {}
-
-  void emit() {
-    Value numTokens = b.dim(op.getQ(), 0);
-    b.parallel(
-        b.index(llvm::divideCeil(numRows, kI2TileRows)), [&](Value item) {
-          tile = item;
-          tileAddress =
-              b.mulIndex(tile, getPackedTileSize(layout, numSteps * kStep));
-          // The tile is in the cache for every block of tokens but the first.
-          b.blockedLoop(
-              numTokens, layout.getTokens(),
-              [&](Value token, int64_t count) { emitBlock(token, count); });
-        });
+        numPlanes(layout.getNumPlanes()), numColumns(getNumColumns(op.getQ())) {
   }
+
+  void emit();
 
 private:
-  /// A GEMV takes whole 64-byte vectors and several steps of K at a time. A
-  /// GEMM has no register to spare: one part of `lanes` rows after another.
-  void emitBlock(Value token, int64_t count) {
-    int64_t numParts = kVectorBytes / (kStep * lanes);
-    firstToken = token;
-    numTokens = count;
-    if (count == 1)
-      return emitTile(llvm::to_vector(llvm::seq<int64_t>(numParts)),
-                      std::max<int64_t>(layout.getUnroll(), 1));
-    for (int64_t part = 0; part < numParts; ++part)
-      emitTile({part}, /*unroll=*/1);
-  }
-
-  void emitTile(ArrayRef<int64_t> parts, int64_t unroll);
-  void emitStep(Value step, ArrayRef<int64_t> parts,
+  void emitItem(Value address, Value firstGroup, bool isStrip);
+  void emitBlock(Value token, int64_t count);
+  void emitParts(ArrayRef<int64_t> parts, int64_t unroll);
+  void emitCell(Value cell, ArrayRef<int64_t> parts, int64_t numPlanes,
                 MutableArrayRef<Value> sums);
-  void emitResult(int64_t part, int64_t plane, int64_t token, Value sum);
+  Values unpack(Value packed);
+  Value undoInPlace(Value sum, int64_t plane);
+  void emitResult(int64_t part, int64_t group, int64_t token, Value sum);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
   VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
@@ -75,11 +51,11 @@ private:
     return vector::BroadcastOp::create(b, type, scalar);
   }
 
-  /// q[token, 4 * step .. + 3] in every lane.
-  Value broadcastQ(Value token, Value step) {
-    Value four = vector::LoadOp::create(
-        b, VectorType::get(kStep, b.getI8Type()), op.getQ(),
-        ValueRange{token, b.mulIndex(step, kStep)});
+  /// q[token, column .. column + 3] in every lane.
+  Value broadcastQ(Value token, Value column) {
+    Value four =
+        vector::LoadOp::create(b, VectorType::get(kStep, b.getI8Type()),
+                               op.getQ(), ValueRange{token, column});
     Value word = vector::ExtractOp::create(
         b, b.bitcast(VectorType::get(1, b.getI32Type()), four), 0);
     return b.bitcast(bytes(), splat(word, ints()));
@@ -88,98 +64,189 @@ private:
   PackedMatmulOp op;
   KernelBuilder &b;
   LayoutAttr layout;
-  int64_t lanes, numSteps, numRows;
+  int64_t lanes, numPlanes, numColumns;
 
-  Value tile, tileAddress;
+  // The rows of an item.
+  Value address, firstGroup;
+  bool isStrip;
+  // The tokens of a block.
   Value firstToken;
   int64_t numTokens;
 };
 
 } // namespace
 
-/// All of K for some parts and tokens. An accumulator for each step in flight,
+void PackedMatmulKernel::emit() {
+  int64_t numRows = getNumColumns(op.getOuts());
+  int64_t numTiles = numRows / layout.getTileRows();
+  int64_t numStrips = numRows % layout.getTileRows() / kRowGroup;
+  int64_t tileBytes = layout.getTileBytes(numColumns);
+  auto emitTile = [&](Value tile) {
+    emitItem(b.mulIndex(tile, tileBytes), b.mulIndex(tile, numPlanes),
+             /*isStrip=*/false);
+  };
+  auto emitStrip = [&](Value item) {
+    Value strip = b.subIndex(item, b.index(numTiles));
+    emitItem(b.addIndex(b.mulIndex(strip, layout.getStripBytes(numColumns)),
+                        numTiles * tileBytes),
+             b.addIndex(strip, numTiles * numPlanes), /*isStrip=*/true);
+  };
+  b.parallel(b.index(numTiles + numStrips), [&](Value item) {
+    if (numStrips == 0)
+      return emitTile(item);
+    if (numTiles == 0)
+      return emitStrip(item);
+    Value isTile = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, item,
+                                         b.index(numTiles));
+    auto choice = scf::IfOp::create(b, isTile, /*withElseRegion=*/true);
+    OpBuilder::InsertionGuard insertion(b);
+    b.setInsertionPointToStart(choice.thenBlock());
+    emitTile(item);
+    b.setInsertionPointToStart(choice.elseBlock());
+    emitStrip(item);
+  });
+}
+
+void PackedMatmulKernel::emitItem(Value itemAddress, Value itemGroup,
+                                  bool itemIsStrip) {
+  address = itemAddress;
+  firstGroup = itemGroup;
+  isStrip = itemIsStrip;
+  // The rows are in the cache for every block of tokens but the first.
+  b.blockedLoop(b.dim(op.getQ(), 0), layout.getTokens(),
+                [&](Value token, int64_t count) { emitBlock(token, count); });
+}
+
+/// A GEMV takes whole 64-byte vectors and several of them at a time. A GEMM has
+/// no register to spare: one part of `lanes` rows after another.
+void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
+  int64_t numParts = kRowGroup / lanes;
+  firstToken = token;
+  numTokens = count;
+  if (count == 1)
+    return emitParts(llvm::to_vector(llvm::seq<int64_t>(numParts)),
+                     layout.getUnroll());
+  for (int64_t part = 0; part < numParts; ++part)
+    emitParts({part}, /*unroll=*/1);
+}
+
+/// All of K for some parts and tokens. An accumulator for each cell in flight,
 /// part, plane and token, in this order.
-void PackedMatmulKernel::emitTile(ArrayRef<int64_t> parts, int64_t unroll) {
-  int64_t setSize = parts.size() * kPlanes * numTokens;
+void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
+  Cell cell = isStrip ? layout.getStripCell() : layout.getCell();
+  int64_t setSize = parts.size() * numPlanes * numTokens;
+  int64_t numWholeCells = numColumns / cell.columns;
+  int64_t unrolledEnd = numWholeCells / unroll * unroll;
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
-  int64_t unrolledEnd = numSteps / unroll * unroll;
   Values sums = b.loop(
       b.index(0), b.index(unrolledEnd), unroll, Values(unroll * setSize, zero),
-      [&](Value step, ValueRange carried) {
+      [&](Value cell, ValueRange carried) {
         Values sums(carried.begin(), carried.end());
         for (int64_t u = 0; u < unroll; ++u)
-          emitStep(b.addIndex(step, u), parts,
+          emitCell(b.addIndex(cell, u), parts, numPlanes,
                    MutableArrayRef(sums).slice(u * setSize, setSize));
         return sums;
       });
-  for (int64_t step = unrolledEnd; step < numSteps; ++step)
-    emitStep(b.index(step), parts, MutableArrayRef(sums).take_front(setSize));
+  for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
+    emitCell(b.index(i), parts, numPlanes,
+             MutableArrayRef(sums).take_front(setSize));
+  // The last cell of a strip may have planes beyond K.
+  if (int64_t rest = numColumns % cell.columns)
+    emitCell(b.index(numWholeCells), parts, rest / kStep,
+             MutableArrayRef(sums).take_front(setSize));
 
   // Integer sums: the order does not matter.
   for (int64_t u = 1; u < unroll; ++u)
     for (int64_t i = 0; i < setSize; ++i)
       sums[i] = arith::AddIOp::create(b, sums[i], sums[u * setSize + i]);
-  int64_t next = 0;
-  for (int64_t part : parts)
-    for (int64_t plane = 0; plane < kPlanes; ++plane)
-      for (int64_t token = 0; token < numTokens; ++token)
-        emitResult(part, plane, token, sums[next++]);
-}
-
-/// Four columns: one load of packed bytes a part, one AND a plane, one dot
-/// product a plane and token. Tokens are the outer loop: four vectors of codes
-/// and one of q are alive beside the sums, which is what makes 24 of them fit.
-void PackedMatmulKernel::emitStep(Value step, ArrayRef<int64_t> parts,
-                                  MutableArrayRef<Value> sums) {
-  Value address = b.addIndex(tileAddress, b.mulIndex(step, kVectorBytes));
-  if (numTokens == 1 && layout.getPrefetch())
-    b.prefetch(op.getWeights(), b.addIndex(address, layout.getPrefetch()));
-  Values codes;
-  for (int64_t part : parts) {
-    Value packed = b.loadBytes(bytes(), op.getWeights(),
-                               b.addIndex(address, part * kStep * lanes));
-    for (int64_t plane = 0; plane < kPlanes; ++plane)
-      codes.push_back(UnpackOp::create(b, packed, plane, layout.getInPlace()));
-  }
-  for (int64_t token = 0; token < numTokens; ++token) {
-    Value q = broadcastQ(b.addIndex(firstToken, token), step);
-    for (auto [i, code] : llvm::enumerate(codes)) {
-      Value &sum = sums[i * numTokens + token];
-      sum = DotOp::create(b, sum, code, q);
+  for (auto [i, part] : llvm::enumerate(parts))
+    for (int64_t token = 0; token < numTokens; ++token) {
+      Value total;
+      for (int64_t plane = 0; plane < numPlanes; ++plane) {
+        Value sum = undoInPlace(
+            sums[(i * numPlanes + plane) * numTokens + token], plane);
+        if (!isStrip)
+          emitResult(part, plane, token, sum);
+        else
+          total = plane ? arith::AddIOp::create(b, total, sum) : sum;
+      }
+      if (isStrip)
+        emitResult(part, /*group=*/0, token, total);
     }
+}
+
+/// The first `numPlanes` planes of a vector of packed bytes: one dot product a
+/// plane and token. Plane-major order keeps the q of all tokens alive beside
+/// one plane of codes, the other all planes beside one vector of q.
+void PackedMatmulKernel::emitCell(Value cell, ArrayRef<int64_t> parts,
+                                  int64_t numPlanes,
+                                  MutableArrayRef<Value> sums) {
+  Cell shape = isStrip ? layout.getStripCell() : layout.getCell();
+  Value cellAddress = b.addIndex(address, b.mulIndex(cell, shape.bytes));
+  if (numTokens == 1 && layout.getPrefetch())
+    b.prefetch(op.getWeights(), b.addIndex(cellAddress, layout.getPrefetch()));
+  SmallVector<Values> codes;
+  for (int64_t part : parts)
+    codes.push_back(
+        unpack(b.loadBytes(bytes(), op.getWeights(),
+                           b.addIndex(cellAddress, part * kStep * lanes))));
+
+  Value column = b.mulIndex(cell, shape.columns);
+  auto loadQ = [&](int64_t plane, int64_t token) {
+    // The planes of a strip have columns of their own.
+    Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
+    return broadcastQ(b.addIndex(firstToken, token), first);
+  };
+  auto addDots = [&](int64_t plane, int64_t token, Value q) {
+    for (auto [part, planes] : llvm::enumerate(codes)) {
+      Value &sum = sums[(part * this->numPlanes + plane) * numTokens + token];
+      sum = DotOp::create(b, sum, planes[plane], q);
+    }
+  };
+  if (layout.getPlaneMajor()) {
+    for (int64_t plane = 0; plane < numPlanes; ++plane)
+      for (int64_t token = 0; token < numTokens; ++token)
+        addDots(plane, token, loadQ(plane, token));
+  } else {
+    for (int64_t token = 0; token < numTokens; ++token)
+      for (int64_t plane = 0; plane < numPlanes; ++plane)
+        addDots(plane, token, loadQ(plane, token));
   }
 }
 
-/// Codes are w + 1 (times 4^plane in place): undo both, then rescale.
-void PackedMatmulKernel::emitResult(int64_t part, int64_t plane, int64_t token,
+/// The codes of every plane of a vector of packed bytes.
+Values PackedMatmulKernel::unpack(Value packed) {
+  if (layout.getPacking() == Packing::T5)
+    return llvm::to_vector_of<Value>(
+        UnpackT5Op::create(b, packed, layout.getInPlace())->getResults());
+  Values planes;
+  for (int64_t plane = 0; plane < numPlanes; ++plane)
+    planes.push_back(UnpackOp::create(b, packed, plane, layout.getInPlace()));
+  return planes;
+}
+
+/// Codes in place are 4^plane times the code, but for the last of t5.
+Value PackedMatmulKernel::undoInPlace(Value sum, int64_t plane) {
+  if (!layout.getInPlace() || plane == 0 || plane == 4)
+    return sum;
+  Value shift = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(2 * plane)));
+  return arith::ShRSIOp::create(b, sum, shift);
+}
+
+/// Codes are w + 1: subtract the sum of q, then rescale.
+void PackedMatmulKernel::emitResult(int64_t part, int64_t group, int64_t token,
                                     Value sum) {
   Value tokenIndex = b.addIndex(firstToken, token);
-  Value group = b.addIndex(b.mulIndex(tile, kPlanes), plane);
-  auto store = [&] {
-    if (layout.getInPlace() && plane != 0) {
-      Value shift = arith::ConstantOp::create(
-          b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(2 * plane)));
-      sum = arith::ShRSIOp::create(b, sum, shift);
-    }
-    Value sumOfQ = b.loadScalar(op.getSum(), tokenIndex);
-    Value exact = arith::SubIOp::create(b, sum, splat(sumOfQ, ints()));
-    Value factor = b.div(b.loadScalar(op.getScales(), group),
-                         b.loadScalar(op.getScale(), tokenIndex));
-    Value result = b.mul(arith::SIToFPOp::create(b, floats(), exact),
-                         splat(factor, floats()));
-    Value row = b.addIndex(b.mulIndex(group, kRowGroup), part * lanes);
-    vector::StoreOp::create(b, result, op.getOuts(),
-                            ValueRange{tokenIndex, row});
-  };
-  if (numRows % kI2TileRows == 0)
-    return store();
-  // The last tile has planes beyond the matrix.
-  Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, group,
-                                       b.index(numRows / kRowGroup));
-  auto guard = scf::IfOp::create(b, inside, /*withElseRegion=*/false);
-  OpBuilder::InsertionGuard insertion(b);
-  b.setInsertionPointToStart(guard.thenBlock());
-  store();
+  Value groupIndex = b.addIndex(firstGroup, group);
+  Value sumOfQ = b.loadScalar(op.getSum(), tokenIndex);
+  Value exact = arith::SubIOp::create(b, sum, splat(sumOfQ, ints()));
+  Value factor = b.div(b.loadScalar(op.getScales(), groupIndex),
+                       b.loadScalar(op.getScale(), tokenIndex));
+  Value result = b.mul(arith::SIToFPOp::create(b, floats(), exact),
+                       splat(factor, floats()));
+  Value row = b.addIndex(b.mulIndex(groupIndex, kRowGroup), part * lanes);
+  vector::StoreOp::create(b, result, op.getOuts(), ValueRange{tokenIndex, row});
 }
 
 void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns) {

@@ -38,6 +38,49 @@ struct LowerUnpack : OpRewritePattern<ternary::UnpackOp> {
   }
 };
 
+/// Digit by digit from the most significant: d_p is whether v is beyond half of
+/// 3^p, on either side.
+struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ternary::UnpackT5Op op,
+                                PatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    auto type = cast<VectorType>(op.getBytes().getType());
+    auto constant = [&](int64_t value) { return splat(b, loc, type, value); };
+    auto compare = [&](arith::CmpIPredicate predicate, Value v, int64_t bound) {
+      return arith::CmpIOp::create(b, loc, predicate, v, constant(bound));
+    };
+    Value magnitude =
+        arith::AndIOp::create(b, loc, op.getBytes(), constant(0x7f));
+    Value v = arith::SelectOp::create(
+        b, loc, compare(arith::CmpIPredicate::slt, op.getBytes(), 0),
+        arith::SubIOp::create(b, loc, constant(0), magnitude), magnitude);
+    SmallVector<Value> planes(5);
+    int64_t weight = 81;
+    for (int64_t plane = 4; plane >= 0; --plane, weight /= 3) {
+      Value digit = v;
+      if (plane > 0) {
+        Value up = compare(arith::CmpIPredicate::sgt, v, weight / 2);
+        Value down = compare(arith::CmpIPredicate::slt, v, -(weight / 2));
+        auto choose = [&](int64_t value) -> Value {
+          return arith::SelectOp::create(
+              b, loc, up, constant(value),
+              arith::SelectOp::create(b, loc, down, constant(-value),
+                                      constant(0)));
+        };
+        digit = choose(1);
+        v = arith::SubIOp::create(b, loc, v, choose(weight));
+      }
+      Value code = arith::AddIOp::create(b, loc, digit, constant(1));
+      if (op.getInPlace() && plane > 0 && plane < 4)
+        code = arith::ShLIOp::create(b, loc, code, constant(2 * plane));
+      planes[plane] = code;
+    }
+    b.replaceOp(op, planes);
+    return success();
+  }
+};
+
 /// Byte j of every 32-bit lane, widened by shifts: no shuffle on any target.
 struct LowerDot : OpRewritePattern<ternary::DotOp> {
   using OpRewritePattern::OpRewritePattern;
@@ -92,12 +135,9 @@ public:
     return "any LLVM target, plain vector arithmetic (correct, not fast)";
   }
   bool supports(const TargetSpec &target) const override { return true; }
-  ternary::LayoutAttr selectLayout(MLIRContext *context, MatmulShape shape,
-                                   const TargetSpec &target) const override {
-    return ternary::LayoutAttr::get(context, ternary::Packing::I2,
-                                    /*tileRows=*/64, /*lanes=*/4, /*unroll=*/1,
-                                    /*tokens=*/2, /*prefetch=*/0,
-                                    /*inPlace=*/false);
+  ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
+                                const TargetSpec &target) const override {
+    return {.lanes = 4, .tokens = 2};
   }
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {}
@@ -106,8 +146,8 @@ public:
 } // namespace
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
-  patterns.add<LowerUnpack, LowerDot, LowerLookup>(patterns.getContext(),
-                                                   /*benefit=*/0);
+  patterns.add<LowerUnpack, LowerUnpackT5, LowerDot, LowerLookup>(
+      patterns.getContext(), /*benefit=*/0);
 }
 
 const Backend &getGenericBackend() {

@@ -23,12 +23,9 @@ public:
 
   /// `lanes` is the number of i32 lanes of the target's dot product; see
   /// LayoutAttr for the rest.
-  ternary::LayoutAttr selectLayout(MLIRContext *context, MatmulShape shape,
-                                   const TargetSpec &target) const override {
-    return ternary::LayoutAttr::get(context, ternary::Packing::I2,
-                                    /*tileRows=*/64, /*lanes=*/4, /*unroll=*/1,
-                                    /*tokens=*/2, /*prefetch=*/0,
-                                    /*inPlace=*/false);
+  ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
+                                const TargetSpec &target) const override {
+    return {.lanes = 4, .tokens = 2};
   }
 
   /// Patterns on ternary.unpack, ternary.dot and ternary.lookup. What has no

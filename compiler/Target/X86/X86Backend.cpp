@@ -23,6 +23,95 @@ DotKind getDotKind(const TargetSpec &target) {
   return target.has(TERCET_CPU_AVXVNNI) ? DotKind::AVXVNNI : DotKind::AVX2;
 }
 
+/// Whether tables of 64 and 128 bytes are one instruction.
+bool hasByteTables(const TargetSpec &target) {
+  return target.has(TERCET_CPU_AVX512VBMI | TERCET_CPU_AVX512VL);
+}
+
+/// More than any cache that a core has for itself.
+constexpr int64_t kCacheBytes = 32 << 20;
+
+/// vpermb, or vpermi2b for the tables of two registers; both ignore the bits of
+/// an index that are beyond the table.
+struct LowerLookupToVBMI : OpRewritePattern<ternary::LookupOp> {
+  LowerLookupToVBMI(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/1) {}
+  LogicalResult matchAndRewrite(ternary::LookupOp op,
+                                PatternRewriter &b) const override {
+    auto type = op.getType();
+    int64_t width = type.getNumElements();
+    int64_t size = cast<VectorType>(op.getTable().getType()).getNumElements();
+    if (width != 64 || (size != 64 && size != 128))
+      return b.notifyMatchFailure(op, "not a table of one or two registers");
+    Location loc = op.getLoc();
+    if (size == 64) {
+      b.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(
+          op, type, b.getStringAttr("llvm.x86.avx512.permvar.qi.512"),
+          ValueRange{op.getTable(), op.getIndices()});
+      return success();
+    }
+    auto half = [&](int64_t offset) -> Value {
+      return vector::ExtractStridedSliceOp::create(
+          b, loc, op.getTable(), /*offsets=*/ArrayRef<int64_t>{offset},
+          /*sizes=*/ArrayRef<int64_t>{64}, /*strides=*/ArrayRef<int64_t>{1});
+    };
+    b.replaceOpWithNewOp<LLVM::CallIntrinsicOp>(
+        op, type, b.getStringAttr("llvm.x86.avx512.vpermi2var.qi.512"),
+        ValueRange{half(0), op.getIndices(), half(64)});
+    return success();
+  }
+};
+
+/// What each magnitude has in the planes [begin, end), as 2-bit fields.
+SmallVector<uint8_t> makeT5Table(unsigned begin, unsigned end) {
+  SmallVector<uint8_t> table(128);
+  for (auto [magnitude, fields] : llvm::enumerate(table))
+    for (unsigned plane = begin; plane < end; ++plane)
+      fields |= (ternary::getT5Trits(magnitude)[plane] + 1)
+                << (2 * (plane - begin));
+  return table;
+}
+
+/// Two tables of magnitudes: the planes 0..3, and plane 4. A negative number
+/// has the digits of the positive one with the other sign.
+struct LowerUnpackT5ToLookup : OpRewritePattern<ternary::UnpackT5Op> {
+  LowerUnpackT5ToLookup(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/1) {}
+  LogicalResult matchAndRewrite(ternary::UnpackT5Op op,
+                                PatternRewriter &b) const override {
+    auto type = cast<VectorType>(op.getBytes().getType());
+    if (type.getNumElements() != 64)
+      return b.notifyMatchFailure(op, "not a whole register");
+    Location loc = op.getLoc();
+    auto splat = [&](uint8_t value) {
+      return arith::ConstantOp::create(
+          b, loc,
+          DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
+    };
+    Value isNegative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
+                                             op.getBytes(), splat(0));
+    auto lookUp = [&](ArrayRef<uint8_t> table, uint8_t ofMinus) -> Value {
+      auto tableType = VectorType::get(table.size(), b.getI8Type());
+      ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
+      Value digits = ternary::LookupOp::create(
+          b, loc, type,
+          arith::ConstantOp::create(
+              b, loc, DenseElementsAttr::getFromRawBuffer(tableType, raw)),
+          op.getBytes());
+      Value minus = arith::SubIOp::create(b, loc, splat(ofMinus), digits);
+      return arith::SelectOp::create(b, loc, isNegative, minus, digits);
+    };
+    Value fields = lookUp(makeT5Table(0, 4), 0b10101010);
+    SmallVector<Value> planes;
+    for (unsigned plane = 0; plane < 4; ++plane)
+      planes.push_back(
+          ternary::UnpackOp::create(b, loc, fields, plane, op.getInPlace()));
+    planes.push_back(lookUp(makeT5Table(4, 5), 0b10));
+    b.replaceOp(op, planes);
+    return success();
+  }
+};
+
 /// ternary.dot by instructions on at most `maxLanes` lanes of the accumulator;
 /// a wider one is several of them.
 class LowerDot : public OpRewritePattern<ternary::DotOp> {
@@ -115,17 +204,35 @@ public:
            target.has(TERCET_CPU_AVX2 | TERCET_CPU_FMA);
   }
 
-  /// Register budgets: 32 zmm hold 4 planes x 6 tokens (24 accumulators), 16
-  /// ymm hold 4 planes x 2 tokens. One accumulator set fits 16 ymm.
-  ternary::LayoutAttr selectLayout(MLIRContext *context, MatmulShape shape,
-                                   const TargetSpec &target) const override {
+  /// With VBMI, t5 reads a fifth fewer bytes and keeps up with memory; what
+  /// fits the caches is faster as i2.
+  ternary::Packing selectPacking(int64_t numTrits,
+                                 const TargetSpec &target) const override {
+    return hasByteTables(target) && numTrits / 4 > kCacheBytes
+               ? ternary::Packing::T5
+               : ternary::Packing::I2;
+  }
+
+  /// Register budgets. i2: 32 zmm hold 4 planes x 6 tokens (24 accumulators),
+  /// 16 ymm hold 4 planes x 2 tokens; one accumulator set fits 16 ymm. t5:
+  /// tables and masks take a third of 32 zmm, and leave two sets of 5
+  /// accumulators, or 5 planes x 3 tokens if one plane of codes is alive at a
+  /// time.
+  ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
+                                const TargetSpec &target) const override {
     DotKind kind = getDotKind(target);
     bool wide = kind == DotKind::AVX512VNNI;
-    return ternary::LayoutAttr::get(
-        context, ternary::Packing::I2, /*tileRows=*/64,
-        /*lanes=*/wide ? 16 : 8, /*unroll=*/wide ? 4 : 1,
-        /*tokens=*/wide ? 6 : 2, /*prefetch=*/4096,
-        /*inPlace=*/kind != DotKind::AVX2);
+    ternary::Schedule schedule = {.lanes = wide ? 16 : 8,
+                                  .unroll = wide ? 4 : 1,
+                                  .tokens = wide ? 6 : 2,
+                                  .prefetch = 4096,
+                                  .inPlace = kind != DotKind::AVX2};
+    if (packing == ternary::Packing::T5) {
+      schedule.unroll = wide ? 2 : 1;
+      schedule.tokens = wide ? 3 : 1;
+      schedule.planeMajor = true;
+    }
+    return schedule;
   }
 
   int64_t getFloatAccumulators(const TargetSpec &target) const override {
@@ -138,6 +245,9 @@ public:
 
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {
+    if (hasByteTables(target))
+      patterns.add<LowerLookupToVBMI, LowerUnpackT5ToLookup>(
+          patterns.getContext());
     switch (getDotKind(target)) {
     case DotKind::AVX512VNNI:
       patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/16);
