@@ -26,8 +26,8 @@ constexpr llvm::StringLiteral kPrefix = "#ternary.layout";
 struct Matmul {
   int64_t rows, columns;
   Values values = Values::Random;
-  llvm::SmallVector<int64_t> tokens = {1, 2, 3,  4,  5,  6,  7,
-                                       8, 9, 10, 11, 12, 13, 31};
+  llvm::SmallVector<int64_t> tokens = {1, 2,  3,  4,  5,  6,  7, 8,
+                                       9, 10, 11, 12, 13, 31, 37};
 };
 
 /// Largest: |q| and weights at their limits with one sign. Mixed: at their

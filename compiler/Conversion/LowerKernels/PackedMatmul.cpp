@@ -25,6 +25,10 @@ namespace {
 /// Columns of a step of the dot product.
 constexpr int64_t kStep = 4;
 
+/// Blocks of tokens from which on it pays to unpack t5 beforehand (measured on
+/// Zen 4: from 25 tokens on).
+constexpr int64_t kMinExpandedBlocks = 8;
+
 class PackedMatmulKernel {
 public:
   PackedMatmulKernel(PackedMatmulOp op, KernelBuilder &b)
@@ -40,7 +44,12 @@ private:
   void emitParts(ArrayRef<int64_t> parts, int64_t unroll);
   void emitCell(Value cell, ArrayRef<int64_t> parts, int64_t numPlanes,
                 MutableArrayRef<Value> sums);
+  void expandTile();
+  Value getExpandedIndex(Value cell, int64_t half, int64_t part);
+  Value loadPacked(Value cell, int64_t part);
+  Values loadPlanes(Value cell, int64_t part);
   Values unpack(Value packed);
+  Values unpackFields(Value fields);
   Value undoInPlace(Value sum, int64_t plane);
   void emitResult(int64_t part, int64_t group, int64_t token, Value sum);
 
@@ -69,6 +78,7 @@ private:
   // The rows of an item.
   Value address, firstGroup;
   bool isStrip;
+  Value expanded; ///< what `expandTile` wrote, if anything
   // The tokens of a block.
   Value firstToken;
   int64_t numTokens;
@@ -113,8 +123,70 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemGroup,
   firstGroup = itemGroup;
   isStrip = itemIsStrip;
   // The rows are in the cache for every block of tokens but the first.
-  b.blockedLoop(b.dim(op.getQ(), 0), layout.getTokens(),
-                [&](Value token, int64_t count) { emitBlock(token, count); });
+  Value numTokens = b.dim(op.getQ(), 0);
+  auto emitBlocks = [&] {
+    b.blockedLoop(numTokens, layout.getTokens(),
+                  [&](Value token, int64_t count) { emitBlock(token, count); });
+  };
+  if (isStrip || layout.getPacking() != Packing::T5 || !layout.getInPlace())
+    return emitBlocks();
+  Value hasMany =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::ugt, numTokens,
+                            b.index(kMinExpandedBlocks * layout.getTokens()));
+  auto choice = scf::IfOp::create(b, hasMany, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard insertion(b);
+  b.setInsertionPointToStart(choice.thenBlock());
+  expandTile();
+  emitBlocks();
+  expanded = {};
+  b.setInsertionPointToStart(choice.elseBlock());
+  emitBlocks();
+}
+
+/// Unpacking t5 takes as long as the dot products of a few tokens. Many blocks
+/// of tokens share it: the worker's scratch gets two vectors a cell, the fields
+/// of the planes 0..3 and the codes of plane 4, as floats.
+void PackedMatmulKernel::expandTile() {
+  int64_t numCells = llvm::divideCeil(numColumns, layout.getCell().columns);
+  expanded = b.workerScratch(numCells * 2 * kRowGroup);
+  b.loop(b.index(0), b.index(numCells), 1, [&](Value cell) {
+    for (int64_t part = 0; part < kRowGroup / lanes; ++part) {
+      Values planes = unpack(loadPacked(cell, part));
+      Value fields = planes[0];
+      for (Value plane : ArrayRef(planes).slice(1, 3))
+        fields = arith::OrIOp::create(b, fields, plane);
+      for (auto [half, vector] : llvm::enumerate(ArrayRef{fields, planes[4]}))
+        vector::StoreOp::create(b, b.bitcast(floats(), vector), expanded,
+                                ValueRange{getExpandedIndex(cell, half, part)});
+    }
+  });
+}
+
+Value PackedMatmulKernel::getExpandedIndex(Value cell, int64_t half,
+                                           int64_t part) {
+  return b.addIndex(b.mulIndex(cell, 2 * kRowGroup),
+                    half * kRowGroup + part * lanes);
+}
+
+Value PackedMatmulKernel::loadPacked(Value cell, int64_t part) {
+  Cell shape = isStrip ? layout.getStripCell() : layout.getCell();
+  Value cellAddress = b.addIndex(address, b.mulIndex(cell, shape.bytes));
+  return b.loadBytes(bytes(), op.getWeights(),
+                     b.addIndex(cellAddress, part * kStep * lanes));
+}
+
+/// The codes of every plane of a cell.
+Values PackedMatmulKernel::loadPlanes(Value cell, int64_t part) {
+  if (!expanded)
+    return unpack(loadPacked(cell, part));
+  auto load = [&](int64_t half) {
+    return b.bitcast(
+        bytes(), vector::LoadOp::create(b, floats(), expanded,
+                                        getExpandedIndex(cell, half, part)));
+  };
+  Values planes = unpackFields(load(0));
+  planes.push_back(load(1));
+  return planes;
 }
 
 /// A GEMV takes whole 64-byte vectors and several of them at a time. A GEMM has
@@ -182,14 +254,13 @@ void PackedMatmulKernel::emitCell(Value cell, ArrayRef<int64_t> parts,
                                   int64_t numPlanes,
                                   MutableArrayRef<Value> sums) {
   Cell shape = isStrip ? layout.getStripCell() : layout.getCell();
-  Value cellAddress = b.addIndex(address, b.mulIndex(cell, shape.bytes));
   if (numTokens == 1 && layout.getPrefetch())
-    b.prefetch(op.getWeights(), b.addIndex(cellAddress, layout.getPrefetch()));
+    b.prefetch(op.getWeights(),
+               b.addIndex(address, b.addIndex(b.mulIndex(cell, shape.bytes),
+                                              layout.getPrefetch())));
   SmallVector<Values> codes;
   for (int64_t part : parts)
-    codes.push_back(
-        unpack(b.loadBytes(bytes(), op.getWeights(),
-                           b.addIndex(cellAddress, part * kStep * lanes))));
+    codes.push_back(loadPlanes(cell, part));
 
   Value column = b.mulIndex(cell, shape.columns);
   auto loadQ = [&](int64_t plane, int64_t token) {
@@ -214,14 +285,19 @@ void PackedMatmulKernel::emitCell(Value cell, ArrayRef<int64_t> parts,
   }
 }
 
-/// The codes of every plane of a vector of packed bytes.
+/// The codes of every plane in a vector of packed bytes.
 Values PackedMatmulKernel::unpack(Value packed) {
   if (layout.getPacking() == Packing::T5)
     return llvm::to_vector_of<Value>(
         UnpackT5Op::create(b, packed, layout.getInPlace())->getResults());
+  return unpackFields(packed);
+}
+
+/// Four planes of 2 bits.
+Values PackedMatmulKernel::unpackFields(Value fields) {
   Values planes;
-  for (int64_t plane = 0; plane < numPlanes; ++plane)
-    planes.push_back(UnpackOp::create(b, packed, plane, layout.getInPlace()));
+  for (int64_t plane = 0; plane < 4; ++plane)
+    planes.push_back(UnpackOp::create(b, fields, plane, layout.getInPlace()));
   return planes;
 }
 
