@@ -82,6 +82,11 @@ def test_same_bits_of_the_bundled_model(tmp_path, bundled, target):
     assert_same_logits(tmp_path, bundled, target, [(1, 1), (2, 8)])
 
 
+@pytest.mark.parametrize("target", [*TARGETS, "x86-64-v4+avx512vnni+avx512vbmi"])
+def test_same_bits_from_t5(tmp_path, bundled, target):
+    assert_same_logits(tmp_path, bundled, target, [(1, 1), (2, 64)], "--packing=t5")
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kv", ["bf16", "int8"], scope="module")
 def test_same_bits_with_a_small_kv_cache(tmp_path, small_kv_case, kv, target):
