@@ -48,9 +48,14 @@ private:
   Value getExpandedIndex(Value cell, int64_t half, int64_t part);
   Value loadPacked(Value cell, int64_t part);
   Values loadPlanes(Value cell, int64_t part);
+  Values loadExpanded(Value cell, int64_t part);
   Values unpack(Value packed);
   Values unpackFields(Value fields);
-  Value undoInPlace(Value sum, int64_t plane);
+  void undoInPlace(MutableArrayRef<Value> planeSums);
+  Value joinFields(ArrayRef<Value> planes);
+  /// Whether plane 3 is left with the fields of the planes below it, which have
+  /// the same q: their sums are subtracted at the end, and one AND is saved.
+  bool sharesFields() const { return layout.getInPlace() && !isStrip; }
   void emitResult(int64_t part, int64_t group, int64_t token, Value sum);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
@@ -152,10 +157,8 @@ void PackedMatmulKernel::expandTile() {
   b.loop(b.index(0), b.index(numCells), 1, [&](Value cell) {
     for (int64_t part = 0; part < kRowGroup / lanes; ++part) {
       Values planes = unpack(loadPacked(cell, part));
-      Value fields = planes[0];
-      for (Value plane : ArrayRef(planes).slice(1, 3))
-        fields = arith::OrIOp::create(b, fields, plane);
-      for (auto [half, vector] : llvm::enumerate(ArrayRef{fields, planes[4]}))
+      for (auto [half, vector] :
+           llvm::enumerate(ArrayRef{joinFields(planes), planes[4]}))
         vector::StoreOp::create(b, b.bitcast(floats(), vector), expanded,
                                 ValueRange{getExpandedIndex(cell, half, part)});
     }
@@ -175,10 +178,24 @@ Value PackedMatmulKernel::loadPacked(Value cell, int64_t part) {
                      b.addIndex(cellAddress, part * kStep * lanes));
 }
 
+/// What codes in place were taken from.
+Value PackedMatmulKernel::joinFields(ArrayRef<Value> planes) {
+  Value fields = planes[0];
+  for (Value plane : planes.slice(1, 3))
+    fields = arith::OrIOp::create(b, fields, plane);
+  return fields;
+}
+
 /// The codes of every plane of a cell.
 Values PackedMatmulKernel::loadPlanes(Value cell, int64_t part) {
-  if (!expanded)
-    return unpack(loadPacked(cell, part));
+  Values planes =
+      expanded ? loadExpanded(cell, part) : unpack(loadPacked(cell, part));
+  if (sharesFields())
+    planes[3] = joinFields(planes);
+  return planes;
+}
+
+Values PackedMatmulKernel::loadExpanded(Value cell, int64_t part) {
   auto load = [&](int64_t half) {
     return b.bitcast(
         bytes(), vector::LoadOp::create(b, floats(), expanded,
@@ -233,17 +250,16 @@ void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
       sums[i] = arith::AddIOp::create(b, sums[i], sums[u * setSize + i]);
   for (auto [i, part] : llvm::enumerate(parts))
     for (int64_t token = 0; token < numTokens; ++token) {
-      Value total;
-      for (int64_t plane = 0; plane < numPlanes; ++plane) {
-        Value sum = undoInPlace(
-            sums[(i * numPlanes + plane) * numTokens + token], plane);
-        if (!isStrip)
-          emitResult(part, plane, token, sum);
-        else
-          total = plane ? arith::AddIOp::create(b, total, sum) : sum;
-      }
+      Values planeSums;
+      for (int64_t plane = 0; plane < numPlanes; ++plane)
+        planeSums.push_back(sums[(i * numPlanes + plane) * numTokens + token]);
+      undoInPlace(planeSums);
       if (isStrip)
-        emitResult(part, /*group=*/0, token, total);
+        planeSums = {llvm::accumulate(
+            ArrayRef(planeSums).drop_front(), planeSums[0],
+            [&](Value a, Value c) { return arith::AddIOp::create(b, a, c); })};
+      for (auto [group, sum] : llvm::enumerate(planeSums))
+        emitResult(part, group, token, sum);
     }
 }
 
@@ -301,13 +317,19 @@ Values PackedMatmulKernel::unpackFields(Value fields) {
   return planes;
 }
 
-/// Codes in place are 4^plane times the code, but for the last of t5.
-Value PackedMatmulKernel::undoInPlace(Value sum, int64_t plane) {
-  if (!layout.getInPlace() || plane == 0 || plane == 4)
-    return sum;
-  Value shift = arith::ConstantOp::create(
-      b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(2 * plane)));
-  return arith::ShRSIOp::create(b, sum, shift);
+/// The planes 0..3 are 4^plane times the code, and the last of them may have
+/// the others in it.
+void PackedMatmulKernel::undoInPlace(MutableArrayRef<Value> planeSums) {
+  if (!layout.getInPlace())
+    return;
+  if (sharesFields())
+    for (int64_t plane = 0; plane < 3; ++plane)
+      planeSums[3] = arith::SubIOp::create(b, planeSums[3], planeSums[plane]);
+  for (int64_t plane = 1; plane < 4; ++plane) {
+    Value shift = arith::ConstantOp::create(
+        b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(2 * plane)));
+    planeSums[plane] = arith::ShRSIOp::create(b, planeSums[plane], shift);
+  }
 }
 
 /// Codes are w + 1: subtract the sum of q, then rescale.
