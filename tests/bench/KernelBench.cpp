@@ -7,7 +7,9 @@
 //   KernelBench [FILTER]
 
 #include "compiler/Support/KVCacheLayout.h"
+#include "compiler/Support/PackedLayout.h"
 #include "dialect/Ternary/Ternary.h"
+#include "tests/bench/IntrinsicKernels.h"
 #include "tests/conversion/KernelJIT.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -196,6 +198,71 @@ Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
           [=] { (*run)(q, scale, sum, weights, scales, out); }};
 }
 
+/// A kernel by hand and the generated one on the same data. They must agree.
+std::pair<Case, Case> makeByHand(std::string name, int64_t rows,
+                                 int64_t columns, int64_t numTokens,
+                                 ternary::Packing packing,
+                                 const ternary::Schedule &schedule,
+                                 void (*byHand)(const TernaryMatmul &)) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto layout = ternary::LayoutAttr::getTrits(&context, packing, schedule);
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  layoutText.erase(0, strlen("#ternary.layout"));
+  std::vector<int8_t> trits(rows * columns);
+  for (size_t i = 0; i < trits.size(); ++i)
+    trits[i] = int8_t((i * 2654435761u >> 7) % 3) - 1;
+  auto weights = vectorOf<uint8_t>(layout.getPackedBytes(rows, columns));
+  packTrits(layout, trits, columns,
+            {weights.aligned, size_t(weights.sizes[0])});
+
+  auto scale = vectorOf<float>(numTokens), scales = vectorOf<float>(rows / 16);
+  auto sum = vectorOf<int32_t>(numTokens);
+  int8_t *codes = allocate<int8_t>(numTokens * columns);
+  for (int64_t n = 0; n < numTokens; ++n) {
+    scale.aligned[n] = float(n + 3);
+    for (int64_t k = 0; k < columns; ++k)
+      sum.aligned[n] += codes[n * columns + k] =
+          int8_t((n * columns + k) * 2654435761u >> 9);
+  }
+  for (int64_t group = 0; group < rows / 16; ++group)
+    scales.aligned[group] = float(group % 7 + 1) / 8;
+  MemRef<int8_t, 2> q = {codes, codes, 0, {numTokens, columns}, {columns, 1}};
+  auto y = matrixOf(numTokens, rows), z = matrixOf(numTokens, rows);
+
+  std::string yType = rowsType(rows);
+  std::string types =
+      formatv("memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
+              "memref<{2}xf32>",
+              columns, weights.sizes[0], rows / 16);
+  auto generated = std::make_shared<KernelJIT>(kernel(
+      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
+              "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
+              "%y: {3}",
+              columns, weights.sizes[0], rows / 16, yType)
+          .str(),
+      formatv("ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
+              "{1}) outs(%y : {2})",
+              layoutText, types, yType)
+          .str()));
+  auto runGenerated = [=] { (*generated)(q, scale, sum, weights, scales, y); };
+  auto runByHand = [=] {
+    byHand({rows, columns, numTokens, codes, scale.aligned, sum.aligned,
+            weights.aligned, scales.aligned, z.aligned});
+  };
+  runGenerated();
+  runByHand();
+  if (memcmp(y.aligned, z.aligned, numTokens * rows * sizeof(float)) != 0) {
+    llvm::errs() << name << ": the kernel by hand computes something else\n";
+    exit(1);
+  }
+  double work = double(rows) * columns * numTokens * 1e-9;
+  name += formatv(" {0}x{1} N={2}", rows, columns, numTokens);
+  return {Case{name + " generated", work, "GMAC/s", runGenerated},
+          Case{name + " intrinsics", work, "GMAC/s", runByHand}};
+}
+
 Case makeRead(int64_t size) {
   uint8_t *data = allocate<uint8_t>(size);
   return {formatv("read {0} MB", size >> 20).str(), size * 1e-9, "GB/s", [=] {
@@ -243,6 +310,9 @@ Case makeRows(std::string name, int64_t columns, std::string body) {
 
 /// Seconds of one call: as many calls as take a few hundred microseconds.
 double measure(const Case &c, int64_t &calls) {
+  // What the case before left in the caches is not this one's fault.
+  for (int64_t i = 0; i < calls; ++i)
+    c.run();
   double begin = now();
   for (int64_t i = 0; i < calls; ++i)
     c.run();
@@ -335,6 +405,35 @@ int main(int argc, char **argv) {
   for (auto &[group, make] : makers)
     if (group.find(filter) != std::string::npos)
       cases.push_back(make());
+  if (std::string("intrinsics").find(filter) != std::string::npos &&
+      __builtin_cpu_supports("avx512vnni") &&
+      __builtin_cpu_supports("avx512vbmi")) {
+    ternary::Schedule i2 = {.lanes = 16,
+                            .unroll = 4,
+                            .tokens = 6,
+                            .prefetch = 4096,
+                            .inPlace = true};
+    ternary::Schedule t5 = {.lanes = 16,
+                            .unroll = 2,
+                            .tokens = 3,
+                            .prefetch = 4096,
+                            .inPlace = true,
+                            .planeMajor = true};
+    // In the second-level cache, and from memory.
+    for (int64_t rows : {2560, 128 << 10}) {
+      auto add = [&](std::pair<Case, Case> pair) {
+        cases.push_back(pair.first);
+        cases.push_back(pair.second);
+      };
+      add(makeByHand("i2 GEMV", rows, 2560, 1, ternary::Packing::I2, i2,
+                     runI2Gemv));
+      add(makeByHand("t5 GEMV", rows / 80 * 80, 2560, 1, ternary::Packing::T5,
+                     t5, runT5Gemv));
+      if (rows == 2560)
+        add(makeByHand("i2 GEMM", rows, 2560, 96, ternary::Packing::I2, i2,
+                       runI2Gemm));
+    }
+  }
   std::vector<int64_t> calls(cases.size(), 1);
   constexpr int kRounds = 25;
   for (int round = 0; round < kRounds; ++round)
