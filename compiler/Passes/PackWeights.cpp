@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Passes/Passes.h"
+#include "compiler/Support/CodePacking.h"
 #include "compiler/Support/PackedLayout.h"
 #include "compiler/Support/ParameterReader.h"
 #include "dialect/Ternary/Ternary.h"
@@ -120,6 +121,8 @@ private:
                          int64_t rows);
   int64_t placeBF16Pairs(ternary::ParameterOp parameter,
                          ternary::LayoutAttr layout);
+  int64_t placeCodes(ternary::ParameterOp parameter,
+                     ternary::CodeLayoutAttr layout);
   int64_t placeFloats(ternary::ParameterOp parameter);
 
   Value parameterAt(OpBuilder &b, Location loc, int64_t offset, Type type) {
@@ -133,6 +136,7 @@ private:
 
   LogicalResult packMatmul(ternary::RescaleOp rescale);
   LogicalResult packLinear(ternary::LinearOp linear);
+  LogicalResult packQuantizedLinear(ternary::QuantizedLinearOp linear);
   void packEmbedding(ternary::EmbeddingOp embedding);
   void packFloats(ternary::GetParameterOp get);
 
@@ -241,6 +245,25 @@ int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
   return offset;
 }
 
+int64_t PackWeights::placeCodes(ternary::ParameterOp parameter,
+                                ternary::CodeLayoutAttr layout) {
+  auto type = cast<ShapedType>(parameter.getType());
+  int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
+  int64_t padded = getPaddedColumns(cols), tileRows = layout.getTileRows();
+  return place(
+      layout.getSize(rows, padded), layout.getTileSize(padded),
+      [=, reader = reader](int64_t begin, int64_t end,
+                           MutableArrayRef<uint8_t> out) -> llvm::Error {
+        int64_t first = begin * tileRows, last = std::min(end * tileRows, rows);
+        std::vector<float> values((last - first) * cols);
+        if (llvm::Error error = reader->readFloats(parameter, first * cols,
+                                                   last * cols, values))
+          return error;
+        packCodes(layout, encodeRows(layout.getFormat(), values, cols), out);
+        return llvm::Error::success();
+      });
+}
+
 int64_t PackWeights::placeFloats(ternary::ParameterOp parameter) {
   auto [entry, isNew] = places.try_emplace({parameter, Attribute()});
   if (!isNew)
@@ -327,6 +350,45 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   return success();
 }
 
+/// The weights are a copy: a tied embedding keeps its exact rows.
+LogicalResult
+PackWeights::packQuantizedLinear(ternary::QuantizedLinearOp linear) {
+  ternary::ParameterOp parameter = lookup(linear.getWeight());
+  if (!linear.getLayout() || !parameter)
+    return linear.emitOpError("expected a layout and a constant weight");
+  ternary::CodeLayoutAttr layout = *linear.getLayout();
+  int64_t group = ternary::getCodeFormatInfo(layout.getFormat()).group;
+  auto type = cast<ShapedType>(parameter.getType());
+  int64_t cols = type.getDimSize(1), padded = getPaddedColumns(cols);
+
+  OpBuilder b(linear);
+  Location loc = linear.getLoc();
+  OpFoldResult numTokens = tensor::getMixedSize(b, loc, linear.getX(), 0);
+  auto empty = [&](ArrayRef<int64_t> trailing, Type element) -> Value {
+    SmallVector<OpFoldResult> sizes = {numTokens};
+    for (int64_t size : trailing)
+      sizes.push_back(b.getIndexAttr(size));
+    return tensor::EmptyOp::create(b, loc, sizes, element);
+  };
+  Value high = empty({padded}, b.getI8Type()),
+        low = empty({padded}, b.getI8Type()), scale = empty({}, b.getF32Type()),
+        sums = empty({int64_t(llvm::divideCeil(cols, group))}, b.getI32Type());
+  auto quantised = ternary::QuantizeWideOp::create(
+      b, loc, high.getType(), low.getType(), scale.getType(), sums.getType(),
+      linear.getX(), high, low, scale, sums, group);
+
+  int64_t size = layout.getSize(type.getDimSize(0), padded);
+  headBytes += size;
+  Value packed = parameterAt(b, loc, placeCodes(parameter, layout),
+                             RankedTensorType::get({size}, b.getI8Type()));
+  linear->replaceAllUsesWith(ternary::PackedQuantizedLinearOp::create(
+      b, loc, linear.getOuts().getType(), quantised.getHigh(),
+      quantised.getLow(), quantised.getScale(), quantised.getSums(), packed,
+      linear.getOuts(), layout));
+  linear.erase();
+  return success();
+}
+
 /// A tied head and embedding are one packed matrix; any other table stays
 /// plain.
 void PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
@@ -369,7 +431,8 @@ void PackWeights::runOnOperation() {
   SmallVector<Operation *> ops;
   SmallVector<ternary::GetParameterOp> gets;
   module.walk([&](Operation *op) {
-    if (isa<ternary::RescaleOp, ternary::LinearOp, ternary::EmbeddingOp>(op))
+    if (isa<ternary::RescaleOp, ternary::LinearOp, ternary::QuantizedLinearOp,
+            ternary::EmbeddingOp>(op))
       ops.push_back(op);
     else if (auto get = dyn_cast<ternary::GetParameterOp>(op))
       gets.push_back(get);
@@ -379,6 +442,9 @@ void PackWeights::runOnOperation() {
         llvm::TypeSwitch<Operation *, LogicalResult>(op)
             .Case([&](ternary::RescaleOp op) { return packMatmul(op); })
             .Case([&](ternary::LinearOp op) { return packLinear(op); })
+            .Case([&](ternary::QuantizedLinearOp op) {
+              return packQuantizedLinear(op);
+            })
             .Case([&](ternary::EmbeddingOp op) {
               packEmbedding(op);
               return success();

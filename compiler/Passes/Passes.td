@@ -7,6 +7,16 @@
 
 include "mlir/Pass/PassBase.td"
 
+def QuantizeOutputHead : Pass<"quantize-output-head", "::mlir::func::FuncOp"> {
+  let summary = "Make every linear a quantized_linear";
+  let description = [{
+    Not a rewrite that keeps the result: it is what `--head` asks for.
+  }];
+  let options = [
+    Option<"format", "format", "std::string", "\"i8\"", "i8, q6 or q4">
+  ];
+}
+
 def FuseBitLinear : Pass<"fuse-bit-linear", "::mlir::func::FuncOp"> {
   let summary = "Make siblings share one quantised input and one matmul";
   let description = [{
@@ -45,11 +55,12 @@ def PackWeights : Pass<"pack-weights", "::mlir::ModuleOp"> {
   let description = [{
     Parameters become `packed_parameter`s, offsets into the weights section in
     execution order; `matmul` + `rescale` become `packed_matmul`, `linear`
-    becomes `packed_linear`. The bytes are described as pieces that the artifact
+    becomes `packed_linear`, `quantized_linear` becomes `quantize_wide` +
+    `packed_quantized_linear`. The bytes are described as pieces that the artifact
     writer asks for; the IR never holds them. Sets `ternary.weights_size` and
     what `--bench` reports on the module.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
 }
 
 def PlanMemory : Pass<"plan-memory", "::mlir::ModuleOp"> {

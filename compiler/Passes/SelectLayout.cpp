@@ -54,6 +54,10 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
         matmul.emitRemark()
             << shape.rows << "x" << shape.cols << ": " << *matmul.getLayout()
             << " (" << backend.getName() << " backend, " << spec->text << ")";
+      } else if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
+        head.setLayoutAttr(
+            backend.selectHeadLayout(&getContext(), head.getFormat(), *spec));
+        head.emitRemark() << "head: " << *head.getLayout();
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
         auto type = cast<ShapedType>(linear.getWeight().getType());
         auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();

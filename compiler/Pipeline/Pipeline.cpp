@@ -167,8 +167,16 @@ static void cleanUpKernels(OpPassManager &passes) {
 }
 
 static const Phase kPhases[] = {
-    {"import", "the whole model as tensors; weights are symbols, not constants",
-     [](OpPassManager &, const CompileOptions &, ParameterReader &, Pieces &) {
+    {"import",
+     "the whole model as tensors, with the head that was asked for; weights "
+     "are symbols, not constants",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       if (options.head == "bf16")
+         return;
+       QuantizeOutputHeadOptions head;
+       head.format = options.head;
+       passes.addNestedPass<func::FuncOp>(createQuantizeOutputHead(head));
      },
      verifyImported},
 

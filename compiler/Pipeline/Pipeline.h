@@ -19,6 +19,8 @@ struct CompileOptions {
   TargetSpec target;
   /// Packing of ternary weights by name; auto: what the backend selects.
   std::string packing = "auto";
+  /// Precision of the head: bf16 (as the model has it), i8, q6 or q4.
+  std::string head = "bf16";
   /// Capacity of one step, in tokens.
   int64_t maxStepTokens = 128;
   /// Stop after this phase; empty: run all.

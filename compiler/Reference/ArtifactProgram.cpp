@@ -62,16 +62,31 @@ Error ArtifactProgram::execute(ArrayRef<StringRef> arguments,
       (message.empty() ? "exit status " + std::to_string(status) : message));
 }
 
-Expected<ArtifactProgram::Info> ArtifactProgram::getInfo() const {
+Expected<json::Value>
+ArtifactProgram::executeForJson(ArrayRef<StringRef> arguments) const {
   TemporaryFile file("json");
   if (file.error)
     return std::move(file.error);
-  if (Error error = execute({"--info"}, file.path))
+  if (Error error = execute(arguments, file.path))
     return std::move(error);
   auto text = readFile(file.path);
   if (!text)
     return text.takeError();
-  auto value = json::parse((*text)->getBuffer());
+  return json::parse((*text)->getBuffer());
+}
+
+Expected<double> ArtifactProgram::getPerplexity(StringRef file) const {
+  auto value = executeForJson({"--perplexity", file, "--json"});
+  if (!value)
+    return value.takeError();
+  if (const json::Object *object = value->getAsObject())
+    if (auto perplexity = object->getNumber("perplexity"))
+      return *perplexity;
+  return createStringError(path + ": printed no perplexity");
+}
+
+Expected<ArtifactProgram::Info> ArtifactProgram::getInfo() const {
+  auto value = executeForJson({"--info"});
   if (!value)
     return value.takeError();
   if (const json::Object *object = value->getAsObject()) {

@@ -8,6 +8,7 @@
 #include "compiler/Reference/ReferenceOps.h"
 #include "runtime/include/tercet/artifact.h"
 
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 namespace tercet::reference {
@@ -25,6 +26,9 @@ public:
   /// [tokens, vocabulary]
   llvm::Expected<Floats> getLogits(llvm::ArrayRef<int32_t> tokens) const;
 
+  /// Of a text file.
+  llvm::Expected<double> getPerplexity(llvm::StringRef file) const;
+
   /// The bytes of the ranges, one after the other. The step of `tokens` must
   /// make `numCalls` calls.
   llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>>
@@ -32,6 +36,8 @@ public:
         llvm::ArrayRef<tercet_trace_range> ranges, uint64_t numCalls) const;
 
 private:
+  llvm::Expected<llvm::json::Value>
+  executeForJson(llvm::ArrayRef<llvm::StringRef> arguments) const;
   llvm::Error execute(llvm::ArrayRef<llvm::StringRef> arguments,
                       llvm::StringRef output = "") const;
 

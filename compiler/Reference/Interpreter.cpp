@@ -271,6 +271,29 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](LinearOp) -> Result {
         return Values{linear(in[0].floats(), in[1].floats(), widthOf(in[2]))};
       })
+      .Case([&](QuantizedLinearOp linear) -> Result {
+        const Floats &weight = in[1].floats();
+        CodeFormat format = linear.getFormat();
+        return Values{quantizedLinear(
+            quantizeWide(in[0].floats(), getCodeFormatInfo(format).group),
+            encodeRows(format, weight.data, weight.shape[1]), widthOf(in[2]))};
+      })
+      .Case([&](QuantizeWideOp wide) -> Result {
+        WideActivations result = quantizeWide(in[0].floats(), wide.getGroup());
+        return Values{std::move(result.high), std::move(result.low),
+                      std::move(result.scale), std::move(result.sums)};
+      })
+      .Case([&](PackedQuantizedLinearOp packed) -> Result {
+        WideActivations x{in[0].bytes(), in[1].bytes(), in[2].floats(),
+                          in[3].ints()};
+        const Bytes &weights = in[4].bytes();
+        ArrayRef bytes(reinterpret_cast<const uint8_t *>(weights.data.data()),
+                       weights.data.size());
+        int64_t width = widthOf(in[5]);
+        return Values{quantizedLinear(
+            x, unpackCodes(packed.getLayout(), bytes, width, widthOf(in[0])),
+            width)};
+      })
       .Case([&](PackedMatmulOp matmul) -> Result {
         return Values{packedMatmul(matmul.getLayout(), in)};
       })

@@ -313,6 +313,54 @@ Floats reference::linear(const Floats &x, const Floats &weight,
   return y;
 }
 
+WideActivations reference::quantizeWide(const Floats &x, int64_t group) {
+  int64_t numTokens = x.shape[0], columns = x.shape[1];
+  int64_t padded = getPaddedColumns(columns);
+  WideActivations result{
+      Bytes({numTokens, padded}), Bytes({numTokens, padded}), Floats(numTokens),
+      Ints({numTokens, int64_t(divideCeil(columns, group))})};
+  for (int64_t n = 0; n < numTokens; ++n) {
+    float absmax = 1e-30f;
+    for (float value : x.row(n))
+      absmax = std::max(absmax, std::fabs(value));
+    result.scale.data[n] = absmax / 32639.0f;
+    float factor = 32639.0f / absmax;
+    for (int64_t i = 0; i < columns; ++i) {
+      int32_t q = int32_t(
+          std::clamp(roundEven(x.row(n)[i] * factor), -32639.0f, 32639.0f));
+      int8_t low = int8_t(uint8_t(q));
+      result.low.row(n)[i] = low;
+      result.high.row(n)[i] = int8_t((q - low) / 256);
+      result.sums.row(n)[i / group] += q;
+    }
+  }
+  return result;
+}
+
+Floats reference::quantizedLinear(const WideActivations &x,
+                                  const CodeMatrix &weights, int64_t columns) {
+  ternary::CodeFormatInfo info = ternary::getCodeFormatInfo(weights.format);
+  Floats y({x.high.shape[0], columns});
+  parallelFor(0, weights.rows, [&](size_t m) {
+    for (int64_t n = 0; n < y.shape[0]; ++n) {
+      float chain = 0;
+      for (auto [g, group] : enumerate(weights.groupsOf(m))) {
+        int32_t sum = 0;
+        for (int64_t k = g * info.group,
+                     e = std::min(k + info.group, weights.columns);
+             k < e; ++k)
+          sum += (weights.codesOf(m)[k] - int32_t(info.zero())) *
+                 (256 * x.high.row(n)[k] + x.low.row(n)[k]);
+        chain = std::fma(float(sum), group.scale, chain);
+        if (info.hasMinimum)
+          chain = std::fma(float(x.sums.row(n)[g]), group.minimum, chain);
+      }
+      y.row(n)[m] = chain * x.scale.data[n];
+    }
+  });
+  return y;
+}
+
 //===----------------------------------------------------------------------===//
 // Packed weights
 //===----------------------------------------------------------------------===//

@@ -8,6 +8,7 @@
 #ifndef TERCET_COMPILER_REFERENCE_REFERENCEOPS_H
 #define TERCET_COMPILER_REFERENCE_REFERENCEOPS_H
 
+#include "compiler/Support/CodePacking.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "llvm/Support/Error.h"
@@ -99,6 +100,18 @@ Floats gatedActivation(ternary::Activation activation, const Floats &gate,
 llvm::Expected<Floats> gatherRows(const Floats &x, const Ints &rows);
 /// Columns of the result from the rows of `weight` on are zero.
 Floats linear(const Floats &x, const Floats &weight, int64_t columns);
+
+/// Digits of activations: q = 256 * high + low.
+struct WideActivations {
+  Bytes high, low;
+  Floats scale;
+  Ints sums;
+};
+WideActivations quantizeWide(const Floats &x, int64_t group);
+
+/// Columns of the result from the rows of `weights` on are zero.
+Floats quantizedLinear(const WideActivations &x, const CodeMatrix &weights,
+                       int64_t columns);
 
 // Packed weights.
 

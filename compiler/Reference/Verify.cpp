@@ -51,6 +51,7 @@ private:
   Error checkPhases();
   Error checkArtifact();
   Error checkDump();
+  Error measureHead();
   void add(const Twine &name, bool passed, const Twine &detail) {
     checks.push_back({name.str(), passed, detail.str()});
   }
@@ -162,6 +163,12 @@ Error Verifier::import() {
   if (!imported)
     return imported.takeError();
   module = std::move(*imported);
+  if (options.prepare) {
+    auto prepared = options.prepare(*module);
+    if (!prepared)
+      return prepared.takeError();
+    module = std::move(*prepared);
+  }
 
   tokens = options.tokens;
   if (auto step = module->lookupSymbol<mlir::func::FuncOp>("step");
@@ -268,6 +275,17 @@ Error Verifier::checkDump() {
   return Error::success();
 }
 
+/// A measurement, no comparison: it always passes.
+Error Verifier::measureHead() {
+  if (!options.measureHead)
+    return Error::success();
+  Expected<std::string> detail = options.measureHead();
+  if (!detail)
+    return detail.takeError();
+  add("head", true, *detail);
+  return Error::success();
+}
+
 //===----------------------------------------------------------------------===//
 // Report
 //===----------------------------------------------------------------------===//
@@ -297,7 +315,7 @@ Error Verifier::run(raw_ostream &output) {
   using Step = Error (Verifier::*)();
   for (Step step :
        {&Verifier::import, &Verifier::traceArtifact, &Verifier::checkPhases,
-        &Verifier::checkArtifact, &Verifier::checkDump})
+        &Verifier::checkArtifact, &Verifier::checkDump, &Verifier::measureHead})
     if (Error error = (this->*step)()) {
       print(output);
       return error;

@@ -34,6 +34,13 @@ struct VerifyOptions {
   /// A directory written by tests/e2e/dump_reference.py; may be empty.
   std::string dump;
   bool json = false;
+  /// Makes the imported module mean what was asked for (the head's precision);
+  /// may be null.
+  std::function<llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>(
+      mlir::ModuleOp)>
+      prepare;
+  /// Says what the precision of the head costs; may be null.
+  std::function<llvm::Expected<std::string>()> measureHead;
   /// Runs the phases on tensors on a module (a clone of the imported one) and
   /// calls back after each; may be null.
   std::function<llvm::Error(mlir::ModuleOp, PhaseCallback)> runPhases;

@@ -43,14 +43,23 @@ public:
                                         MatmulShape shape,
                                         const TargetSpec &target) const = 0;
 
+  /// Packing and default schedule of a quantised head.
+  virtual ternary::CodeLayoutAttr
+  selectHeadLayout(mlir::MLIRContext *context, ternary::CodeFormat format,
+                   const TargetSpec &target) const {
+    return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
+                                        /*lanes=*/4, /*parts=*/1, /*tokens=*/1,
+                                        /*prefetch=*/0);
+  }
+
   /// vector<16xf32> accumulators that stay in registers beside the operands of
   /// their fma, for the float kernels.
   virtual int64_t getFloatAccumulators(const TargetSpec &target) const {
     return 4;
   }
 
-  /// Whether the lowering of `ternary.dot` is exact only while codes are at
-  /// most 128 and q at least -127.
+  /// Whether the lowering of `ternary.dot`, unless it is wide, is exact only
+  /// while codes are at most 128 and q at least -127.
   virtual bool dotSaturates(const TargetSpec &target) const { return false; }
 
   /// Lowers `ternary.unpack`, `ternary.dot` and `ternary.lookup` where the

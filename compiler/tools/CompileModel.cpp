@@ -112,6 +112,7 @@ Expected<CompiledModel> Compilation::compile() {
   CompileOptions options;
   options.target = request.target;
   options.packing = request.packing;
+  options.head = request.head;
   options.compileTo = request.compileTo;
   options.printAfter = request.printAfter;
   options.timing = &scope;
@@ -157,6 +158,7 @@ static std::string makeInfo(const CompileRequest &request,
     json.attribute("max_step_tokens", model.maxStepTokens);
     json.attribute("ternary_weights", model.ternaryWeights);
     json.attribute("ternary_bytes", model.ternaryBytes);
+    json.attribute("head", request.head);
     json.attribute("head_bytes", model.headBytes);
     json.attribute("weights_bytes", model.weightsSize);
     json.attribute("kv", ternary::stringifyKVElement(request.kv));
@@ -295,13 +297,18 @@ static Error checkPhase(StringRef option, StringRef name) {
 }
 
 /// Choices of the design that this version does not make yet.
-static Error checkSupported(const CompileRequest &request) {
-  if (request.head != "auto" && request.head != "bf16")
-    return createStringError("--head=" + request.head +
-                             " is not supported yet; use auto or bf16");
-  if (request.tune == "quick")
+Error CompileRequest::check() const {
+  if (head == "screened")
+    return createStringError("--head=screened is not supported yet; use auto, "
+                             "bf16, i8, q6 or q4");
+  if (tune == "quick")
     return createStringError("--tune=quick is not supported yet");
   return Error::success();
+}
+
+std::string tercet::getHead(const Arguments &arguments) {
+  StringRef head = arguments.get(OPT_head, "auto");
+  return head == "auto" ? "bf16" : head.str();
 }
 
 Expected<CompileRequest>
@@ -328,7 +335,7 @@ CompileRequest::fromArguments(const Arguments &arguments) {
   if (Error error = checkPhase("--mlir-print-ir-after=", request.printAfter))
     return error;
   request.packing = arguments.get(OPT_packing, "auto");
-  request.head = arguments.get(OPT_head, "auto");
+  request.head = getHead(arguments);
   request.tune = arguments.get(OPT_tune, "db");
   request.kv = *ternary::symbolizeKVElement(arguments.get(OPT_kv, "f32"));
   request.explain = arguments.has(OPT_explain);
@@ -343,7 +350,7 @@ CompileRequest::fromArguments(const Arguments &arguments) {
   if (!threads)
     return threads.takeError();
   request.threads = *threads;
-  if (Error error = checkSupported(request))
+  if (Error error = request.check())
     return error;
   return request;
 }

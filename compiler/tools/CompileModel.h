@@ -20,14 +20,20 @@ struct CompileRequest {
   TargetSpec target;
   EmitKind emit = EmitKind::Exe;
   std::string compileTo, printAfter;
-  std::string packing, head, tune;
+  std::string packing = "auto", head = "bf16", tune = "db";
   int64_t context = 0; // 0: what the model was made for
   ternary::KVElement kv = ternary::KVElement::F32;
   unsigned threads = 1;
   bool explain = false, timing = false;
 
   static llvm::Expected<CompileRequest> fromArguments(const Arguments &);
+
+  /// Whether this version can do what is asked for.
+  llvm::Error check() const;
 };
+
+/// --head with its default resolved.
+std::string getHead(const Arguments &arguments);
 
 llvm::Error compileModel(const CompileRequest &request);
 

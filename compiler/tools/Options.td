@@ -48,8 +48,9 @@ defm packing : Value<"packing", "auto|i2|t5",
     "How ternary weights are stored: 2 or 1.6 bits each; auto decides by CPU "
     "and size", [CompileVis, RunVis, VerifyVis]>;
 defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
-    "Precision of the output head; auto is bf16, the exact one",
-    [CompileVis, RunVis]>;
+    "Precision of the output head: auto is bf16, exact; i8, q6 and q4 read "
+    "8.25, 6.25 and 4.5 bits a weight and round logits (see verify)",
+    [CompileVis, RunVis, VerifyVis]>;
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for",
     [CompileVis, RunVis, VerifyVis]>;
@@ -68,6 +69,9 @@ defm print_after : Value<"mlir-print-ir-after", "PHASE",
 
 defm tokens : Value<"tokens", "ID,ID...",
     "The sequence to compare on; default: 32 fixed ids", [VerifyVis]>;
+defm perplexity : Value<"perplexity", "FILE",
+    "Say what --head costs: the perplexity of a text with it and with bf16",
+    [VerifyVis]>;
 defm against : Value<"against", "DIRECTORY",
     "Compare op by op with a dump of another implementation", [VerifyVis]>;
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Pipeline/Pipeline.h"
+#include "compiler/Reference/ArtifactProgram.h"
 #include "compiler/Reference/Verify.h"
 #include "compiler/tools/Commands.h"
+#include "compiler/tools/CompileModel.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileUtilities.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Threading.h"
 
 using namespace llvm;
 using namespace tercet;
@@ -49,16 +54,45 @@ static Error runTensorPhases(mlir::ModuleOp module, const CompileOptions &base,
   return Error::success();
 }
 
-/// The default capacity of a step is the one of every artifact.
+/// The module after a phase. The default capacity of a step is the one of every
+/// artifact.
 static Expected<mlir::OwningOpRef<mlir::ModuleOp>>
-planMemory(mlir::ModuleOp module, CompileOptions options) {
+runUntil(StringRef phase, mlir::ModuleOp module, CompileOptions options) {
   addDialects(*module.getContext());
   ParameterReader reader;
-  options.compileTo = "plan-memory";
+  options.compileTo = phase;
   auto model = runPipeline(module.clone(), options, reader);
   if (!model)
     return model.takeError();
   return std::move(model->module);
+}
+
+/// The perplexity of a text for an executable with the head of `request`.
+static Expected<double> measurePerplexity(CompileRequest request,
+                                          StringRef head, StringRef text) {
+  SmallString<128> path;
+  if (auto code = sys::fs::createTemporaryFile("tercet-verify", "", path))
+    return createFileError("temporary file", code);
+  FileRemover remover(path);
+  request.head = head;
+  request.output = path.str();
+  if (Error error = compileModel(request))
+    return std::move(error);
+  return reference::ArtifactProgram(path).getPerplexity(text);
+}
+
+static Expected<std::string> describeHeadCost(const CompileRequest &request,
+                                              StringRef text) {
+  Expected<double> exact = measurePerplexity(request, "bf16", text);
+  if (!exact)
+    return exact.takeError();
+  Expected<double> rounded = measurePerplexity(request, request.head, text);
+  if (!rounded)
+    return rounded.takeError();
+  return formatv("perplexity {0:f4} with bf16, {1:f4} with {2}: {3}{4:f3}%",
+                 *exact, *rounded, request.head, *rounded < *exact ? "" : "+",
+                 100 * (*rounded / *exact - 1))
+      .str();
 }
 
 static Expected<std::vector<int32_t>> parseTokens(StringRef text) {
@@ -96,12 +130,29 @@ Error tercet::runVerify(const Arguments &arguments) {
   CompileOptions base;
   base.target = *target;
   base.packing = arguments.get(OPT_packing, "auto");
+  base.head = getHead(arguments);
   options.runPhases = [&](mlir::ModuleOp module, PhaseCallback callback) {
     return runTensorPhases(module, base, callback);
   };
   options.planMemory = [&](mlir::ModuleOp module) {
-    return planMemory(module, base);
+    return runUntil("plan-memory", module, base);
   };
+  options.prepare = [&](mlir::ModuleOp module) {
+    return runUntil("import", module, base);
+  };
+  CompileRequest request;
+  request.model = options.model;
+  request.target = *target;
+  request.packing = base.packing;
+  request.head = base.head;
+  request.context = *context;
+  request.kv = options.kv;
+  request.threads = hardware_concurrency().compute_thread_count();
+  if (Error error = request.check())
+    return error;
+  StringRef text = arguments.get(OPT_perplexity);
+  if (!text.empty())
+    options.measureHead = [&] { return describeHeadCost(request, text); };
   return verify(options, outs());
 }
 

@@ -19,6 +19,8 @@ namespace {
 struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
   Option<std::string> target{*this, "target", llvm::cl::init("native"),
                              llvm::cl::desc("what to compile for")};
+  Option<std::string> head{*this, "head", llvm::cl::init("bf16"),
+                           llvm::cl::desc("bf16, i8, q6 or q4")};
   Option<std::string> compileTo{*this, "compile-to",
                                 llvm::cl::desc("last phase; default: all")};
   Option<int64_t> maxStepTokens{
@@ -61,6 +63,7 @@ LogicalResult addPhases(OpPassManager &passes, StringRef text,
     return onError(llvm::toString(target.takeError()));
   auto compilation = std::make_shared<Compilation>();
   compilation->options.target = *target;
+  compilation->options.head = options.head;
   compilation->options.maxStepTokens = options.maxStepTokens;
   for (const Phase &phase : getPhases()) {
     phase.addPasses(passes, compilation->options, compilation->reader,

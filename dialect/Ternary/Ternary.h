@@ -5,6 +5,8 @@
 #ifndef TERCET_DIALECT_TERNARY_TERNARY_H
 #define TERCET_DIALECT_TERNARY_TERNARY_H
 
+#include "dialect/Ternary/CodeFormat.h"
+
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -50,8 +52,8 @@ inline constexpr int64_t kRowGroup = 16;
 /// int32 accumulation of unshifted 2-bit codes is exact up to this K.
 inline constexpr int64_t kMaxK = 131072;
 
-/// The trits w_p of a byte of t5: v = sum_p w_p 3^p is the low seven bits, times
-/// -1 if the highest is set.
+/// The trits w_p of a byte of t5: v = sum_p w_p 3^p is the low seven bits,
+/// times -1 if the highest is set.
 std::array<int8_t, 5> getT5Trits(uint8_t byte);
 
 /// First column of each fused matrix, and one past the last matrix's columns.

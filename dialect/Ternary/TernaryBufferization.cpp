@@ -119,10 +119,10 @@ void attachDestinationModels(MLIRContext *context) {
 void tercet::ternary::registerBufferizableOpInterfaces(
     DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, TernaryDialect *) {
-    attachDestinationModels<QuantizeActivationsOp, EmbeddingOp, RMSNormOp,
-                            RopeOp, AttentionOp, GatedActivationOp,
-                            GatherRowsOp, LinearOp, PackedMatmulOp,
-                            PackedLinearOp>(context);
+    attachDestinationModels<
+        QuantizeActivationsOp, EmbeddingOp, RMSNormOp, RopeOp, AttentionOp,
+        GatedActivationOp, GatherRowsOp, LinearOp, PackedMatmulOp,
+        PackedLinearOp, QuantizeWideOp, PackedQuantizedLinearOp>(context);
     KVUpdateOp::attachInterface<KVUpdateModel>(*context);
     PackedParameterOp::attachInterface<PackedParameterModel>(*context);
   });

@@ -69,6 +69,18 @@ def Ternary_KVElement : Ternary_Enum<"KVElement", "element of a KV cache", [
   I32EnumAttrCase<"Int8", 2, "int8">
 ]>;
 
+/// Integer forms of a float matrix; dialect/Ternary/CodeFormat.h says what each
+/// stores.
+def Ternary_CodeFormat : Ternary_Enum<"CodeFormat", "integer form of a float matrix", [
+  I32EnumAttrCase<"I8", 0, "i8">,
+  I32EnumAttrCase<"Q6", 1, "q6">,
+  I32EnumAttrCase<"Q4", 2, "q4">
+]>;
+def Ternary_CodeFormatAttr
+    : EnumAttr<Ternary_Dialect, Ternary_CodeFormat, "code_format"> {
+  let assemblyFormat = "$value";
+}
+
 //===----------------------------------------------------------------------===//
 // Attributes
 //===----------------------------------------------------------------------===//
@@ -161,6 +173,34 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     /// Bytes of a packed matrix: trits are whole tiles, then strips; floats are
     /// whole tiles, the last with rows of padding.
     int64_t getPackedBytes(int64_t rows, int64_t columns) const;
+  }];
+}
+
+def Ternary_CodeLayoutAttr : Ternary_Attr<"CodeLayout", "code_layout"> {
+  let summary = "Packing of a quantised float matrix and schedule of its kernel";
+  let description = [{
+    `tile_rows` rows form a tile, stored contiguously over all of K with their
+    scales (docs/packings.md). The rest is the schedule: `lanes` rows share a
+    vector register, `parts` such vectors of each 16 rows are summed at a time,
+    `tokens` columns form the register tile, `prefetch` is a distance in bytes
+    (0: none).
+  }];
+  let parameters = (ins
+    EnumParameter<Ternary_CodeFormat>:$format,
+    "int64_t":$tileRows, "int64_t":$lanes, "int64_t":$parts,
+    "int64_t":$tokens, "int64_t":$prefetch);
+  let genVerifyDecl = 1;
+  let assemblyFormat = [{
+    `<` $format `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
+        `parts` `=` $parts `,` `tokens` `=` $tokens `,` `prefetch` `=` $prefetch `>`
+  }];
+  let extraClassDeclaration = [{
+    /// Bytes of the scales and codes of a tile in a group of `columns`.
+    int64_t getGroupSize(int64_t columns) const;
+    /// Bytes of a tile.
+    int64_t getTileSize(int64_t columns) const;
+    /// Bytes of a matrix: whole tiles.
+    int64_t getSize(int64_t rows, int64_t columns) const;
   }];
 }
 

@@ -59,8 +59,11 @@ TERCET_DESTINATION_EFFECTS(AttentionOp)
 TERCET_DESTINATION_EFFECTS(GatedActivationOp)
 TERCET_DESTINATION_EFFECTS(GatherRowsOp)
 TERCET_DESTINATION_EFFECTS(LinearOp)
+TERCET_DESTINATION_EFFECTS(QuantizedLinearOp)
+TERCET_DESTINATION_EFFECTS(QuantizeWideOp)
 TERCET_DESTINATION_EFFECTS(PackedMatmulOp)
 TERCET_DESTINATION_EFFECTS(PackedLinearOp)
+TERCET_DESTINATION_EFFECTS(PackedQuantizedLinearOp)
 #undef TERCET_DESTINATION_EFFECTS
 
 void KVUpdateOp::getEffects(
@@ -346,12 +349,36 @@ LogicalResult GatherRowsOp::verify() {
                "(C1) x [N, K] and rows [R] need outs [R, K]");
 }
 
-LogicalResult LinearOp::verify() {
-  return check(*this,
-               compatible(dimOf(getWeight(), 1), dimOf(getX(), 1)) &&
-                   compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)) &&
-                   canHold(dimOf(getOuts(), 1), dimOf(getWeight(), 0)),
+template <typename OpTy> static LogicalResult verifyLinear(OpTy op) {
+  return check(op,
+               compatible(dimOf(op.getWeight(), 1), dimOf(op.getX(), 1)) &&
+                   compatible(dimOf(op.getOuts(), 0), dimOf(op.getX(), 0)) &&
+                   canHold(dimOf(op.getOuts(), 1), dimOf(op.getWeight(), 0)),
                "(C1) x [N, K] and weight [M, K] need outs [N, W >= M]");
+}
+LogicalResult LinearOp::verify() { return verifyLinear(*this); }
+LogicalResult QuantizedLinearOp::verify() { return verifyLinear(*this); }
+
+/// `size` / `factor` rounded up, unless it is dynamic.
+static int64_t ceilDiv(int64_t size, int64_t factor) {
+  return ShapedType::isDynamic(size) ? size : llvm::divideCeil(size, factor);
+}
+
+LogicalResult QuantizeWideOp::verify() {
+  int64_t tokens = dimOf(getX(), 0), columns = dimOf(getX(), 1);
+  int64_t blocks = ceilDiv(columns, kRowGroup);
+  int64_t padded = ShapedType::isDynamic(blocks) ? blocks : blocks * kRowGroup;
+  if (!hasShape(getHighOuts(), {tokens, padded}) ||
+      !hasShape(getLowOuts(), {tokens, padded}) ||
+      !hasShape(getScaleOuts(), tokens))
+    return emitOpError("(C1) x [N, K] needs high and low [N, K'], K' a "
+                       "multiple of 16, and scale [N]");
+  int64_t group = getGroup();
+  return check(
+      *this,
+      group > 0 && group % kRowGroup == 0 &&
+          hasShape(getSumOuts(), {tokens, ceilDiv(columns, group)}),
+      "(C2) group is not a multiple of 16, or sums is not [N, groups]");
 }
 
 //===----------------------------------------------------------------------===//
@@ -387,6 +414,24 @@ LogicalResult PackedLinearOp::verify() {
                getLayout().getPacking() == Packing::BF16Pairs &&
                    hasShape(getWeights(), size),
                "(C2) weights do not fit layout and shapes");
+}
+
+LogicalResult PackedQuantizedLinearOp::verify() {
+  int64_t tokens = dimOf(getHigh(), 0), columns = dimOf(getHigh(), 1);
+  if (!hasShape(getLow(), {tokens, columns}) || !hasShape(getScale(), tokens) ||
+      !compatible(dimOf(getOuts(), 0), tokens))
+    return emitOpError(
+        "(C1) high and low [N, K'] need scale [N] and outs [N, W]");
+  int64_t width = dimOf(getOuts(), 1);
+  int64_t group = getCodeFormatInfo(getLayout().getFormat()).group;
+  bool isDynamic =
+      ShapedType::isDynamic(width) || ShapedType::isDynamic(columns);
+  int64_t size =
+      isDynamic ? ShapedType::kDynamic : getLayout().getSize(width, columns);
+  return check(*this,
+               hasShape(getSums(), {tokens, ceilDiv(columns, group)}) &&
+                   hasShape(getWeights(), size),
+               "(C2) sums or weights do not fit layout and shapes");
 }
 
 //===----------------------------------------------------------------------===//

@@ -544,6 +544,86 @@ def Ternary_LinearOp : Ternary_DestinationOp<"linear"> {
   }];
 }
 
+def Ternary_QuantizedLinearOp : Ternary_DestinationOp<"quantized_linear"> {
+  let summary = "linear with weights and x rounded to integers";
+  let description = [{
+    Each row of the weight is cut into groups of columns, each a scale (q4: and
+    a minimum) times integer codes; each row of x is one scale times 16-bit
+    integers (`quantize_wide`). Sums of products are exact inside a group; over
+    groups they are a chain of fma in f32 (docs/numerics.md).
+
+    - (C1) x is [N, K], weight [M, K], outs [N, W] with W >= M.
+
+    ```mlir
+    func.func @f() -> tensor<1x3xf32> {
+      %x = arith.constant dense<[[32639.0, -2.0]]> : tensor<1x2xf32>
+      %w = arith.constant dense<[[0.5, 0.5], [-127.0, 1.0], [0.0, 64.0]]> : tensor<3x2xbf16>
+      %out = tensor.empty() : tensor<1x3xf32>
+      %y = ternary.quantized_linear i8 ins(%x, %w : tensor<1x2xf32>, tensor<3x2xbf16>)
+          outs(%out : tensor<1x3xf32>) -> tensor<1x3xf32>
+      return %y : tensor<1x3xf32>
+    }
+    // result: [[16318.5, -4145155, -128]]
+    ```
+  }];
+  let arguments = (ins Activations:$x, FloatMatrix:$weight, Activations:$outs,
+                       Ternary_CodeFormatAttr:$format,
+                       OptionalAttr<Ternary_CodeLayoutAttr>:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    $format `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
+def Ternary_QuantizeWideOp : Ternary_DestinationOp<"quantize_wide", [SameVariadicResultSize]> {
+  let summary = "Absmax quantisation of each row to 16 bits, as two signed bytes";
+  let description = [{
+    `scale = a / 32639` with `a = max(max|x|, 1e-30)`,
+    `q = clamp(roundeven(x * (32639 / a)), -32639, 32639)` and
+    `q = 256 * high + low`. sums holds the sum of q over each group of `group`
+    columns, the last one of what is left. Columns beyond x's are zero.
+
+    - (C1) x is [N, K]; high and low are [N, K'] with K' = K rounded up to 16;
+      scale is [N].
+    - (C2) group is a positive multiple of 16; sums is [N, K / group rounded up].
+
+    ```mlir
+    func.func @f() -> (tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>) {
+      %x = arith.constant dense<[[32639.0, -129.0, 300.0]]> : tensor<1x3xf32>
+      %0 = tensor.empty() : tensor<1x16xi8>
+      %1 = tensor.empty() : tensor<1xf32>
+      %2 = tensor.empty() : tensor<1x1xi32>
+      %high, %low, %scale, %sums = ternary.quantize_wide group = 16 ins(%x : tensor<1x3xf32>)
+          outs(%0, %0, %1, %2 : tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>)
+          -> tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>
+      return %high, %low, %scale, %sums : tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>
+    }
+    // result: [[127, -1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+    // result: [[127, 127, 44, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]
+    // result: [1]
+    // result: [[32810]]
+    ```
+  }];
+  let arguments = (ins Activations:$x, Quantised:$high_outs, Quantised:$low_outs,
+                       TokenScales:$scale_outs, Accumulators:$sum_outs,
+                       I64Attr:$group);
+  let results = (outs Optional<Quantised>:$high, Optional<Quantised>:$low,
+                      Optional<TokenScales>:$scale, Optional<Accumulators>:$sums);
+  let assemblyFormat = [{
+    `group` `=` $group `ins` `(` $x `:` type($x) `)`
+    `outs` `(` $high_outs `,` $low_outs `,` $scale_outs `,` $sum_outs `:`
+               type($high_outs) `,` type($low_outs) `,` type($scale_outs) `,`
+               type($sum_outs) `)` attr-dict
+    (`->` type($high)^ `,` type($low) `,` type($scale) `,` type($sums))?
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() {
+      return ::mlir::MutableOperandRange(getOperation(), /*start=*/1, /*length=*/4);
+    }
+  }];
+}
+
 //===----------------------------------------------------------------------===//
 // Loop level: packed weights
 //===----------------------------------------------------------------------===//
@@ -645,6 +725,44 @@ def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
   }];
 }
 
+def Ternary_PackedQuantizedLinearOp : Ternary_DestinationOp<"packed_quantized_linear"> {
+  let summary = "quantized_linear on packed codes and quantised activations";
+  let description = [{
+    - (C1) high and low are [N, K'], scale is [N], outs [N, W].
+    - (C2) sums is [N, G] with G the number of the format's groups in K', and
+      weights has the bytes that `layout` needs for W rows of K' columns.
+
+    ```mlir
+    // The scale of each row is the bf16 0x4040, 3; the codes are 0x40, so that
+    // weights are 3 * (64 - 128).
+    #i8 = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+    func.func @f() -> tensor<1x2xf32> {
+      %high = arith.constant dense<[[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]> : tensor<1x16xi8>
+      %low = arith.constant dense<[[1, -6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]> : tensor<1x16xi8>
+      %scale = arith.constant dense<[0.5]> : tensor<1xf32>
+      %sums = arith.constant dense<[[251]]> : tensor<1x1xi32>
+      %weights = arith.constant dense<0x40> : tensor<288xi8>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.packed_quantized_linear #i8 ins(%high, %low, %scale, %sums, %weights
+              : tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>, tensor<288xi8>)
+          outs(%out : tensor<1x2xf32>) -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[-24096, -24096]]
+    ```
+  }];
+  let arguments = (ins Quantised:$high, Quantised:$low, TokenScales:$scale,
+                       Accumulators:$sums, PackedBytes:$weights,
+                       Activations:$outs, Ternary_CodeLayoutAttr:$layout);
+  let results = (outs Optional<Activations>:$result);
+  let assemblyFormat = [{
+    $layout `ins` `(` $high `,` $low `,` $scale `,` $sums `,` $weights `:`
+      type($high) `,` type($low) `,` type($scale) `,` type($sums) `,`
+      type($weights) `)`
+    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+  }];
+}
+
 //===----------------------------------------------------------------------===//
 // Vector level: what a backend lowers
 //===----------------------------------------------------------------------===//
@@ -710,7 +828,8 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
   let summary = "acc[i] += sum over j < 4 of codes[4i + j] * q[4i + j]";
   let description = [{
     codes are unsigned bytes, q signed bytes; the sum is exact in i32 (modulo
-    2^32).
+    2^32). Where a backend adds two products in 16 bits
+    (`Backend::dotSaturates`), codes above 127 need a `wide` op.
 
     - (C1) codes and q have four times as many elements as acc.
 
@@ -725,9 +844,17 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
     // result: [112, -256]
     ```
   }];
-  let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q);
+  let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q,
+                       UnitAttr:$wide);
   let results = (outs IntVector:$result);
-  let assemblyFormat = "$acc `,` $codes `,` $q attr-dict `:` type($acc) `,` type($codes) `,` type($q)";
+  let assemblyFormat = [{
+    $acc `,` $codes `,` $q (`wide` $wide^)? attr-dict
+    `:` type($acc) `,` type($codes) `,` type($q)
+  }];
+  let builders = [OpBuilder<(ins "::mlir::Value":$acc, "::mlir::Value":$codes,
+                                 "::mlir::Value":$q), [{
+    build($_builder, $_state, acc.getType(), acc, codes, q, /*wide=*/nullptr);
+  }]>];
   let hasFolder = 1;
   let hasVerifier = 1;
 }

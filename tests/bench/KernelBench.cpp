@@ -12,6 +12,7 @@
 #include "tests/bench/IntrinsicKernels.h"
 #include "tests/conversion/KernelJIT.h"
 
+#include "mlir/AsmParser/AsmParser.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
@@ -157,6 +158,46 @@ Case makeHead(int64_t rows, int64_t tileRows, int64_t unroll, int64_t tokens,
               .str(),
           one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
           one ? "GB/s" : "GMAC/s", [=] { (*run)(in, w, out); }};
+}
+
+/// `layout` without its brackets.
+Case makeCodeHead(int64_t rows, std::string layout, int64_t numTokens) {
+  constexpr int64_t columns = 2560;
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto attribute = llvm::cast<ternary::CodeLayoutAttr>(
+      mlir::parseAttribute("#ternary.code_layout<" + layout + ">", &context));
+  int64_t size = attribute.getSize(rows, columns);
+  int64_t groups =
+      columns / ternary::getCodeFormatInfo(attribute.getFormat()).group;
+  std::string types =
+      formatv("memref<?x{0}xi8>, memref<?x{0}xi8>, memref<?xf32>, "
+              "memref<?x{1}xi32>, memref<{2}xi8>",
+              columns, groups, size);
+  std::string y = rowsType(rows);
+  auto run = std::make_shared<KernelJIT>(kernel(
+      formatv("%high: memref<?x{0}xi8>, %low: memref<?x{0}xi8>, %scale: "
+              "memref<?xf32>, %sums: memref<?x{1}xi32>, %w: memref<{2}xi8>, "
+              "%y: {3}",
+              columns, groups, size, y)
+          .str(),
+      formatv("ternary.packed_quantized_linear <{0}> ins(%high, %low, %scale, "
+              "%sums, %w : {1}) outs(%y : {2})",
+              layout, types, y)
+          .str()));
+  int8_t *digits = allocate<int8_t>(numTokens * columns);
+  MemRef<int8_t, 2> q = {digits, digits, 0, {numTokens, columns}, {columns, 1}};
+  int32_t *ints = allocate<int32_t>(numTokens * groups);
+  MemRef<int32_t, 2> sums = {ints, ints, 0, {numTokens, groups}, {groups, 1}};
+  auto scale = vectorOf<float>(numTokens);
+  static auto weights = vectorOf<uint8_t>(rows * columns * 2);
+  auto w = weights;
+  w.sizes[0] = size;
+  auto out = matrixOf(numTokens, rows);
+  bool one = numTokens == 1;
+  return {formatv("head {0} N={1}", layout, numTokens).str(),
+          one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
+          one ? "GB/s" : "GMAC/s", [=] { (*run)(q, q, scale, sums, w, out); }};
 }
 
 Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
@@ -350,6 +391,16 @@ int main(int argc, char **argv) {
         makers.emplace_back("head", [=] {
           return makeHead(rows, tileRows, unroll, 4, prefetch, 1);
         });
+  makers.emplace_back("codes", [] { return makeRead(rows * 2560); });
+  for (std::string format : {"i8", "q6", "q4"})
+    for (int64_t prefetch : {0, 4096})
+      makers.emplace_back("codes", [=] {
+        return makeCodeHead(rows,
+                            formatv("{0}, tile_rows = 64, lanes = 16, parts = "
+                                    "1, tokens = 2, prefetch = {1}",
+                                    format, prefetch),
+                            1);
+      });
   for (int64_t tokens : {2, 4})
     for (int64_t tileRows : {64, 128})
       makers.emplace_back(

@@ -123,6 +123,7 @@ inline KernelJIT compile(const TargetSpec &target, std::string arguments,
 
 void addMatmulCases(std::vector<Case> &cases);
 void addFloatCases(std::vector<Case> &cases);
+void addHeadCases(std::vector<Case> &cases);
 
 } // namespace tercet::conformance
 

@@ -191,5 +191,6 @@ std::vector<Case> tercet::conformance::getCases() {
   std::vector<Case> cases;
   addMatmulCases(cases);
   addFloatCases(cases);
+  addHeadCases(cases);
   return cases;
 }

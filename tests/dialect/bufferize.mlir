@@ -101,3 +101,26 @@ func.func @ends(%tokens: tensor<?xi32>, %rows: tensor<?xi32>) -> tensor<?x40xf32
   // CHECK: return %[[Y]]
   return %z : tensor<?x40xf32>
 }
+
+// CHECK-LABEL: func @quantised_head
+func.func @quantised_head(%x: tensor<?x32xf32>) -> tensor<?x40xf32> {
+  %c0 = arith.constant 0 : index
+  %n = tensor.dim %x, %c0 : tensor<?x32xf32>
+  %w = ternary.packed_parameter %c0 : tensor<1632xi8>
+  %eq = tensor.empty(%n) : tensor<?x32xi8>
+  %ep = tensor.empty(%n) : tensor<?x32xi8>
+  %es = tensor.empty(%n) : tensor<?xf32>
+  %et = tensor.empty(%n) : tensor<?x1xi32>
+  // CHECK: ternary.quantize_wide {{.*}} outs(%[[H:.+]], %[[L:.+]], %[[S:.+]], %[[T:.+]] : memref
+  %h, %l, %s, %t = ternary.quantize_wide group = 64 ins(%x : tensor<?x32xf32>)
+      outs(%eq, %ep, %es, %et : tensor<?x32xi8>, tensor<?x32xi8>, tensor<?xf32>, tensor<?x1xi32>)
+      -> tensor<?x32xi8>, tensor<?x32xi8>, tensor<?xf32>, tensor<?x1xi32>
+  %ey = tensor.empty(%n) : tensor<?x40xf32>
+  // CHECK-NOT: memref.copy
+  // CHECK: ternary.packed_quantized_linear {{.*}} ins(%[[H]], %[[L]], %[[S]], %[[T]], {{.*}} outs(%[[Y:.+]] : memref<?x40xf32>)
+  %y = ternary.packed_quantized_linear <i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+      ins(%h, %l, %s, %t, %w : tensor<?x32xi8>, tensor<?x32xi8>, tensor<?xf32>, tensor<?x1xi32>, tensor<1632xi8>)
+      outs(%ey : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: return %[[Y]]
+  return %y : tensor<?x40xf32>
+}

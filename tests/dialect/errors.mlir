@@ -264,6 +264,75 @@ func.func @f(%x: memref<2x4xf32>, %w: memref<5x4xf32>) {
 
 // -----
 
+func.func @f(%x: memref<2x4xf32>, %w: memref<5x4xf32>) {
+  // expected-error @+1 {{(C1) x [N, K] and weight [M, K]}}
+  ternary.quantized_linear q4 ins(%x, %w : memref<2x4xf32>, memref<5x4xf32>) outs(%x : memref<2x4xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x20xf32>, %q: memref<2x20xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>) {
+  // expected-error @+1 {{(C1) x [N, K] needs high and low}}
+  ternary.quantize_wide group = 32 ins(%x : memref<2x20xf32>) outs(%q, %q, %s, %t : memref<2x20xi8>, memref<2x20xi8>, memref<2xf32>, memref<2x1xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x20xf32>, %q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>) {
+  // expected-error @+1 {{(C2) group is not a multiple}}
+  ternary.quantize_wide group = 24 ins(%x : memref<2x20xf32>) outs(%q, %q, %s, %t : memref<2x32xi8>, memref<2x32xi8>, memref<2xf32>, memref<2x1xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x20xf32>, %q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>) {
+  // expected-error @+1 {{(C2) group is not a multiple}}
+  ternary.quantize_wide group = 16 ins(%x : memref<2x20xf32>) outs(%q, %q, %s, %t : memref<2x32xi8>, memref<2x32xi8>, memref<2xf32>, memref<2x1xi32>)
+  return
+}
+
+// -----
+
+#l = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x16xi8>, %p: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>, %w: memref<288xi8>, %y: memref<2x9xf32>) {
+  // expected-error @+1 {{(C1) high and low}}
+  ternary.packed_quantized_linear #l ins(%q, %p, %s, %t, %w : memref<2x16xi8>, memref<2x32xi8>, memref<2xf32>, memref<2x1xi32>, memref<288xi8>) outs(%y : memref<2x9xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x16xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>, %w: memref<256xi8>, %y: memref<2x9xf32>) {
+  // expected-error @+1 {{(C2) sums or weights do not fit}}
+  ternary.packed_quantized_linear #l ins(%q, %q, %s, %t, %w : memref<2x16xi8>, memref<2x16xi8>, memref<2xf32>, memref<2x1xi32>, memref<256xi8>) outs(%y : memref<2x9xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x16xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>, %w: memref<288xi8>, %y: memref<2x9xf32>) {
+  // expected-error @+1 {{(C2) sums or weights do not fit}}
+  ternary.packed_quantized_linear #l ins(%q, %q, %s, %t, %w : memref<2x16xi8>, memref<2x16xi8>, memref<2xf32>, memref<2x2xi32>, memref<288xi8>) outs(%y : memref<2x9xf32>)
+  return
+}
+
+// -----
+
+// expected-error @+1 {{tile_rows = 24 is not a multiple of 16}}
+#l = #ternary.code_layout<i8, tile_rows = 24, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+
+// -----
+
+// expected-error @+1 {{lanes * parts must divide 16}}
+#l = #ternary.code_layout<i8, tile_rows = 16, lanes = 8, parts = 4, tokens = 1, prefetch = 0>
+
+// -----
+
 func.func @f() {
   %o = arith.constant 32 : index
   // expected-error @+1 {{(C1) offset is not a multiple}}

@@ -7,6 +7,7 @@
 !cache_bf16 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = bf16>
 !cache_int8 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = int8>
 #i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>
+#q6 = #ternary.code_layout<q6, tile_rows = 64, lanes = 16, parts = 1, tokens = 2, prefetch = 0>
 #bf16 = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
 
 // CHECK: func.func private @caches(!ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = bf16>, !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = int8>)
@@ -50,6 +51,8 @@ func.func @tensors(%tokens: tensor<?xi32>, %cache: !cache, %x: tensor<?x16xf32>,
   %rows = ternary.gather_rows ins(%s, %tokens : tensor<?x16xf32>, tensor<?xi32>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
   // CHECK: ternary.linear
   %l = ternary.linear ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) -> tensor<?x18xf32>
+  // CHECK: ternary.quantized_linear q6 ins({{.*}}) outs({{.*}}) {layout = #ternary.code_layout<q6, tile_rows = 64, lanes = 16, parts = 1, tokens = 2, prefetch = 0>} ->
+  %ql = ternary.quantized_linear q6 ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) {layout = #q6} -> tensor<?x18xf32>
   // CHECK: ternary.quantize_activations {{.*}} -> tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>
   %q, %scale, %sum = ternary.quantize_activations ins(%rows : tensor<?x16xf32>) outs(%q_out, %scale_out, %sum_out : tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>) -> tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>
   // CHECK: ternary.matmul {{.*}} {layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>} ->
@@ -80,6 +83,19 @@ func.func @memrefs(%x: memref<?x16xf32>, %q: memref<?x16xi8>, %scale: memref<?xf
   return
 }
 
+// CHECK-LABEL: @quantised_head
+func.func @quantised_head(%x: memref<?x20xf32>, %q: memref<?x32xi8>, %scale: memref<?xf32>,
+                          %sums: memref<?x2xi32>, %y: memref<?x40xf32>) {
+  %offset = arith.constant 128 : index
+  %w = ternary.packed_parameter %offset : memref<1664xi8>
+  // CHECK: ternary.quantize_wide group = 16 ins({{.*}}) outs({{.*}} : memref<?x32xi8>, memref<?x32xi8>, memref<?xf32>, memref<?x2xi32>)
+  ternary.quantize_wide group = 16 ins(%x : memref<?x20xf32>) outs(%q, %q, %scale, %sums : memref<?x32xi8>, memref<?x32xi8>, memref<?xf32>, memref<?x2xi32>)
+  %one = memref.cast %sums : memref<?x2xi32> to memref<?x?xi32>
+  // CHECK: ternary.packed_quantized_linear <q6, tile_rows = 64, lanes = 16, parts = 1, tokens = 2, prefetch = 0> ins(
+  ternary.packed_quantized_linear #q6 ins(%q, %q, %scale, %one, %w : memref<?x32xi8>, memref<?x32xi8>, memref<?xf32>, memref<?x?xi32>, memref<1664xi8>) outs(%y : memref<?x40xf32>)
+  return
+}
+
 // CHECK-LABEL: @vectors
 func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<16xi8>) -> vector<16xi32> {
   // CHECK: ternary.unpack %{{.*}} plane 2 in_place : vector<64xi8>
@@ -88,5 +104,7 @@ func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<1
   %q = ternary.lookup %table, %bytes : vector<16xi8>, vector<64xi8>
   // CHECK: ternary.dot %{{.*}}, %{{.*}}, %{{.*}} : vector<16xi32>, vector<64xi8>, vector<64xi8>
   %sum = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
-  return %sum : vector<16xi32>
+  // CHECK: ternary.dot %{{.*}}, %{{.*}}, %{{.*}} wide : vector<16xi32>, vector<64xi8>, vector<64xi8>
+  %wide = ternary.dot %sum, %codes, %q wide : vector<16xi32>, vector<64xi8>, vector<64xi8>
+  return %wide : vector<16xi32>
 }

@@ -209,6 +209,7 @@ def test_help_shows_examples(command):
     (["compile", "m", "--target"], "--target needs a value"),
     (["compile", "m", "--target=x86-64-v9", "-o", "x"], "unknown target 'x86-64-v9', nearest is 'x86-64-v4'"),
     (["compile", "m", "--target=x86-64-v3,x86-64-v4"], "several targets in one binary are not supported yet"),
+    (["compile", "m", "--head=screened", "-o", "x"], "--head=screened is not supported yet"),
     (["compile", "m", "--context=0", "-o", "x"], "--context=0: the value is a whole number above 0"),
     (["compile", "m", "--kv=int4", "-o", "x"], "--kv=int4: the value is one of f32, bf16, int8"),
     (["compile", "m", "--compile-to=quantize"], "did you mean 'quantise'?"),

@@ -43,6 +43,18 @@ func.func @dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) 
   return %y : vector<8xi32>
 }
 
+// Two products of codes of 8 bits do not fit 16 bits.
+// CHECK-LABEL: func @wide_dot_8
+func.func @wide_dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
+  // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
+  // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
+  // AVX2-NOT: pmadd.ub.sw
+  // AVX2-COUNT-2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
+  // GENERIC-COUNT-4: arith.muli
+  %y = ternary.dot %acc, %codes, %q wide : vector<8xi32>, vector<32xi8>, vector<32xi8>
+  return %y : vector<8xi32>
+}
+
 // CHECK-LABEL: func @dot_4
 func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
   // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"

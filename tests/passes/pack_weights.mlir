@@ -100,3 +100,31 @@ func.func @plain(%tokens: tensor<?xi32>, %ex: tensor<?x16xf32>, %ey: tensor<?x40
                       outs(%ey : tensor<?x40xf32>) -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
+
+// -----
+
+// A tied embedding keeps its bf16 rows beside the codes: three tiles of 16 rows,
+// each 16 scales of 2 bytes and 4 chunks of 64.
+
+#codes = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+
+ternary.parameter @table : tensor<40x12xbf16> = dense<1.0> : tensor<40x12xbf16>
+
+// CHECK: ternary.head_bytes = 864
+// CHECK-SAME: ternary.weights_size = 1856
+// CHECK-LABEL: func @quantised
+func.func @quantised(%tokens: tensor<?xi32>, %ex: tensor<?x12xf32>, %ey: tensor<?x40xf32>)
+    -> tensor<?x40xf32> {
+  // CHECK: %[[AT:.+]] = arith.constant 896 : index
+  // CHECK: %[[TABLE:.+]] = ternary.packed_parameter %[[AT]] : tensor<40x12xbf16>
+  // CHECK: %[[X:.+]] = ternary.embedding ins(%{{.+}}, %[[TABLE]] : {{.*}}) outs({{.*}}) ->
+  // CHECK: %[[HIGH:.+]], %[[LOW:.+]], %[[SCALE:.+]], %[[SUMS:.+]] = ternary.quantize_wide group = 64 ins(%[[X]]
+  // CHECK: ternary.packed_parameter %{{.+}} : tensor<864xi8>
+  // CHECK: ternary.packed_quantized_linear <i8, {{.*}}> ins(%[[HIGH]], %[[LOW]], %[[SCALE]], %[[SUMS]], %{{.+}} : tensor<?x16xi8>, tensor<?x16xi8>, tensor<?xf32>, tensor<?x1xi32>, tensor<864xi8>)
+  %table = ternary.get_parameter @table : tensor<40x12xbf16>
+  %x = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<40x12xbf16>)
+                         outs(%ex : tensor<?x12xf32>) -> tensor<?x12xf32>
+  %y = ternary.quantized_linear i8 ins(%x, %table : tensor<?x12xf32>, tensor<40x12xbf16>)
+                                outs(%ey : tensor<?x40xf32>) {layout = #codes} -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}

@@ -50,3 +50,16 @@ func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40
   // CHECK: return
   return %y, %z, %v : tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x40xf32>
 }
+
+// CHECK-LABEL: func @quantised_head
+func.func @quantised_head(%x: tensor<?x16xf32>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  %h = ternary.get_parameter @half : tensor<40x16xf16>
+  // CHECK: ternary.quantized_linear q4
+  // VNNI512-SAME: layout = #ternary.code_layout<q4, tile_rows = 64, lanes = 16,
+  // VNNI256-SAME: layout = #ternary.code_layout<q4, tile_rows = 32, lanes = 8, parts = 2,
+  // AVX2-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 8, parts = 1,
+  // GENERIC-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 4,
+  %y = ternary.quantized_linear q4 ins(%x, %h : tensor<?x16xf32>, tensor<40x16xf16>)
+                                   outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The machine code of the ternary matmul: its schedule comes from the layout on
-// the op, and what its inner loops work on stays in registers.
+// The machine code of the ternary matmul and the quantised head: its schedule
+// comes from the layout on the op, and what its inner loops work on stays in
+// registers.
 
 #include "compiler/Emit/EmitObject.h"
 #include "compiler/Pipeline/Pipeline.h"
@@ -71,6 +72,25 @@ std::string firstRows(StringRef name, StringRef element, int64_t columns) {
       name, kMaxTokens, element, columns);
 }
 
+/// Assembly of a module of loop-level ops.
+std::string emitAssembly(StringRef source, MLIRContext &context,
+                         const CompileOptions &options) {
+  auto module = parseSourceString<ModuleOp>(source, &context);
+  EXPECT_TRUE(module) << source.str();
+
+  ParameterReader reader;
+  std::vector<WeightPiece> pieces;
+  PassManager passes(&context);
+  bool isReached = false;
+  for (const Phase &phase : getPhases())
+    if ((isReached |= phase.name == "lower-kernels"))
+      phase.addPasses(passes, options, reader, pieces);
+  EXPECT_TRUE(succeeded(passes.run(*module)));
+  return llvm::cantFail(emitCode(*module, options.target, CodeKind::Assembly))
+      .str()
+      .str();
+}
+
 std::string MatmulCode::emit(LayoutAttr layout) {
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
@@ -88,20 +108,44 @@ std::string MatmulCode::emit(LayoutAttr layout) {
       "memref<{3}xf32>) outs(%y_n : memref<?x{4}xf32>)\nreturn\n}",
       StringRef(layoutText).substr(strlen("#ternary.layout")), columns, size,
       groups, rows);
-  auto module = parseSourceString<ModuleOp>(source, &context);
-  EXPECT_TRUE(module) << source;
+  return emitAssembly(source, context, options);
+}
 
-  ParameterReader reader;
-  std::vector<WeightPiece> pieces;
-  PassManager passes(&context);
-  bool isReached = false;
-  for (const Phase &phase : getPhases())
-    if ((isReached |= phase.name == "lower-kernels"))
-      phase.addPasses(passes, options, reader, pieces);
-  EXPECT_TRUE(succeeded(passes.run(*module)));
-  return llvm::cantFail(emitCode(*module, options.target, CodeKind::Assembly))
-      .str()
-      .str();
+/// Assembly of a quantised head in the format, with the schedule that is
+/// selected for a target.
+std::string emitHead(StringRef targetText, ternary::CodeFormat format,
+                     int64_t rows, int64_t columns) {
+  DialectRegistry registry;
+  registerPipelineDialects(registry);
+  MLIRContext context(registry);
+  context.loadAllAvailableDialects();
+  CompileOptions options;
+  options.target = llvm::cantFail(parseTarget(targetText));
+  ternary::CodeLayoutAttr layout =
+      getBackend(options.target)
+          .selectHeadLayout(&context, format, options.target);
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  int64_t size = layout.getSize(rows, columns);
+  int64_t groups =
+      llvm::divideCeil(columns, ternary::getCodeFormatInfo(format).group);
+  std::string source = formatv(
+      "func.func @head(%high: memref<{0}x{1}xi8>, %low: memref<{0}x{1}xi8>, "
+      "%scale: memref<{0}xf32>, %sums: memref<{0}x{2}xi32>, "
+      "%w: memref<{3}xi8>, %y: memref<{0}x{4}xf32>, %n: index, "
+      "%pool: !llvm.ptr) {{\n",
+      kMaxTokens, columns, groups, size, rows);
+  source += firstRows("high", "i8", columns) + firstRows("low", "i8", columns) +
+            firstRows("scale", "f32", 0) + firstRows("sums", "i32", groups) +
+            firstRows("y", "f32", rows);
+  source += formatv(
+      "ternary.packed_quantized_linear {0} ins(%high_n, %low_n, %scale_n, "
+      "%sums_n, %w : memref<?x{1}xi8>, memref<?x{1}xi8>, memref<?xf32>, "
+      "memref<?x{2}xi32>, memref<{3}xi8>) outs(%y_n : memref<?x{4}xf32>)\n"
+      "return\n}",
+      StringRef(layoutText).substr(strlen("#ternary.code_layout")), columns,
+      groups, size, rows);
+  return emitAssembly(source, context, options);
 }
 
 /// The innermost loops of an assembly file, as their lines.
@@ -141,7 +185,8 @@ std::string withoutFunction(StringRef assembly, StringRef name) {
 }
 
 bool isDotProduct(StringRef line) {
-  return line.contains("vpdpbusd") || line.contains("vpmaddubsw");
+  return line.contains("vpdpbusd") || line.contains("vpmaddubsw") ||
+         line.contains("vpmaddwd");
 }
 
 /// A vector that is read from or written to the stack. (%rbp is a register like
@@ -220,3 +265,28 @@ INSTANTIATE_TEST_SUITE_P(
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
                                Packing::T5}));
+
+class HeadLoopTest : public testing::TestWithParam<const char *> {};
+
+TEST_P(HeadLoopTest, HoldsItsVectorsInRegisters) {
+  for (auto format : {ternary::CodeFormat::I8, ternary::CodeFormat::Q6,
+                      ternary::CodeFormat::Q4}) {
+    std::string assembly = withoutFunction(
+        emitHead(GetParam(), format, 1024, 2560), "tercet_dot_peak");
+    unsigned numLoops = 0;
+    for (const std::vector<StringRef> &loop : findInnermostLoops(assembly)) {
+      if (llvm::none_of(loop, isDotProduct))
+        continue;
+      ++numLoops;
+      EXPECT_TRUE(llvm::none_of(loop, isSpill))
+          << ternary::stringifyCodeFormat(format).str() << ", "
+          << llvm::count_if(loop, isSpill) << " vectors on the stack:\n"
+          << llvm::join(loop, "\n");
+    }
+    EXPECT_GE(numLoops, 1u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, HeadLoopTest,
+                         testing::Values("x86-64-v3", "x86-64-v3+avxvnni",
+                                         "x86-64-v4+avx512vnni"));

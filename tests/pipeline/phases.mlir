@@ -15,6 +15,7 @@
 // RUN: tercet-opt %S/Inputs/tiny.mlir --tercet-pipeline="target=x86-64-v4+avx512vnni compile-to=lower-vectors" | FileCheck %s --check-prefix=VECTORS
 // RUN: tercet-opt %S/Inputs/tiny.mlir --tercet-pipeline="target=x86-64-v4+avx512vnni" | FileCheck %s --check-prefixes=LLVM,LLVM-VNNI
 // RUN: tercet-opt %S/Inputs/tiny.mlir --tercet-pipeline="target=x86-64-v2 max-step-tokens=4" | FileCheck %s --check-prefixes=LLVM,LLVM-V2
+// RUN: tercet-opt %S/Inputs/tiny.mlir --tercet-pipeline="target=x86-64-v4+avx512vnni head=q6 compile-to=pack-weights" | FileCheck %s --check-prefix=HEAD
 // RUN: not tercet-opt %S/Inputs/tiny.mlir --tercet-pipeline="compile-to=quantize" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 
 // UNKNOWN: no phase is called 'quantize'
@@ -38,6 +39,12 @@
 // PACK: ternary.embedding {{.*}}layout = #ternary.layout<bf16_pairs
 // PACK-COUNT-8: ternary.packed_matmul <i2
 // PACK: ternary.packed_linear <bf16_pairs
+
+// A quantised head is a copy; the embedding reads its own rows.
+// HEAD: ternary.embedding {{.*}}tensor<40x32xbf16>
+// HEAD-NOT: ternary.packed_linear
+// HEAD: ternary.quantize_wide group = 64
+// HEAD: ternary.packed_quantized_linear <q6
 
 // BUFFERISE-NOT: memref.copy
 // BUFFERISE-NOT: tensor<

@@ -170,6 +170,9 @@ Value KernelBuilder::andInt(Value a, Value b) {
 Value KernelBuilder::shiftLeft(Value a, int32_t bits) {
   return arith::ShLIOp::create(*this, a, splatInt(bits));
 }
+Value KernelBuilder::shiftRight(Value a, int32_t bits) {
+  return arith::ShRSIOp::create(*this, a, splatInt(bits));
+}
 Value KernelBuilder::lessOrEqual(Value a, Value b) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::sle, a, b);
 }

@@ -95,6 +95,8 @@ public:
   Value subInt(Value a, Value b);
   Value andInt(Value a, Value b);
   Value shiftLeft(Value a, int32_t bits);
+  /// Of the sign.
+  Value shiftRight(Value a, int32_t bits);
   /// Signed a <= b, lane by lane.
   Value lessOrEqual(Value a, Value b);
   Value select(Value condition, Value a, Value b);

@@ -34,7 +34,9 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateLinearPatterns(patterns);
     tercet::populatePackedLinearPatterns(patterns, options);
     tercet::populatePackedMatmulPatterns(patterns);
+    tercet::populatePackedQuantizedLinearPatterns(patterns);
     tercet::populateQuantizeActivationsPatterns(patterns);
+    tercet::populateQuantizeWidePatterns(patterns);
     tercet::populateRMSNormPatterns(patterns);
     tercet::populateRopePatterns(patterns);
     mlir::walkAndApplyPatterns(getOperation(), std::move(patterns));

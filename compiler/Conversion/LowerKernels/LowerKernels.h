@@ -40,7 +40,9 @@ void populateLinearPatterns(mlir::RewritePatternSet &patterns);
 void populatePackedLinearPatterns(mlir::RewritePatternSet &patterns,
                                   KernelOptions options = {});
 void populatePackedMatmulPatterns(mlir::RewritePatternSet &patterns);
+void populatePackedQuantizedLinearPatterns(mlir::RewritePatternSet &patterns);
 void populateQuantizeActivationsPatterns(mlir::RewritePatternSet &patterns);
+void populateQuantizeWidePatterns(mlir::RewritePatternSet &patterns);
 void populateRMSNormPatterns(mlir::RewritePatternSet &patterns);
 void populateRopePatterns(mlir::RewritePatternSet &patterns);
 

@@ -125,8 +125,8 @@ public:
     if (lanes <= maxLanes) {
       if (!hasWidth(lanes))
         return b.notifyMatchFailure(op, "no instruction of this width");
-      b.replaceOp(op,
-                  emit(b, op.getLoc(), op.getAcc(), op.getCodes(), op.getQ()));
+      b.replaceOp(op, emit(b, op.getLoc(), op.getAcc(), op.getCodes(),
+                           op.getQ(), op.getWide()));
       return success();
     }
     if (lanes % maxLanes)
@@ -137,8 +137,9 @@ public:
         return vector::ExtractStridedSliceOp::create(
             b, op.getLoc(), v, lane * scale, maxLanes * scale, 1);
       };
-      Value sum = emit(b, op.getLoc(), slice(op.getAcc(), 1),
-                       slice(op.getCodes(), 4), slice(op.getQ(), 4));
+      Value sum =
+          emit(b, op.getLoc(), slice(op.getAcc(), 1), slice(op.getCodes(), 4),
+               slice(op.getQ(), 4), op.getWide());
       result = vector::InsertStridedSliceOp::create(b, op.getLoc(), sum, result,
                                                     lane, 1);
     }
@@ -149,7 +150,7 @@ public:
 protected:
   virtual bool hasWidth(int64_t lanes) const = 0;
   virtual Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
-                     Value q) const = 0;
+                     Value q, bool wide) const = 0;
 
   static Value intrinsic(OpBuilder &b, Location loc, const Twine &name,
                          Type type, ValueRange operands) {
@@ -168,8 +169,8 @@ struct LowerDotToVNNI : LowerDot {
   bool hasWidth(int64_t lanes) const override {
     return lanes == 4 || lanes == 8 || lanes == 16;
   }
-  Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
-             Value q) const override {
+  Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
+             bool wide) const override {
     auto type = cast<VectorType>(acc.getType());
     return intrinsic(b, loc,
                      "avx512.vpdpbusd." + Twine(32 * type.getNumElements()),
@@ -177,19 +178,39 @@ struct LowerDotToVNNI : LowerDot {
   }
 };
 
-/// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits (dotSaturates).
+/// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits (dotSaturates). Wide
+/// codes are split into even and odd bytes, 16-bit numbers whose products
+/// vpmaddwd adds in 32 bits.
 struct LowerDotToMaddubs : LowerDot {
   using LowerDot::LowerDot;
   bool hasWidth(int64_t lanes) const override { return lanes == 8; }
-  Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
-             Value q) const override {
+  Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
+             bool wide) const override {
     auto pairs = VectorType::get(16, b.getI16Type());
-    Value ones = arith::ConstantOp::create(
-        b, loc, DenseElementsAttr::get(pairs, b.getI16IntegerAttr(1)));
-    Value products = intrinsic(b, loc, "avx2.pmadd.ub.sw", pairs, {codes, q});
-    Value sums =
-        intrinsic(b, loc, "avx2.pmadd.wd", acc.getType(), {products, ones});
-    return arith::AddIOp::create(b, loc, acc, sums);
+    auto splat = [&](int64_t value) -> Value {
+      return arith::ConstantOp::create(
+          b, loc, DenseElementsAttr::get(pairs, b.getI16IntegerAttr(value)));
+    };
+    auto addPairs = [&](Value a, Value other) -> Value {
+      Value sums =
+          intrinsic(b, loc, "avx2.pmadd.wd", acc.getType(), {a, other});
+      return arith::AddIOp::create(b, loc, acc, sums);
+    };
+    if (!wide) {
+      Value ones = splat(1);
+      return addPairs(intrinsic(b, loc, "avx2.pmadd.ub.sw", pairs, {codes, q}),
+                      ones);
+    }
+    Value eight = splat(8);
+    codes = vector::BitCastOp::create(b, loc, pairs, codes);
+    q = vector::BitCastOp::create(b, loc, pairs, q);
+    Value evenQ = arith::ShRSIOp::create(
+        b, loc, arith::ShLIOp::create(b, loc, q, eight), eight);
+    Value oddQ = arith::ShRSIOp::create(b, loc, q, eight);
+    Value evenCodes = arith::AndIOp::create(b, loc, codes, splat(255));
+    Value oddCodes = arith::ShRUIOp::create(b, loc, codes, eight);
+    acc = addPairs(evenCodes, evenQ);
+    return addPairs(oddCodes, oddQ);
   }
 };
 
@@ -233,6 +254,29 @@ public:
       schedule.planeMajor = true;
     }
     return schedule;
+  }
+
+  /// 32 zmm hold the sums of 4 row groups x 2 digits, of two tokens too where
+  /// codes need little unpacking. 16 ymm hold those of one row group, but only
+  /// half of it beside what vpmaddubsw needs. q4's bytes have the most dot
+  /// products: four chains of vpdpbusd would wait for each other.
+  ternary::CodeLayoutAttr
+  selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
+                   const TargetSpec &target) const override {
+    auto layout = [&](int64_t tileRows, int64_t lanes, int64_t parts,
+                      int64_t tokens) {
+      return ternary::CodeLayoutAttr::get(context, format, tileRows, lanes,
+                                          parts, tokens, /*prefetch=*/0);
+    };
+    switch (getDotKind(target)) {
+    case DotKind::AVX512VNNI:
+      return layout(64, 16, 1, format == ternary::CodeFormat::Q6 ? 1 : 2);
+    case DotKind::AVXVNNI:
+      return layout(format == ternary::CodeFormat::Q4 ? 32 : 16, 8, 2, 1);
+    case DotKind::AVX2:
+      return layout(16, 8, 1, 1);
+    }
+    llvm_unreachable("unknown dot product");
   }
 
   int64_t getFloatAccumulators(const TargetSpec &target) const override {

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The quantised head. One item is a tile of rows, all tokens; 16 rows are in
+// the lanes of a vector (docs/packings.md). Both digits of an activation are
+// multiplied with the codes of a group in int32, exactly; the sums of a group
+// become one fma of each row's chain.
+
+#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+
+#include "dialect/Ternary/Ternary.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+using namespace tercet;
+using namespace tercet::ternary;
+
+using Values = KernelBuilder::Values;
+
+namespace {
+
+/// Columns of a step of the dot product.
+constexpr int64_t kStep = 4;
+/// Codes of 16 rows in a step.
+constexpr int64_t kVectorBytes = kStep * kRowGroup;
+
+class PackedQuantizedLinearKernel {
+public:
+  PackedQuantizedLinearKernel(PackedQuantizedLinearOp op, KernelBuilder &b)
+      : op(op), b(b), layout(op.getLayout()),
+        info(getCodeFormatInfo(layout.getFormat())),
+        numColumns(getNumColumns(op.getHigh())),
+        numRows(getNumColumns(op.getOuts())), lanes(layout.getLanes()),
+        rowGroups(layout.getTileRows() / kRowGroup) {}
+
+  void emit() {
+    Value numTiles = b.index(llvm::divideCeil(numRows, layout.getTileRows()));
+    b.parallel(numTiles, [&](Value item) {
+      tile = item;
+      b.blockedLoop(
+          b.dim(op.getHigh(), 0), layout.getTokens(),
+          [&](Value token, int64_t count) { emitTokens(token, count); });
+    });
+  }
+
+private:
+  /// Accumulators by row group, part of it, token and digit.
+  struct Sums {
+    Value &of(int64_t rowGroup, int64_t part, int64_t token, int64_t digit) {
+      return values[((rowGroup * numParts + part) * numTokens + token) * 2 +
+                    digit];
+    }
+    int64_t numParts, numTokens;
+    Values values;
+  };
+
+  void emitTokens(Value token, int64_t count);
+  Values emitGroup(Value group, int64_t columns, ValueRange chains);
+  Values sumGroup(Value address, Value column, int64_t columns);
+  void emitChunk(Value address, Value column, Sums &sums);
+  Value loadCodes(Value address, int64_t plane);
+
+  VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
+  VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
+
+  Value splatByte(int64_t value) {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(bytes(), b.getI8IntegerAttr(value)));
+  }
+  Value andBytes(Value a, int64_t mask) { return b.andInt(a, splatByte(mask)); }
+  Value shiftBytes(Value a, int64_t left) {
+    if (left == 0)
+      return a;
+    Value distance = splatByte(std::abs(left));
+    return left > 0 ? arith::ShLIOp::create(b, a, distance).getResult()
+                    : arith::ShRUIOp::create(b, a, distance).getResult();
+  }
+
+  /// Digits of the columns column .. + 3 in every lane.
+  Value broadcastDigits(Value digits, Value token, Value column) {
+    Value four =
+        vector::LoadOp::create(b, VectorType::get(kStep, b.getI8Type()), digits,
+                               ValueRange{token, column});
+    Value word = vector::ExtractOp::create(
+        b, b.bitcast(VectorType::get(1, b.getI32Type()), four), 0);
+    return b.bitcast(bytes(), vector::BroadcastOp::create(b, ints(), word));
+  }
+
+  PackedQuantizedLinearOp op;
+  KernelBuilder &b;
+  CodeLayoutAttr layout;
+  CodeFormatInfo info;
+  int64_t numColumns, numRows, lanes, rowGroups;
+
+  Value tile;
+  Value firstToken;
+  int64_t numTokens;
+};
+
+} // namespace
+
+/// All of K for some tokens: a chain for each row group and token, in this
+/// order.
+void PackedQuantizedLinearKernel::emitTokens(Value token, int64_t count) {
+  firstToken = token;
+  numTokens = count;
+  int64_t numGroups = numColumns / info.group;
+  Values chains = b.loop(b.index(0), b.index(numGroups), 1,
+                         Values(rowGroups * numTokens, b.zeros()),
+                         [&](Value group, ValueRange carried) {
+                           return emitGroup(group, info.group, carried);
+                         });
+  if (int64_t rest = numColumns % info.group)
+    chains = emitGroup(b.index(numGroups), rest, chains);
+
+  for (int64_t r = 0; r < rowGroups; ++r) {
+    Value row =
+        b.addIndex(b.mulIndex(tile, layout.getTileRows()), r * kRowGroup);
+    for (int64_t t = 0; t < numTokens; ++t) {
+      Value index = b.addIndex(firstToken, t);
+      Value scale = b.broadcast(b.loadScalar(op.getScale(), index));
+      Value y = b.mul(chains[r * numTokens + t], scale);
+      if (numRows % layout.getTileRows() == 0)
+        b.store(y, op.getOuts(), {index, row});
+      else
+        b.storeFirst(y, b.subIndex(b.index(numRows), row), op.getOuts(),
+                     {index, row});
+    }
+  }
+}
+
+/// Adds a group's products to the chains.
+Values PackedQuantizedLinearKernel::emitGroup(Value group, int64_t columns,
+                                              ValueRange chains) {
+  int64_t tileRows = layout.getTileRows();
+  Value address =
+      b.addIndex(b.mulIndex(tile, layout.getTileSize(numColumns)),
+                 b.mulIndex(group, layout.getGroupSize(info.group)));
+  Values sums = sumGroup(b.addIndex(address, tileRows * info.scaleSize()),
+                         b.mulIndex(group, info.group), columns);
+
+  Values next;
+  for (int64_t r = 0; r < rowGroups; ++r) {
+    Value offset = b.addIndex(address, r * kRowGroup * info.scaleSize());
+    Value scale, minimum;
+    if (info.hasMinimum) {
+      Value both = b.loadBytes(b.ints(), op.getWeights(), offset);
+      scale = b.bitcast(b.floats(), b.shiftLeft(both, 16));
+      minimum = b.bitcast(b.floats(),
+                          b.andInt(both, b.splatInt(int32_t(0xffff0000))));
+    } else {
+      auto halves = VectorType::get(kRowGroup, b.getI16Type());
+      Value narrow = b.loadBytes(halves, op.getWeights(), offset);
+      Value wide = arith::ExtUIOp::create(b, b.ints(), narrow);
+      scale = b.bitcast(b.floats(), b.shiftLeft(wide, 16));
+    }
+    for (int64_t t = 0; t < numTokens; ++t) {
+      Value sum = sums[r * numTokens + t];
+      Value sumOfQ =
+          b.loadScalar(op.getSums(), {b.addIndex(firstToken, t), group});
+      Value chain = chains[r * numTokens + t];
+      auto toFloats = [&](Value ints) -> Value {
+        return arith::SIToFPOp::create(b, b.floats(), ints);
+      };
+      if (info.hasMinimum) {
+        chain = b.fma(toFloats(sum), scale, chain);
+        chain = b.fma(toFloats(b.broadcast(sumOfQ)), minimum, chain);
+      } else {
+        Value zeros = arith::MulIOp::create(
+            b, sumOfQ,
+            arith::ConstantIntOp::create(b, b.getI32Type(), info.zero()));
+        Value exact = arith::SubIOp::create(b, sum, b.broadcast(zeros));
+        chain = b.fma(toFloats(exact), scale, chain);
+      }
+      next.push_back(chain);
+    }
+  }
+  return next;
+}
+
+/// sum c * q of a group, for each row group and token. Where a vector has fewer
+/// than 16 rows, as many parts at a time as the layout says: the group stays in
+/// the first-level cache.
+Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
+                                             int64_t columns) {
+  int64_t numChunks = llvm::divideCeil(columns, info.chunkColumns());
+  int64_t parts = layout.getParts();
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
+  Value eight = arith::ConstantOp::create(
+      b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(8)));
+  Values totals(rowGroups * numTokens, b.splatInt(0));
+  for (int64_t firstRow = 0; firstRow < kRowGroup; firstRow += parts * lanes) {
+    Sums sums = {parts, numTokens, Values(totals.size() * parts * 2, zero)};
+    Value first = b.addIndex(address, firstRow * kStep);
+    // A loop, not straight code: LLVM would start all of its loads at once.
+    sums.values = b.loop(
+        b.index(0), b.index(numChunks), 1, sums.values,
+        [&](Value chunk, ValueRange carried) {
+          Sums next = {parts, numTokens, llvm::to_vector(carried)};
+          emitChunk(b.addIndex(first,
+                               b.mulIndex(chunk, rowGroups * info.chunkSize())),
+                    b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
+                    next);
+          return next.values;
+        });
+    for (int64_t r = 0; r < rowGroups; ++r)
+      for (int64_t part = 0; part < parts; ++part)
+        for (int64_t t = 0; t < numTokens; ++t) {
+          Value high = arith::ShLIOp::create(b, sums.of(r, part, t, 0), eight);
+          Value sum = b.addInt(high, sums.of(r, part, t, 1));
+          Value &total = totals[r * numTokens + t];
+          total = lanes == kRowGroup
+                      ? sum
+                      : vector::InsertStridedSliceOp::create(
+                            b, sum, total, firstRow + part * lanes, 1)
+                            .getResult();
+        }
+  }
+  return totals;
+}
+
+/// Whole bytes of codes: one dot product for each plane, row group, part, token
+/// and digit. Planes are the outer loop: the digits of one are alive at a time.
+void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
+                                            Sums &sums) {
+  if (numTokens == 1 && layout.getPrefetch())
+    for (int64_t line = 0; line < rowGroups * info.chunkSize();
+         line += kVectorBytes)
+      b.prefetch(op.getWeights(),
+                 b.addIndex(address, line + layout.getPrefetch()));
+  for (int64_t plane = 0; plane < info.planes(); ++plane) {
+    Value first = b.addIndex(column, plane * kStep);
+    Values digits;
+    for (int64_t t = 0; t < numTokens; ++t)
+      for (Value operand : {op.getHigh(), op.getLow()})
+        digits.push_back(
+            broadcastDigits(operand, b.addIndex(firstToken, t), first));
+    for (int64_t r = 0; r < rowGroups; ++r)
+      for (int64_t part = 0; part < layout.getParts(); ++part) {
+        int64_t offset = r * info.chunkSize() + part * kStep * lanes;
+        Value codes = loadCodes(b.addIndex(address, offset), plane);
+        for (int64_t t = 0; t < numTokens; ++t)
+          for (int64_t digit = 0; digit < 2; ++digit) {
+            Value &sum = sums.of(r, part, t, digit);
+            sum = DotOp::create(b, ints(), sum, codes, digits[2 * t + digit],
+                                /*wide=*/info.bits == 8);
+          }
+      }
+  }
+}
+
+/// A plane's codes of `lanes` rows.
+Value PackedQuantizedLinearKernel::loadCodes(Value address, int64_t plane) {
+  auto load = [&](int64_t vector) {
+    return b.loadBytes(bytes(), op.getWeights(),
+                       b.addIndex(address, vector * kVectorBytes));
+  };
+  auto nibble = [&](Value v, int64_t i) {
+    return andBytes(shiftBytes(v, -4 * i), 15);
+  };
+  switch (layout.getFormat()) {
+  case CodeFormat::I8:
+    return load(0);
+  case CodeFormat::Q4:
+    return nibble(load(0), plane);
+  case CodeFormat::Q6: {
+    Value low = nibble(load(plane / 2), plane % 2);
+    Value high = andBytes(shiftBytes(load(2), 4 - 2 * plane), 3 << 4);
+    return arith::OrIOp::create(b, low, high);
+  }
+  }
+  llvm_unreachable("unknown format");
+}
+
+void tercet::populatePackedQuantizedLinearPatterns(
+    RewritePatternSet &patterns) {
+  patterns.add<KernelPattern<PackedQuantizedLinearOp>>(
+      patterns.getContext(), +[](PackedQuantizedLinearOp op, KernelBuilder &b) {
+        PackedQuantizedLinearKernel(op, b).emit();
+      });
+}
