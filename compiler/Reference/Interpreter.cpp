@@ -72,6 +72,8 @@ makeArray(mlir::Type element, ArrayRef<int64_t> shape, Function &&fill) {
     return make(Floats(shape));
   if (element.isInteger(32))
     return make(Ints(shape));
+  if (element.isInteger(16))
+    return make(Shorts(shape));
   if (element.isInteger(8) || element.isInteger(2))
     return make(Bytes(shape));
   if (element.isIndex() || element.isInteger(64) || element.isInteger(1))
@@ -309,6 +311,12 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       })
       .Case([&](DotOp) -> Result {
         return Values{dot(in[0].ints(), in[1].bytes(), in[2].bytes())};
+      })
+      .Case([&](DotPairsOp) -> Result {
+        return Values{dotPairs(in[0].shorts(), in[1].bytes(), in[2].bytes())};
+      })
+      .Case([&](AddPairsOp) -> Result {
+        return Values{addPairs(in[0].ints(), in[1].shorts())};
       })
       .Case([&](UnpackT5Op unpackOp) -> Result {
         Values planes;

@@ -35,6 +35,7 @@ public:
   }
   const Floats &floats() const { return get<const Floats>(); }
   const Ints &ints() const { return get<const Ints>(); }
+  const Shorts &shorts() const { return get<const Shorts>(); }
   const Bytes &bytes() const { return get<const Bytes>(); }
   int64_t index() const { return get<const Indices>().data[0]; }
   KVCache &cache() const { return get<KVCache>(); }
@@ -52,8 +53,8 @@ private:
   }
 
   std::variant<std::shared_ptr<const Floats>, std::shared_ptr<const Ints>,
-               std::shared_ptr<const Bytes>, std::shared_ptr<const Indices>,
-               std::shared_ptr<KVCache>>
+               std::shared_ptr<const Shorts>, std::shared_ptr<const Bytes>,
+               std::shared_ptr<const Indices>, std::shared_ptr<KVCache>>
       storage;
 };
 

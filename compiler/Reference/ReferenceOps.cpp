@@ -425,6 +425,22 @@ Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {
   return result;
 }
 
+Shorts reference::dotPairs(const Shorts &acc, const Bytes &codes,
+                           const Bytes &q) {
+  Shorts result = acc;
+  for (size_t i = 0; i < codes.data.size(); ++i)
+    result.data[i / 2] += int16_t(uint8_t(codes.data[i]) * q.data[i]);
+  return result;
+}
+
+Ints reference::addPairs(const Ints &acc, const Shorts &pairs) {
+  Ints result = acc;
+  for (size_t i = 0; i < pairs.data.size(); ++i)
+    result.data[i / 2] =
+        int32_t(uint32_t(result.data[i / 2]) + uint32_t(pairs.data[i]));
+  return result;
+}
+
 Bytes reference::lookup(const Bytes &table, const Bytes &indices) {
   Bytes result(indices.shape);
   for (auto [index, value] : zip(indices.data, result.data))

@@ -39,6 +39,7 @@ template <typename T> struct Array {
 };
 using Floats = Array<float>;
 using Ints = Array<int32_t>;
+using Shorts = Array<int16_t>;
 using Bytes = Array<int8_t>; ///< also trits
 using Indices = Array<int64_t>;
 
@@ -125,6 +126,8 @@ Floats unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
 Bytes unpack(const Bytes &bytes, unsigned plane, bool inPlace);
 std::array<Bytes, 5> unpackT5(const Bytes &bytes, bool inPlace);
 Ints dot(const Ints &acc, const Bytes &codes, const Bytes &q);
+Shorts dotPairs(const Shorts &acc, const Bytes &codes, const Bytes &q);
+Ints addPairs(const Ints &acc, const Shorts &pairs);
 Bytes lookup(const Bytes &table, const Bytes &indices);
 
 } // namespace tercet::reference

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What a backend is: a description of the target's dot product and registers,
-// and lowerings of the three vector-level ops. Everything above is shared.
+// and lowerings of the vector-level ops. Everything above is shared.
 // docs/adding-a-backend.md walks through Target/Null, the template.
 
 #ifndef TERCET_COMPILER_TARGET_BACKEND_H
@@ -59,12 +59,12 @@ public:
   }
 
   /// Whether the lowering of `ternary.dot`, unless it is wide, is exact only
-  /// while codes are at most 128 and q at least -127.
+  /// while codes are at most 128.
   virtual bool dotSaturates(const TargetSpec &target) const { return false; }
 
-  /// Lowers `ternary.unpack`, `ternary.dot` and `ternary.lookup` where the
-  /// target has something better than the generic lowering, which is always
-  /// there with a lower benefit.
+  /// Lowers the vector-level ops (`ternary.dot`, ...) where the target has
+  /// something better than the generic lowering, which is always there with a
+  /// lower benefit.
   virtual void populateVectorLowerings(mlir::RewritePatternSet &patterns,
                                        const TargetSpec &target) const = 0;
 };

@@ -25,7 +25,7 @@ namespace tercet::ternary {
 
 /// How kernels read packed weights; LayoutAttr says what each field means.
 struct Schedule {
-  int64_t lanes = 16, unroll = 1, tokens = 1, prefetch = 0;
+  int64_t lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 1;
   bool inPlace = false, planeMajor = false;
 };
 
@@ -51,6 +51,11 @@ inline constexpr int64_t kRowGroup = 16;
 
 /// int32 accumulation of unshifted 2-bit codes is exact up to this K.
 inline constexpr int64_t kMaxK = 131072;
+
+/// Longest chain of dot products in i16. A code c = w + 1 is at most 2 and q at
+/// least -128 and at most 127: a pair of products is -512..508, 64 of them
+/// -32768..32512.
+inline constexpr int64_t kMaxChain = 64;
 
 /// The trits w_p of a byte of t5: v = sum_p w_p 3^p is the low seven bits,
 /// times -1 if the highest is set.

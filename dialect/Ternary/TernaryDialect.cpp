@@ -23,11 +23,17 @@ std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
   return trits;
 }
 
-/// `, in_place = true, plane_major = true`: any of them, false if left out.
-static ParseResult parseFlags(AsmParser &parser, bool &inPlace,
-                              bool &planeMajor) {
+/// `, chain = 16, in_place = true, plane_major = true`: any of them.
+static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
+                                bool &inPlace, bool &planeMajor) {
+  chain = 1;
   inPlace = planeMajor = false;
   while (succeeded(parser.parseOptionalComma())) {
+    if (succeeded(parser.parseOptionalKeyword("chain"))) {
+      if (parser.parseEqual() || parser.parseInteger(chain))
+        return failure();
+      continue;
+    }
     bool isInPlace = succeeded(parser.parseOptionalKeyword("in_place"));
     if ((!isInPlace && parser.parseKeyword("plane_major")) ||
         parser.parseEqual() || parser.parseKeyword("true"))
@@ -37,7 +43,10 @@ static ParseResult parseFlags(AsmParser &parser, bool &inPlace,
   return success();
 }
 
-static void printFlags(AsmPrinter &printer, bool inPlace, bool planeMajor) {
+static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
+                         bool planeMajor) {
+  if (chain != 1)
+    printer << ", chain = " << chain;
   if (inPlace)
     printer << ", in_place = true";
   if (planeMajor)
@@ -80,23 +89,27 @@ void TernaryDialect::initialize() {
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Packing packing, int64_t tileRows,
                                  int64_t lanes, int64_t unroll, int64_t tokens,
-                                 int64_t prefetch, bool inPlace,
+                                 int64_t prefetch, int64_t chain, bool inPlace,
                                  bool planeMajor) {
   int64_t numPlanes = numPlanesOf(packing);
   bool wholeTiles = numPlanes ? tileRows == numPlanes * kRowGroup
                               : tileRows > 0 && tileRows % kRowGroup == 0;
   if (!wholeTiles)
-    return emitError() << "tile_rows = " << tileRows << " is no tile of "
+    return emitError() << "(C1) tile_rows = " << tileRows << " is no tile of "
                        << stringifyPacking(packing);
-  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || prefetch < 0)
-    return emitError() << "lanes, unroll and tokens must be positive, prefetch "
-                          "not negative";
+  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || chain <= 0 || prefetch < 0)
+    return emitError() << "(C2) lanes, unroll, tokens and chain must be "
+                          "positive, prefetch not negative";
+  if (chain > (inPlace ? 1 : kMaxChain))
+    return emitError() << "(C3) chain = " << chain
+                       << " may overflow i16: at most " << kMaxChain
+                       << ", and 1 with in_place";
   return success();
 }
 
 Schedule LayoutAttr::getSchedule() const {
-  return {getLanes(),    getUnroll(),  getTokens(),
-          getPrefetch(), getInPlace(), getPlaneMajor()};
+  return {getLanes(), getUnroll(),  getTokens(),    getPrefetch(),
+          getChain(), getInPlace(), getPlaneMajor()};
 }
 
 LayoutAttr LayoutAttr::withSchedule(const Schedule &schedule) const {

@@ -16,7 +16,7 @@ def Ternary_Dialect : Dialect {
     (`bit_linear`, `attention`, ...), in destination-passing style so that the
     same ops survive bufferisation. Loop level: the same ops on memrefs, with
     weights packed in a layout (`packed_matmul`, `packed_linear`). Vector level:
-    `unpack`, `dot` and `lookup`, the three ops that a backend lowers.
+    `unpack`, `dot`, `lookup` and their variants, the ops that a backend lowers.
 
     Activations are `[tokens, features]`, f32, row-major. Ternary weights are
     `[out, in]` tensors of i2 holding -1, 0, 1. The float order of every op is
@@ -127,27 +127,37 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     is the schedule, which does not change the bytes: `lanes` rows share a
     vector register; `unroll` steps of K are in flight, with an accumulator set
     each (GEMV); `tokens` columns form the register tile of a GEMM; `prefetch`
-    is a distance in bytes (0: none); with `in_place` codes are not shifted
-    down before the dot product, the sums are; with `plane_major` a GEMM takes
-    a plane of codes for all tokens before it unpacks the next.
+    is a distance in bytes (0: none); `chain` dot products are added in i16
+    before they are widened (1, the default: each is added in i32); with
+    `in_place` codes are not shifted down before the dot product, the sums are;
+    with `plane_major` a GEMM takes a plane of codes for all tokens before it
+    unpacks the next.
+
+    - (C1) tile_rows is what the packing has.
+    - (C2) lanes, unroll, tokens and chain are positive, prefetch not negative.
+    - (C3) chain is at most 64, and 1 with `in_place`: the sums then fit i16. A
+      code is at most 2, a pair of products thus -512..508, and 64 of them are
+      -32768..32512. Codes in place are up to 64 times as large.
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
     "int64_t":$tileRows, "int64_t":$lanes, "int64_t":$unroll,
     "int64_t":$tokens, "int64_t":$prefetch,
+    DefaultValuedParameter<"int64_t", "1">:$chain,
     DefaultValuedParameter<"bool", "false">:$inPlace,
     DefaultValuedParameter<"bool", "false">:$planeMajor);
   let builders = [AttrBuilder<(ins "Packing":$packing, "int64_t":$tileRows,
                                    "const Schedule &":$schedule), [{
     return $_get($_ctxt, packing, tileRows, schedule.lanes, schedule.unroll,
-                 schedule.tokens, schedule.prefetch, schedule.inPlace,
-                 schedule.planeMajor);
+                 schedule.tokens, schedule.prefetch, schedule.chain,
+                 schedule.inPlace, schedule.planeMajor);
   }]>];
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
-        `prefetch` `=` $prefetch `` custom<Flags>($inPlace, $planeMajor) `` `>`
+        `prefetch` `=` $prefetch ``
+        custom<Options>($chain, $inPlace, $planeMajor) `` `>`
   }];
   let extraClassDeclaration = [{
     Schedule getSchedule() const;

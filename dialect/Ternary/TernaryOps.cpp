@@ -449,6 +449,21 @@ LogicalResult DotOp::verify() {
                "(C1) codes and q need four elements per element of acc");
 }
 
+LogicalResult DotPairsOp::verify() {
+  int64_t lanes = getAcc().getType().getNumElements();
+  return check(*this,
+               getCodes().getType().getNumElements() == 2 * lanes &&
+                   getQ().getType().getNumElements() == 2 * lanes,
+               "(C1) codes and q need two elements per element of acc");
+}
+
+LogicalResult AddPairsOp::verify() {
+  return check(*this,
+               getPairs().getType().getNumElements() ==
+                   2 * getAcc().getType().getNumElements(),
+               "(C1) pairs need two elements per element of acc");
+}
+
 LogicalResult LookupOp::verify() {
   int64_t size = getTable().getType().getNumElements();
   return check(*this, llvm::isPowerOf2_64(size) && size <= 256,

@@ -768,6 +768,7 @@ def Ternary_PackedQuantizedLinearOp : Ternary_DestinationOp<"packed_quantized_li
 //===----------------------------------------------------------------------===//
 
 def ByteVector : VectorOfRankAndType<[1], [I8]>;
+def ShortVector : VectorOfRankAndType<[1], [I16]>;
 def IntVector : VectorOfRankAndType<[1], [I32]>;
 
 def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
@@ -856,6 +857,57 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
     build($_builder, $_state, acc.getType(), acc, codes, q, /*wide=*/nullptr);
   }]>];
   let hasFolder = 1;
+  let hasVerifier = 1;
+}
+
+def Ternary_DotPairsOp : Ternary_Op<"dot_pairs", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "acc[i] += sum over j < 2 of codes[2i + j] * q[2i + j]";
+  let description = [{
+    `dot` in 16 bits, half-way: codes are unsigned bytes of at most 128, so that
+    a pair of products fits i16 (larger ones give an unspecified sum); q are
+    signed bytes. The caller sees to it that the sums fit, as the layout's
+    `chain` does; they count modulo 2^16.
+
+    - (C1) codes and q have twice as many elements as acc.
+
+    ```mlir
+    func.func @f() -> vector<3xi16> {
+      %acc = arith.constant dense<[100, 0, -32768]> : vector<3xi16>
+      %codes = arith.constant dense<[1, 2, 128, 128, 0, 1]> : vector<6xi8>
+      %q = arith.constant dense<[3, 4, -128, -128, 5, -1]> : vector<6xi8>
+      %sum = ternary.dot_pairs %acc, %codes, %q : vector<3xi16>, vector<6xi8>, vector<6xi8>
+      return %sum : vector<3xi16>
+    }
+    // result: [111, -32768, 32767]
+    ```
+  }];
+  let arguments = (ins ShortVector:$acc, ByteVector:$codes, ByteVector:$q);
+  let results = (outs ShortVector:$result);
+  let assemblyFormat = "$acc `,` $codes `,` $q attr-dict `:` type($acc) `,` type($codes) `,` type($q)";
+  let hasVerifier = 1;
+}
+
+def Ternary_AddPairsOp : Ternary_Op<"add_pairs", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "acc[i] += pairs[2i] + pairs[2i + 1]";
+  let description = [{
+    Signed 16-bit sums, widened: `add_pairs(acc, dot_pairs(0, codes, q))` is
+    `dot(acc, codes, q)`. Exact in i32 (modulo 2^32).
+
+    - (C1) pairs has twice as many elements as acc.
+
+    ```mlir
+    func.func @f() -> vector<2xi32> {
+      %acc = arith.constant dense<[100, 0]> : vector<2xi32>
+      %pairs = arith.constant dense<[1, -2, -32768, -32768]> : vector<4xi16>
+      %sum = ternary.add_pairs %acc, %pairs : vector<2xi32>, vector<4xi16>
+      return %sum : vector<2xi32>
+    }
+    // result: [99, -65536]
+    ```
+  }];
+  let arguments = (ins IntVector:$acc, ShortVector:$pairs);
+  let results = (outs IntVector:$result);
+  let assemblyFormat = "$acc `,` $pairs attr-dict `:` type($acc) `,` type($pairs)";
   let hasVerifier = 1;
 }
 

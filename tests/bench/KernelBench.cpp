@@ -4,10 +4,11 @@
 // time of this thread, so that a busy machine distorts caches and memory only;
 // `min` and median of interleaved rounds.
 //
-//   KernelBench [FILTER]
+//   KernelBench [--target=TARGET] [GROUP]
 
 #include "compiler/Support/KVCacheLayout.h"
 #include "compiler/Support/PackedLayout.h"
+#include "compiler/Target/Backend.h"
 #include "dialect/Ternary/Ternary.h"
 #include "tests/bench/IntrinsicKernels.h"
 #include "tests/conversion/KernelJIT.h"
@@ -366,7 +367,14 @@ double measure(const Case &c, int64_t &calls) {
 } // namespace
 
 int main(int argc, char **argv) {
-  std::string filter = argc > 1 ? argv[1] : "";
+  llvm::StringRef targetText = "native", filter;
+  for (llvm::StringRef argument : llvm::ArrayRef(argv, argc).drop_front())
+    if (argument.consume_front("--target="))
+      targetText = argument;
+    else
+      filter = argument;
+  TargetSpec target = llvm::cantFail(parseTarget(targetText));
+  setenv("TERCET_TEST_TARGET", target.text.c_str(), /*overwrite=*/1);
   std::vector<std::pair<std::string, std::function<Case()>>> makers;
   using ternary::KVElement;
   for (KVElement element : {KVElement::F32, KVElement::BF16, KVElement::Int8}) {
@@ -430,6 +438,34 @@ int main(int argc, char **argv) {
                            .planeMajor = true});
       });
   }
+  // The backend's schedule and its neighbours: from memory, from a cache, GEMM.
+  for (auto packing : {ternary::Packing::I2, ternary::Packing::T5}) {
+    ternary::Schedule selected =
+        getBackend(target).getSchedule(packing, {2560, 2560}, target);
+    std::vector<ternary::Schedule> schedules = {selected};
+    auto add = [&](auto change) {
+      schedules.push_back(selected);
+      change(schedules.back());
+    };
+    for (int64_t chain : {1, 16, 32, 64})
+      if (chain == 1 || !selected.inPlace)
+        add([=](auto &s) { s.chain = chain; });
+    for (int64_t unroll : {1, 2, 4})
+      add([=](auto &s) { s.unroll = unroll; });
+    makers.emplace_back("schedule", [] { return makeRead(128 << 20); });
+    for (const auto &schedule : schedules)
+      for (auto [rows, columns] : {std::pair(128 << 10, 4096), {2560, 2560}})
+        makers.emplace_back("schedule", [=] {
+          return makeMatmul(rows, columns, 1, packing, schedule);
+        });
+    for (int64_t tokens : {1, 2, 3, 4, 6, 8})
+      for (bool planeMajor : {false, true})
+        add([=](auto &s) { s.tokens = tokens, s.planeMajor = planeMajor; });
+    for (const auto &schedule : schedules)
+      makers.emplace_back("schedule-gemm", [=] {
+        return makeMatmul(2560, 2560, 24, packing, schedule);
+      });
+  }
   makers.emplace_back("rows", [] {
     return makeRows("rms_norm", 2560,
                     "ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "
@@ -454,9 +490,9 @@ int main(int argc, char **argv) {
 
   std::vector<Case> cases;
   for (auto &[group, make] : makers)
-    if (group.find(filter) != std::string::npos)
+    if (llvm::StringRef(group).contains(filter))
       cases.push_back(make());
-  if (std::string("intrinsics").find(filter) != std::string::npos &&
+  if (llvm::StringRef("intrinsics").contains(filter) &&
       __builtin_cpu_supports("avx512vnni") &&
       __builtin_cpu_supports("avx512vbmi")) {
     ternary::Schedule i2 = {.lanes = 16,

@@ -138,13 +138,16 @@ void addMatmul(std::vector<Case> &cases, llvm::StringRef name, bool isFast,
 }
 
 /// Each packing with another schedule than the backend's.
-void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule) {
-  Matmul matmul = {112, 100};
+void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
+                 Matmul matmul = {112, 100}) {
   for (Packing packing : kPackings)
     cases.push_back(
-        {llvm::formatv("schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}",
+        {llvm::formatv("schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
+                       "chain{5}_{6}x{7}_{8}",
                        stringifyPacking(packing), schedule.lanes,
-                       schedule.unroll, schedule.tokens, schedule.prefetch),
+                       schedule.unroll, schedule.tokens, schedule.prefetch,
+                       schedule.chain, matmul.rows, matmul.columns,
+                       int(matmul.values)),
          isFast,
          [=](const TargetSpec &target) {
            mlir::MLIRContext context;
@@ -152,12 +155,13 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule) {
            Schedule selected = getBackend(target).getSchedule(
                packing, {matmul.rows, matmul.columns}, target);
            Schedule changed = schedule;
-           changed.inPlace = selected.inPlace;
+           // Also where the backend keeps codes in place and where it does not.
+           changed.inPlace = schedule.chain == 1 && !selected.inPlace;
            changed.planeMajor = !selected.planeMajor;
            runMatmul(target, matmul,
                      LayoutAttr::getTrits(&context, packing, changed));
          },
-         /*hasDots=*/true});
+         /*hasDots=*/schedule.chain == 1});
 }
 
 } // namespace
@@ -185,6 +189,23 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
                      .unroll = unroll,
                      .tokens = tokens,
                      .prefetch = unroll == 1 ? 0 : 1024});
+  // Chains in i16, at the end of their range; lanes that an instruction has,
+  // and that it has not. K is whole chains, or chains and a rest.
+  for (auto values :
+       {Values::Random, Values::LargestPositive, Values::LargestNegative})
+    for (int64_t lanes : {2, 4, 8, 16})
+      for (auto [chain, unroll, columns] :
+           {std::tuple(2, 1, 100), std::tuple(64, 3, 2560)})
+        addSchedule(
+            cases, lanes == 8,
+            {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
+            {112, columns, values, {1, 2, 3}});
+  // The largest codes in place, where the backend has them shifted down.
+  for (auto values :
+       {Values::Mixed, Values::LargestPositive, Values::LargestNegative})
+    for (int64_t lanes : {4, 8, 16})
+      addSchedule(cases, lanes == 8, {.lanes = lanes, .tokens = 2},
+                  {144, 256, values, {1, 2, 3}});
 }
 
 std::vector<Case> tercet::conformance::getCases() {

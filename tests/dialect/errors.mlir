@@ -394,6 +394,22 @@ func.func @f(%a: vector<2xi32>, %b: vector<4xi8>) {
 
 // -----
 
+func.func @f(%a: vector<4xi16>, %b: vector<4xi8>) {
+  // expected-error @+1 {{(C1) codes and q need two elements per element of acc}}
+  %c = ternary.dot_pairs %a, %b, %b : vector<4xi16>, vector<4xi8>, vector<4xi8>
+  return
+}
+
+// -----
+
+func.func @f(%a: vector<4xi32>, %b: vector<4xi16>) {
+  // expected-error @+1 {{(C1) pairs need two elements per element of acc}}
+  %c = ternary.add_pairs %a, %b : vector<4xi32>, vector<4xi16>
+  return
+}
+
+// -----
+
 func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
   // expected-error @+1 {{(C1) size of the table}}
   %c = ternary.lookup %t, %i : vector<12xi8>, vector<4xi8>
@@ -402,13 +418,24 @@ func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
 
 // -----
 
-// expected-error @+1 {{tile_rows = 32 is no tile of i2}}
+// expected-error @+1 {{(C1) tile_rows = 32 is no tile of i2}}
 #l = #ternary.layout<i2, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 
 // -----
 
-// expected-error @+1 {{lanes, unroll and tokens must be positive}}
+// expected-error @+1 {{(C2) lanes, unroll, tokens and chain must be positive}}
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 0, tokens = 1, prefetch = 0>
+
+// -----
+
+// 65 pairs of products with q = -128 are -33280.
+// expected-error @+1 {{(C3) chain = 65 may overflow i16: at most 64, and 1 with in_place}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 65>
+
+// -----
+
+// expected-error @+1 {{(C3) chain = 2 may overflow i16: at most 64, and 1 with in_place}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 2, in_place = true>
 
 // -----
 

@@ -97,7 +97,7 @@ func.func @quantised_head(%x: memref<?x20xf32>, %q: memref<?x32xi8>, %scale: mem
 }
 
 // CHECK-LABEL: @vectors
-func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<16xi8>) -> vector<16xi32> {
+func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<16xi8>, %zero: vector<32xi16>) -> vector<16xi32> {
   // CHECK: ternary.unpack %{{.*}} plane 2 in_place : vector<64xi8>
   %codes = ternary.unpack %bytes plane 2 in_place : vector<64xi8>
   // CHECK: ternary.lookup %{{.*}}, %{{.*}} : vector<16xi8>, vector<64xi8>
@@ -106,5 +106,17 @@ func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<1
   %sum = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
   // CHECK: ternary.dot %{{.*}}, %{{.*}}, %{{.*}} wide : vector<16xi32>, vector<64xi8>, vector<64xi8>
   %wide = ternary.dot %sum, %codes, %q wide : vector<16xi32>, vector<64xi8>, vector<64xi8>
-  return %wide : vector<16xi32>
+  // CHECK: ternary.dot_pairs %{{.*}}, %{{.*}}, %{{.*}} : vector<32xi16>, vector<64xi8>, vector<64xi8>
+  %pairs = ternary.dot_pairs %zero, %codes, %q : vector<32xi16>, vector<64xi8>, vector<64xi8>
+  // CHECK: ternary.add_pairs %{{.*}}, %{{.*}} : vector<16xi32>, vector<32xi16>
+  %total = ternary.add_pairs %wide, %pairs : vector<16xi32>, vector<32xi16>
+  return %total : vector<16xi32>
+}
+
+// CHECK-LABEL: @schedules
+// CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true>
+// CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0>
+func.func private @schedules() attributes {
+  a = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true>,
+  b = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 1>
 }

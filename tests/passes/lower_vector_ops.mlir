@@ -30,8 +30,9 @@ func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>
 func.func @dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
   // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
   // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
+  // AVX2: %[[PRODUCTS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"(%arg1, %arg2)
+  // AVX2: %[[PAIRS:.+]] = arith.addi %{{.+}}, %[[PRODUCTS]]
   // AVX2: %[[ONES:.+]] = arith.constant dense<1> : vector<16xi16>
-  // AVX2: %[[PAIRS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"(%arg1, %arg2)
   // AVX2: %[[SUMS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"(%[[PAIRS]], %[[ONES]])
   // AVX2: arith.addi %arg0, %[[SUMS]]
   // The generic form widens byte j of each lane by shifts: codes are unsigned.
@@ -59,10 +60,27 @@ func.func @wide_dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32x
 func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
   // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
   // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
-  // AVX2-COUNT-4: arith.muli
+  // AVX2: llvm.call_intrinsic "llvm.x86.ssse3.pmadd.ub.sw.128"
+  // AVX2: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
   %y = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
   return %y : vector<4xi32>
+}
+
+// CHECK-LABEL: func @chain
+func.func @chain(%acc: vector<8xi32>, %pairs: vector<16xi16>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
+  // AVX2: %[[PRODUCTS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"(%arg2, %arg3)
+  // AVX2: %[[PAIRS:.+]] = arith.addi %arg1, %[[PRODUCTS]] : vector<16xi16>
+  // AVX2: %[[SUMS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"(%[[PAIRS]],
+  // AVX2: arith.addi %arg0, %[[SUMS]]
+  // The others have no use for chains, and the generic form.
+  // VNNI512-COUNT-2: arith.muli {{.+}} : vector<16xi16>
+  // GENERIC-COUNT-2: arith.muli {{.+}} : vector<16xi16>
+  // GENERIC-COUNT-2: arith.shrsi {{.+}} : vector<8xi32>
+  // CHECK-NOT: ternary.
+  %next = ternary.dot_pairs %pairs, %codes, %q : vector<16xi16>, vector<32xi8>, vector<32xi8>
+  %y = ternary.add_pairs %acc, %next : vector<8xi32>, vector<16xi16>
+  return %y : vector<8xi32>
 }
 
 // CHECK-LABEL: func @unpack

@@ -15,7 +15,8 @@
 ternary.parameter @head : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
 ternary.parameter @half : tensor<40x16xf16> = dense<1.0> : tensor<40x16xf16>
 
-// maddubs saturates with codes in place; a dot product in i32 does not.
+// 16-bit sums are chained, of codes that are shifted down; a dot product in i32
+// takes them in place.
 // CHECK-LABEL: func @matmul
 func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi32>)
     -> tensor<?x16xi32> {
@@ -23,7 +24,7 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
   // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true>
   // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, plane_major = true>
   // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
-  // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}prefetch = {{[0-9]+}}>
+  // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}chain = {{[0-9]+}}>
   // GENERIC-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}prefetch = {{[0-9]+}}>
   %y = ternary.matmul ins(%q, %w : tensor<?x16xi8>, tensor<16x16xi2>)
                       outs(%out : tensor<?x16xi32>) -> tensor<?x16xi32>

@@ -219,6 +219,9 @@ TEST(KernelCode, EachTileParameterChangesTheCode) {
   changed.prefetch = 4096;
   EXPECT_NE(base, emit(changed)) << "prefetch";
   changed = schedule;
+  changed.chain = 16;
+  EXPECT_NE(base, emit(changed)) << "chain";
+  changed = schedule;
   changed.inPlace = true;
   EXPECT_NE(base, emit(changed)) << "in_place";
   changed = schedule;

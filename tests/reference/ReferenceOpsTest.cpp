@@ -287,6 +287,31 @@ TEST(Dot, MultipliesUnsignedBySigned) {
   EXPECT_EQ(dot(acc, codes, q).data, (I{10 - 255 * 128, INT32_MIN}));
 }
 
+TEST(DotPairs, AddsTwoProductsInSixteenBits) {
+  Shorts acc({2}, {10, INT16_MAX});
+  Bytes codes({4}, {int8_t(128), int8_t(128), 2, 1});
+  Bytes q({4}, {-128, -128, 1, -1});
+  EXPECT_EQ(dotPairs(acc, codes, q).data,
+            (std::vector<int16_t>{10 - 32768, INT16_MIN}));
+}
+
+/// The bound of LayoutAttr's (C3) is tight: one step more overflows.
+TEST(DotPairs, HoldsTheLongestChain) {
+  for (int8_t q : {-128, 127}) {
+    Shorts pairs({1});
+    for (int64_t i = 0; i < ternary::kMaxChain; ++i)
+      pairs = dotPairs(pairs, Bytes({2}, {2, 2}), Bytes({2}, {q, q}));
+    EXPECT_EQ(pairs.data[0], 4 * q * ternary::kMaxChain);
+  }
+  EXPECT_LT(4 * -128 * (ternary::kMaxChain + 1), INT16_MIN);
+}
+
+TEST(AddPairs, Widens) {
+  Shorts pairs({4}, {INT16_MIN, INT16_MIN, 1, 0});
+  EXPECT_EQ(addPairs(Ints({2}, {5, INT32_MAX}), pairs).data,
+            (I{5 - 65536, INT32_MIN}));
+}
+
 TEST(Lookup, WrapsIndices) {
   Bytes table({4}, {10, 20, 30, 40}), indices({3}, {1, 7, -1});
   EXPECT_EQ(lookup(table, indices).data, (B{20, 40, 40}));

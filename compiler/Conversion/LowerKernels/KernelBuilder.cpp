@@ -194,7 +194,7 @@ Value KernelBuilder::extendI8(Value a) {
 Value KernelBuilder::dot(Value acc, Value codes, Value q) {
   if (!options.dotSaturates)
     return ternary::DotOp::create(*this, acc, codes, q);
-  // The highest bit apart: two products of 127 * 127 or 128 * 127 fit 16 bits.
+  // The highest bit apart: two products of 127 or 128 with q fit 16 bits.
   for (int8_t bits : {int8_t(127), int8_t(-128)}) {
     Value mask = arith::ConstantOp::create(
         *this, DenseElementsAttr::get(cast<ShapedType>(codes.getType()), bits));

@@ -105,7 +105,7 @@ public:
   Value truncateToI8(Value ints);
   /// i8 to i32, signed.
   Value extendI8(Value bytes);
-  /// ternary.dot of codes that use all 8 bits, with q of -127..127.
+  /// ternary.dot of codes that use all 8 bits.
   Value dot(Value acc, Value codes, Value q);
   Value bitcast(mlir::Type type, Value a);
 

@@ -33,7 +33,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateKVUpdatePatterns(patterns);
     tercet::populateLinearPatterns(patterns);
     tercet::populatePackedLinearPatterns(patterns, options);
-    tercet::populatePackedMatmulPatterns(patterns);
+    tercet::populatePackedMatmulPatterns(patterns, options);
     tercet::populatePackedQuantizedLinearPatterns(patterns);
     tercet::populateQuantizeActivationsPatterns(patterns);
     tercet::populateQuantizeWidePatterns(patterns);

@@ -39,7 +39,8 @@ void populateKVUpdatePatterns(mlir::RewritePatternSet &patterns);
 void populateLinearPatterns(mlir::RewritePatternSet &patterns);
 void populatePackedLinearPatterns(mlir::RewritePatternSet &patterns,
                                   KernelOptions options = {});
-void populatePackedMatmulPatterns(mlir::RewritePatternSet &patterns);
+void populatePackedMatmulPatterns(mlir::RewritePatternSet &patterns,
+                                  KernelOptions options);
 void populatePackedQuantizedLinearPatterns(mlir::RewritePatternSet &patterns);
 void populateQuantizeActivationsPatterns(mlir::RewritePatternSet &patterns);
 void populateQuantizeWidePatterns(mlir::RewritePatternSet &patterns);

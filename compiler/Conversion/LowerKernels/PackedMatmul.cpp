@@ -42,23 +42,29 @@ private:
   void emitItem(Value address, Value firstGroup, bool isStrip);
   void emitBlock(Value token, int64_t count);
   void emitParts(ArrayRef<int64_t> parts, int64_t unroll);
-  void emitCell(Value cell, ArrayRef<int64_t> parts, int64_t numPlanes,
+  Values sumCells(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
+                  int64_t unroll, VectorType type);
+  void emitCell(Value index, ArrayRef<int64_t> parts, int64_t numPlanes,
                 MutableArrayRef<Value> sums);
   void expandTile();
-  Value getExpandedIndex(Value cell, int64_t half, int64_t part);
-  Value loadPacked(Value cell, int64_t part);
-  Values loadPlanes(Value cell, int64_t part);
-  Values loadExpanded(Value cell, int64_t part);
+  Value getExpandedIndex(Value index, int64_t half, int64_t part);
+  Value loadPacked(Value index, int64_t part);
+  Values loadPlanes(Value index, int64_t part);
+  Values loadExpanded(Value index, int64_t part);
   Values unpack(Value packed);
   Values unpackFields(Value fields);
   void undoInPlace(MutableArrayRef<Value> planeSums);
   Value joinFields(ArrayRef<Value> planes);
   /// Whether plane 3 is left with the fields of the planes below it, which have
   /// the same q: their sums are subtracted at the end, and one AND is saved.
-  bool sharesFields() const { return layout.getInPlace() && !isStrip; }
+  /// Such codes are as large as 170, too much for 16 bits.
+  bool sharesFields() const {
+    return layout.getInPlace() && !isStrip && !b.options.dotSaturates;
+  }
   void emitResult(int64_t part, int64_t group, int64_t token, Value sum);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
+  VectorType pairs() { return VectorType::get(2 * lanes, b.getI16Type()); }
   VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
   VectorType floats() { return VectorType::get(lanes, b.getF32Type()); }
   Value splat(Value scalar, VectorType type) {
@@ -83,6 +89,7 @@ private:
   // The rows of an item.
   Value address, firstGroup;
   bool isStrip;
+  Cell cell;
   Value expanded; ///< what `expandTile` wrote, if anything
   // The tokens of a block.
   Value firstToken;
@@ -127,6 +134,7 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemGroup,
   address = itemAddress;
   firstGroup = itemGroup;
   isStrip = itemIsStrip;
+  cell = isStrip ? layout.getStripCell() : layout.getCell();
   // The rows are in the cache for every block of tokens but the first.
   Value numTokens = b.dim(op.getQ(), 0);
   auto emitBlocks = [&] {
@@ -152,28 +160,28 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemGroup,
 /// of tokens share it: the worker's scratch gets two vectors a cell, the fields
 /// of the planes 0..3 and the codes of plane 4, as floats.
 void PackedMatmulKernel::expandTile() {
-  int64_t numCells = llvm::divideCeil(numColumns, layout.getCell().columns);
+  int64_t numCells = llvm::divideCeil(numColumns, cell.columns);
   expanded = b.workerScratch(numCells * 2 * kRowGroup);
-  b.loop(b.index(0), b.index(numCells), 1, [&](Value cell) {
+  b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
     for (int64_t part = 0; part < kRowGroup / lanes; ++part) {
-      Values planes = unpack(loadPacked(cell, part));
+      Values planes = unpack(loadPacked(index, part));
       for (auto [half, vector] :
            llvm::enumerate(ArrayRef{joinFields(planes), planes[4]}))
-        vector::StoreOp::create(b, b.bitcast(floats(), vector), expanded,
-                                ValueRange{getExpandedIndex(cell, half, part)});
+        vector::StoreOp::create(
+            b, b.bitcast(floats(), vector), expanded,
+            ValueRange{getExpandedIndex(index, half, part)});
     }
   });
 }
 
-Value PackedMatmulKernel::getExpandedIndex(Value cell, int64_t half,
+Value PackedMatmulKernel::getExpandedIndex(Value index, int64_t half,
                                            int64_t part) {
-  return b.addIndex(b.mulIndex(cell, 2 * kRowGroup),
+  return b.addIndex(b.mulIndex(index, 2 * kRowGroup),
                     half * kRowGroup + part * lanes);
 }
 
-Value PackedMatmulKernel::loadPacked(Value cell, int64_t part) {
-  Cell shape = isStrip ? layout.getStripCell() : layout.getCell();
-  Value cellAddress = b.addIndex(address, b.mulIndex(cell, shape.bytes));
+Value PackedMatmulKernel::loadPacked(Value index, int64_t part) {
+  Value cellAddress = b.addIndex(address, b.mulIndex(index, cell.bytes));
   return b.loadBytes(bytes(), op.getWeights(),
                      b.addIndex(cellAddress, part * kStep * lanes));
 }
@@ -187,19 +195,19 @@ Value PackedMatmulKernel::joinFields(ArrayRef<Value> planes) {
 }
 
 /// The codes of every plane of a cell.
-Values PackedMatmulKernel::loadPlanes(Value cell, int64_t part) {
+Values PackedMatmulKernel::loadPlanes(Value index, int64_t part) {
   Values planes =
-      expanded ? loadExpanded(cell, part) : unpack(loadPacked(cell, part));
+      expanded ? loadExpanded(index, part) : unpack(loadPacked(index, part));
   if (sharesFields())
     planes[3] = joinFields(planes);
   return planes;
 }
 
-Values PackedMatmulKernel::loadExpanded(Value cell, int64_t part) {
+Values PackedMatmulKernel::loadExpanded(Value index, int64_t part) {
   auto load = [&](int64_t half) {
     return b.bitcast(
         bytes(), vector::LoadOp::create(b, floats(), expanded,
-                                        getExpandedIndex(cell, half, part)));
+                                        getExpandedIndex(index, half, part)));
   };
   Values planes = unpackFields(load(0));
   planes.push_back(load(1));
@@ -219,35 +227,32 @@ void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
     emitParts({part}, /*unroll=*/1);
 }
 
-/// All of K for some parts and tokens. An accumulator for each cell in flight,
-/// part, plane and token, in this order.
+/// All of K for some parts and tokens. Chains in i16 are widened one after the
+/// other; the sums in i32 are touched between them only, and so may be in
+/// memory where registers are few.
 void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
-  Cell cell = isStrip ? layout.getStripCell() : layout.getCell();
-  int64_t setSize = parts.size() * numPlanes * numTokens;
-  int64_t numWholeCells = numColumns / cell.columns;
-  int64_t unrolledEnd = numWholeCells / unroll * unroll;
-  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
-  Values sums = b.loop(
-      b.index(0), b.index(unrolledEnd), unroll, Values(unroll * setSize, zero),
-      [&](Value cell, ValueRange carried) {
-        Values sums(carried.begin(), carried.end());
-        for (int64_t u = 0; u < unroll; ++u)
-          emitCell(b.addIndex(cell, u), parts, numPlanes,
-                   MutableArrayRef(sums).slice(u * setSize, setSize));
-        return sums;
-      });
-  for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
-    emitCell(b.index(i), parts, numPlanes,
-             MutableArrayRef(sums).take_front(setSize));
-  // The last cell of a strip may have planes beyond K.
-  if (int64_t rest = numColumns % cell.columns)
-    emitCell(b.index(numWholeCells), parts, rest / kStep,
-             MutableArrayRef(sums).take_front(setSize));
-
-  // Integer sums: the order does not matter.
-  for (int64_t u = 1; u < unroll; ++u)
-    for (int64_t i = 0; i < setSize; ++i)
-      sums[i] = arith::AddIOp::create(b, sums[i], sums[u * setSize + i]);
+  int64_t chain = layout.getChain(), chainColumns = chain * cell.columns;
+  Values sums;
+  if (chain == 1) {
+    sums = sumCells(b.index(0), numColumns, parts, unroll, ints());
+  } else {
+    auto addChain = [&](ValueRange sums, Value firstCell, int64_t columns) {
+      Values next;
+      for (auto [sum, chained] : llvm::zip_equal(
+               sums, sumCells(firstCell, columns, parts, unroll, pairs())))
+        next.push_back(AddPairsOp::create(b, sum, chained));
+      return next;
+    };
+    Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
+    int64_t end = numColumns / chainColumns * chain;
+    sums = b.loop(b.index(0), b.index(end), chain,
+                  Values(parts.size() * numPlanes * numTokens, zero),
+                  [&](Value firstCell, ValueRange sums) {
+                    return addChain(sums, firstCell, chainColumns);
+                  });
+    if (int64_t rest = numColumns % chainColumns)
+      sums = addChain(sums, b.index(end), rest);
+  }
   for (auto [i, part] : llvm::enumerate(parts))
     for (int64_t token = 0; token < numTokens; ++token) {
       Values planeSums;
@@ -263,22 +268,56 @@ void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
     }
 }
 
+/// The dot products of `columns` columns: a sum of `type` for each part, plane
+/// and token, in this order.
+Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
+                                    ArrayRef<int64_t> parts, int64_t unroll,
+                                    VectorType type) {
+  int64_t setSize = parts.size() * numPlanes * numTokens;
+  int64_t numWholeCells = columns / cell.columns;
+  int64_t unrolledEnd = numWholeCells / unroll * unroll;
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(type));
+  // A set of sums for each cell in flight.
+  Values sums = b.loop(
+      firstCell, b.addIndex(firstCell, unrolledEnd), unroll,
+      Values(unroll * setSize, zero), [&](Value index, ValueRange carried) {
+        Values sums(carried.begin(), carried.end());
+        for (int64_t u = 0; u < unroll; ++u)
+          emitCell(b.addIndex(index, u), parts, numPlanes,
+                   MutableArrayRef(sums).slice(u * setSize, setSize));
+        return sums;
+      });
+  for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
+    emitCell(b.addIndex(firstCell, i), parts, numPlanes,
+             MutableArrayRef(sums).take_front(setSize));
+  // The last cell of a strip may have planes beyond K.
+  if (int64_t rest = columns % cell.columns)
+    emitCell(b.addIndex(firstCell, numWholeCells), parts, rest / kStep,
+             MutableArrayRef(sums).take_front(setSize));
+
+  // Integer sums: the order does not matter.
+  for (int64_t u = 1; u < unroll; ++u)
+    for (int64_t i = 0; i < setSize; ++i)
+      sums[i] = arith::AddIOp::create(b, sums[i], sums[u * setSize + i]);
+  sums.truncate(setSize);
+  return sums;
+}
+
 /// The first `numPlanes` planes of a vector of packed bytes: one dot product a
 /// plane and token. Plane-major order keeps the q of all tokens alive beside
 /// one plane of codes, the other all planes beside one vector of q.
-void PackedMatmulKernel::emitCell(Value cell, ArrayRef<int64_t> parts,
+void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
                                   int64_t numPlanes,
                                   MutableArrayRef<Value> sums) {
-  Cell shape = isStrip ? layout.getStripCell() : layout.getCell();
   if (numTokens == 1 && layout.getPrefetch())
     b.prefetch(op.getWeights(),
-               b.addIndex(address, b.addIndex(b.mulIndex(cell, shape.bytes),
+               b.addIndex(address, b.addIndex(b.mulIndex(index, cell.bytes),
                                               layout.getPrefetch())));
   SmallVector<Values> codes;
   for (int64_t part : parts)
-    codes.push_back(loadPlanes(cell, part));
+    codes.push_back(loadPlanes(index, part));
 
-  Value column = b.mulIndex(cell, shape.columns);
+  Value column = b.mulIndex(index, cell.columns);
   auto loadQ = [&](int64_t plane, int64_t token) {
     // The planes of a strip have columns of their own.
     Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
@@ -287,7 +326,10 @@ void PackedMatmulKernel::emitCell(Value cell, ArrayRef<int64_t> parts,
   auto addDots = [&](int64_t plane, int64_t token, Value q) {
     for (auto [part, planes] : llvm::enumerate(codes)) {
       Value &sum = sums[(part * this->numPlanes + plane) * numTokens + token];
-      sum = DotOp::create(b, sum, planes[plane], q);
+      if (layout.getChain() == 1)
+        sum = DotOp::create(b, sum, planes[plane], q);
+      else
+        sum = DotPairsOp::create(b, sum, planes[plane], q);
     }
   };
   if (layout.getPlaneMajor()) {
@@ -347,9 +389,12 @@ void PackedMatmulKernel::emitResult(int64_t part, int64_t group, int64_t token,
   vector::StoreOp::create(b, result, op.getOuts(), ValueRange{tokenIndex, row});
 }
 
-void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns) {
+void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns,
+                                          KernelOptions options) {
   patterns.add<KernelPattern<PackedMatmulOp>>(
-      patterns.getContext(), +[](PackedMatmulOp op, KernelBuilder &b) {
+      patterns.getContext(),
+      +[](PackedMatmulOp op, KernelBuilder &b) {
         PackedMatmulKernel(op, b).emit();
-      });
+      },
+      options);
 }

@@ -81,19 +81,20 @@ struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
   }
 };
 
-/// Byte j of every 32-bit lane, widened by shifts: no shuffle on any target.
-struct LowerDot : OpRewritePattern<ternary::DotOp> {
-  using OpRewritePattern::OpRewritePattern;
-  LogicalResult matchAndRewrite(ternary::DotOp op,
-                                PatternRewriter &b) const override {
+/// Byte j of every lane of 16 or 32 bits, widened by shifts: no shuffle on any
+/// target.
+template <typename OpTy> struct LowerDot : OpRewritePattern<OpTy> {
+  using OpRewritePattern<OpTy>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &b) const override {
     Location loc = op.getLoc();
-    auto type = op.getType();
+    auto type = cast<VectorType>(op.getType());
+    int64_t bits = type.getElementTypeBitWidth();
     Value codes = vector::BitCastOp::create(b, loc, type, op.getCodes());
     Value q = vector::BitCastOp::create(b, loc, type, op.getQ());
     Value acc = op.getAcc();
-    for (int64_t j = 0; j < 4; ++j) {
-      Value up = splat(b, loc, type, 24 - 8 * j);
-      Value down = splat(b, loc, type, 24);
+    for (int64_t j = 0; j < bits / 8; ++j) {
+      Value up = splat(b, loc, type, bits - 8 - 8 * j);
+      Value down = splat(b, loc, type, bits - 8);
       Value code = arith::ShRUIOp::create(
           b, loc, arith::ShLIOp::create(b, loc, codes, up), down);
       Value activation = arith::ShRSIOp::create(
@@ -102,6 +103,24 @@ struct LowerDot : OpRewritePattern<ternary::DotOp> {
           b, loc, acc, arith::MulIOp::create(b, loc, code, activation));
     }
     b.replaceOp(op, acc);
+    return success();
+  }
+};
+
+/// The two halves of every 32-bit lane.
+struct LowerAddPairs : OpRewritePattern<ternary::AddPairsOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ternary::AddPairsOp op,
+                                PatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    auto type = op.getType();
+    Value half = splat(b, loc, type, 16);
+    Value both = vector::BitCastOp::create(b, loc, type, op.getPairs());
+    Value low = arith::ShRSIOp::create(
+        b, loc, arith::ShLIOp::create(b, loc, both, half), half);
+    Value high = arith::ShRSIOp::create(b, loc, both, half);
+    b.replaceOpWithNewOp<arith::AddIOp>(
+        op, arith::AddIOp::create(b, loc, op.getAcc(), low), high);
     return success();
   }
 };
@@ -146,7 +165,8 @@ public:
 } // namespace
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
-  patterns.add<LowerUnpack, LowerUnpackT5, LowerDot, LowerLookup>(
+  patterns.add<LowerUnpack, LowerUnpackT5, LowerDot<ternary::DotOp>,
+               LowerDot<ternary::DotPairsOp>, LowerAddPairs, LowerLookup>(
       patterns.getContext(), /*benefit=*/0);
 }
 

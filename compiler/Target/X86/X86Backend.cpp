@@ -112,6 +112,18 @@ struct LowerUnpackT5ToLookup : OpRewritePattern<ternary::UnpackT5Op> {
   }
 };
 
+Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
+                ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
+      ->getResult(0);
+}
+
+/// Whether so many lanes of 32 bits are an xmm, ymm or zmm.
+bool hasRegister(int64_t lanes) {
+  return lanes == 4 || lanes == 8 || lanes == 16;
+}
+
 /// ternary.dot by instructions on at most `maxLanes` lanes of the accumulator;
 /// a wider one is several of them.
 class LowerDot : public OpRewritePattern<ternary::DotOp> {
@@ -123,7 +135,7 @@ public:
                                 PatternRewriter &b) const override {
     int64_t lanes = op.getType().getNumElements();
     if (lanes <= maxLanes) {
-      if (!hasWidth(lanes))
+      if (!hasRegister(lanes))
         return b.notifyMatchFailure(op, "no instruction of this width");
       b.replaceOp(op, emit(b, op.getLoc(), op.getAcc(), op.getCodes(),
                            op.getQ(), op.getWide()));
@@ -148,16 +160,8 @@ public:
   }
 
 protected:
-  virtual bool hasWidth(int64_t lanes) const = 0;
   virtual Value emit(OpBuilder &b, Location loc, Value acc, Value codes,
                      Value q, bool wide) const = 0;
-
-  static Value intrinsic(OpBuilder &b, Location loc, const Twine &name,
-                         Type type, ValueRange operands) {
-    return LLVM::CallIntrinsicOp::create(
-               b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
-        ->getResult(0);
-  }
 
 private:
   int64_t maxLanes;
@@ -166,9 +170,6 @@ private:
 /// acc + codes . q in one instruction.
 struct LowerDotToVNNI : LowerDot {
   using LowerDot::LowerDot;
-  bool hasWidth(int64_t lanes) const override {
-    return lanes == 4 || lanes == 8 || lanes == 16;
-  }
   Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
              bool wide) const override {
     auto type = cast<VectorType>(acc.getType());
@@ -178,29 +179,88 @@ struct LowerDotToVNNI : LowerDot {
   }
 };
 
-/// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits (dotSaturates). Wide
-/// codes are split into even and odd bytes, 16-bit numbers whose products
-/// vpmaddwd adds in 32 bits.
-struct LowerDotToMaddubs : LowerDot {
+/// The intrinsic on registers of so many 32-bit lanes: each has three names.
+llvm::StringRef chooseName(int64_t lanes, llvm::StringRef sse,
+                           llvm::StringRef avx2, llvm::StringRef avx512) {
+  return lanes == 4 ? sse : lanes == 8 ? avx2 : avx512;
+}
+
+/// acc + the sums of two products of 16-bit numbers each.
+Value addProducts(OpBuilder &b, Location loc, Value acc, Value left,
+                  Value right) {
+  int64_t lanes = cast<VectorType>(acc.getType()).getNumElements();
+  llvm::StringRef name = chooseName(lanes, "sse2.pmadd.wd", "avx2.pmadd.wd",
+                                    "avx512.pmaddw.d.512");
+  return arith::AddIOp::create(
+      b, loc, acc, intrinsic(b, loc, name, acc.getType(), {left, right}));
+}
+
+/// Vectors as long as registers, of at most `maxLanes` lanes of 32 bits.
+template <typename OpTy> class LowerRegister : public OpRewritePattern<OpTy> {
+public:
+  LowerRegister(MLIRContext *context, int64_t maxLanes)
+      : OpRewritePattern<OpTy>(context, /*benefit=*/2), maxLanes(maxLanes) {}
+
+protected:
+  bool isRegister(VectorType type) const {
+    int64_t lanes = type.getNumElements() * type.getElementTypeBitWidth() / 32;
+    return hasRegister(lanes) && lanes <= maxLanes;
+  }
+
+private:
+  int64_t maxLanes;
+};
+
+/// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits.
+struct LowerDotPairsToMaddubs : LowerRegister<ternary::DotPairsOp> {
+  using LowerRegister::LowerRegister;
+  LogicalResult matchAndRewrite(ternary::DotPairsOp op,
+                                PatternRewriter &b) const override {
+    auto type = op.getType();
+    if (!isRegister(type))
+      return b.notifyMatchFailure(op, "no instruction of this width");
+    Value products =
+        intrinsic(b, op.getLoc(),
+                  chooseName(type.getNumElements() / 2, "ssse3.pmadd.ub.sw.128",
+                             "avx2.pmadd.ub.sw", "avx512.pmaddubs.w.512"),
+                  type, {op.getCodes(), op.getQ()});
+    b.replaceOpWithNewOp<arith::AddIOp>(op, op.getAcc(), products);
+    return success();
+  }
+};
+
+/// A product with one is a widening.
+struct LowerAddPairsToMadd : LowerRegister<ternary::AddPairsOp> {
+  using LowerRegister::LowerRegister;
+  LogicalResult matchAndRewrite(ternary::AddPairsOp op,
+                                PatternRewriter &b) const override {
+    if (!isRegister(op.getType()))
+      return b.notifyMatchFailure(op, "no instruction of this width");
+    auto type = cast<VectorType>(op.getPairs().getType());
+    Value ones = arith::ConstantOp::create(
+        b, op.getLoc(), DenseElementsAttr::get(type, b.getI16IntegerAttr(1)));
+    b.replaceOp(op,
+                addProducts(b, op.getLoc(), op.getAcc(), op.getPairs(), ones));
+    return success();
+  }
+};
+
+/// acc + codes . q, half-way in 16 bits (dotSaturates). Wide codes are split
+/// into even and odd bytes, 16-bit numbers whose products vpmaddwd adds in 32
+/// bits.
+struct LowerDotToPairs : LowerDot {
   using LowerDot::LowerDot;
-  bool hasWidth(int64_t lanes) const override { return lanes == 8; }
   Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
              bool wide) const override {
-    auto pairs = VectorType::get(16, b.getI16Type());
+    int64_t lanes = cast<VectorType>(acc.getType()).getNumElements();
+    auto pairs = VectorType::get(2 * lanes, b.getI16Type());
     auto splat = [&](int64_t value) -> Value {
       return arith::ConstantOp::create(
           b, loc, DenseElementsAttr::get(pairs, b.getI16IntegerAttr(value)));
     };
-    auto addPairs = [&](Value a, Value other) -> Value {
-      Value sums =
-          intrinsic(b, loc, "avx2.pmadd.wd", acc.getType(), {a, other});
-      return arith::AddIOp::create(b, loc, acc, sums);
-    };
-    if (!wide) {
-      Value ones = splat(1);
-      return addPairs(intrinsic(b, loc, "avx2.pmadd.ub.sw", pairs, {codes, q}),
-                      ones);
-    }
+    if (!wide)
+      return ternary::AddPairsOp::create(
+          b, loc, acc, ternary::DotPairsOp::create(b, loc, splat(0), codes, q));
     Value eight = splat(8);
     codes = vector::BitCastOp::create(b, loc, pairs, codes);
     q = vector::BitCastOp::create(b, loc, pairs, q);
@@ -209,8 +269,8 @@ struct LowerDotToMaddubs : LowerDot {
     Value oddQ = arith::ShRSIOp::create(b, loc, q, eight);
     Value evenCodes = arith::AndIOp::create(b, loc, codes, splat(255));
     Value oddCodes = arith::ShRUIOp::create(b, loc, codes, eight);
-    acc = addPairs(evenCodes, evenQ);
-    return addPairs(oddCodes, oddQ);
+    acc = addProducts(b, loc, acc, evenCodes, evenQ);
+    return addProducts(b, loc, acc, oddCodes, oddQ);
   }
 };
 
@@ -247,6 +307,7 @@ public:
                                   .unroll = wide ? 4 : 1,
                                   .tokens = wide ? 6 : 2,
                                   .prefetch = 4096,
+                                  .chain = kind == DotKind::AVX2 ? 64 : 1,
                                   .inPlace = kind != DotKind::AVX2};
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
@@ -300,7 +361,9 @@ public:
       patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/8);
       break;
     case DotKind::AVX2:
-      patterns.add<LowerDotToMaddubs>(patterns.getContext(), /*maxLanes=*/8);
+      patterns
+          .add<LowerDotToPairs, LowerDotPairsToMaddubs, LowerAddPairsToMadd>(
+              patterns.getContext(), /*maxLanes=*/8);
       break;
     }
   }
