@@ -452,6 +452,12 @@ int main(int argc, char **argv) {
         add([=](auto &s) { s.chain = chain; });
     for (int64_t unroll : {1, 2, 4})
       add([=](auto &s) { s.unroll = unroll; });
+    // As narrower registers would.
+    for (int64_t chain : {int64_t(1), selected.chain})
+      add([=](auto &s) {
+        s.lanes = selected.lanes / 2, s.chain = chain;
+        s.unroll = 1, s.tokens = 2;
+      });
     makers.emplace_back("schedule", [] { return makeRead(128 << 20); });
     for (const auto &schedule : schedules)
       for (auto [rows, columns] : {std::pair(128 << 10, 4096), {2560, 2560}})

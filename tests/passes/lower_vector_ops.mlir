@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4+avx512vnni | FileCheck %s --check-prefixes=CHECK,VNNI512
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
-// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4 | FileCheck %s --check-prefixes=AVX512BW
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefixes=CHECK,GENERIC
@@ -20,6 +20,8 @@ func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>
   // VNNI256: vector.extract_strided_slice %arg2 {offsets = [32]
   // VNNI256: %[[HIGH:.+]] = llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"
   // VNNI256: vector.insert_strided_slice %[[HIGH]], %{{.+}} {offsets = [8]
+  // AVX512BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
+  // AVX512BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"
   // AVX2-COUNT-2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
   %y = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>

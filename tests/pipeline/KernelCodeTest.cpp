@@ -264,6 +264,7 @@ INSTANTIATE_TEST_SUITE_P(
     Targets, InnerLoopTest,
     testing::Values(InnerLoops{"x86-64-v3", Packing::I2},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
+                    InnerLoops{"x86-64-v4", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",

@@ -20,16 +20,17 @@ def LowerKernels : Pass<"lower-kernels"> {
     scf.parallel (%token) = (%c0) to (%n) step (%c1) { ... }
     ```
   }];
-  let options = [Option<"accumulators", "accumulators", "int64_t", "16",
-                        "vector<16xf32> accumulators that stay in registers">,
-                 Option<"dotSaturates", "dot-saturates", "bool", "false",
-                        "ternary.dot is exact for codes up to 128 only">];
-  let dependentDialects = ["::mlir::arith::ArithDialect",
-                           "::mlir::LLVM::LLVMDialect",
-                           "::mlir::math::MathDialect",
-                           "::mlir::memref::MemRefDialect",
-                           "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect"];
+  let options = [
+    Option<"accumulators", "accumulators", "int64_t", "16",
+           "vector<16xf32> accumulators that stay in registers">,
+    Option<"dotSaturates", "dot-saturates", "bool", "false",
+           "ternary.dot is exact for codes up to 128 only">
+  ];
+  let dependentDialects = [
+    "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",
+    "::mlir::math::MathDialect", "::mlir::memref::MemRefDialect",
+    "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"
+  ];
 }
 
 #endif // TERCET_COMPILER_CONVERSION_LOWERKERNELS_TD

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// x86 from AVX2 on: vpdpbusd where there is VNNI, vpmaddubsw elsewhere.
+// x86 from AVX2 on: vpdpbusd where there is VNNI, vpmaddubsw elsewhere, of 512
+// bits with AVX-512.
 
 #include "compiler/Target/Backend.h"
 #include "tercet/artifact.h"
@@ -15,12 +16,21 @@ namespace tercet {
 namespace {
 
 /// The dot products that x86 has, by preference.
-enum class DotKind { AVX512VNNI, AVXVNNI, AVX2 };
+enum class DotKind { AVX512VNNI, AVXVNNI, AVX512BW, AVX2 };
 
 DotKind getDotKind(const TargetSpec &target) {
   if (target.has(TERCET_CPU_AVX512VNNI | TERCET_CPU_AVX512VL))
     return DotKind::AVX512VNNI;
-  return target.has(TERCET_CPU_AVXVNNI) ? DotKind::AVXVNNI : DotKind::AVX2;
+  if (target.has(TERCET_CPU_AVXVNNI))
+    return DotKind::AVXVNNI;
+  return target.has(TERCET_CPU_AVX512BW | TERCET_CPU_AVX512VL)
+             ? DotKind::AVX512BW
+             : DotKind::AVX2;
+}
+
+/// Whether a dot product goes through 16 bits, which chains pay for.
+bool isPaired(DotKind kind) {
+  return kind == DotKind::AVX512BW || kind == DotKind::AVX2;
 }
 
 /// Whether tables of 64 and 128 bytes are one instruction.
@@ -278,7 +288,7 @@ class X86Backend : public Backend {
 public:
   llvm::StringRef getName() const override { return "X86"; }
   llvm::StringRef getDescription() const override {
-    return "x86-64 with AVX2, AVX-VNNI or AVX512-VNNI";
+    return "x86-64 with AVX2, AVX-512, AVX-VNNI or AVX512-VNNI";
   }
   bool supports(const TargetSpec &target) const override {
     return llvm::StringRef(target.triple).starts_with("x86_64") &&
@@ -302,13 +312,13 @@ public:
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     DotKind kind = getDotKind(target);
-    bool wide = kind == DotKind::AVX512VNNI;
+    bool wide = kind == DotKind::AVX512VNNI || kind == DotKind::AVX512BW;
     ternary::Schedule schedule = {.lanes = wide ? 16 : 8,
                                   .unroll = wide ? 4 : 1,
                                   .tokens = wide ? 6 : 2,
                                   .prefetch = 4096,
-                                  .chain = kind == DotKind::AVX2 ? 64 : 1,
-                                  .inPlace = kind != DotKind::AVX2};
+                                  .chain = isPaired(kind) ? 64 : 1,
+                                  .inPlace = !isPaired(kind)};
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
       schedule.tokens = wide ? 3 : 1;
@@ -334,6 +344,7 @@ public:
       return layout(64, 16, 1, format == ternary::CodeFormat::Q6 ? 1 : 2);
     case DotKind::AVXVNNI:
       return layout(format == ternary::CodeFormat::Q4 ? 32 : 16, 8, 2, 1);
+    case DotKind::AVX512BW:
     case DotKind::AVX2:
       return layout(16, 8, 1, 1);
     }
@@ -345,7 +356,7 @@ public:
   }
 
   bool dotSaturates(const TargetSpec &target) const override {
-    return getDotKind(target) == DotKind::AVX2;
+    return isPaired(getDotKind(target));
   }
 
   void populateVectorLowerings(RewritePatternSet &patterns,
@@ -353,17 +364,20 @@ public:
     if (hasByteTables(target))
       patterns.add<LowerLookupToVBMI, LowerUnpackT5ToLookup>(
           patterns.getContext());
-    switch (getDotKind(target)) {
+    DotKind kind = getDotKind(target);
+    switch (kind) {
     case DotKind::AVX512VNNI:
       patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/16);
       break;
     case DotKind::AVXVNNI:
       patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/8);
       break;
+    case DotKind::AVX512BW:
     case DotKind::AVX2:
       patterns
           .add<LowerDotToPairs, LowerDotPairsToMaddubs, LowerAddPairsToMadd>(
-              patterns.getContext(), /*maxLanes=*/8);
+              patterns.getContext(),
+              /*maxLanes=*/kind == DotKind::AVX512BW ? 16 : 8);
       break;
     }
   }
