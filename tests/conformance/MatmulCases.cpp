@@ -168,23 +168,23 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
 
 void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
   for (int64_t columns : {1, 3, 4, 15, 16, 17, 63, 64, 65, 100})
-    addMatmul(cases, "columns", columns == 1 || columns == 17 || columns == 100,
-              {80, columns});
+    addMatmul(cases, "columns", columns == 17, {80, columns});
   for (int64_t rows : {1, 15, 16, 17, 48, 64, 65, 80, 128, 200})
-    addMatmul(cases, "rows", rows == 1 || rows == 65, {rows, 48});
+    addMatmul(cases, "rows", rows == 65, {rows, 48});
   for (int64_t columns : {2560, 6912, 20000})
     addMatmul(cases, "long", false,
               {80, columns, Values::Random, {1, 2, 7, 13}});
   for (auto [name, values] : {std::pair("positive", Values::LargestPositive),
                               std::pair("negative", Values::LargestNegative),
                               std::pair("mixed", Values::Mixed)}) {
-    addMatmul(cases, name, true, {64, 256, values, {1, 2, 7}});
+    addMatmul(cases, name, values == Values::Mixed,
+              {64, 256, values, {1, 2, 7}});
     addMatmul(cases, name, false, {64, 20000, values, {1, 2, 7}});
   }
   for (int64_t lanes : {4, 8, 16})
     for (int64_t unroll : {1, 3})
       for (int64_t tokens : {1, 4, 6})
-        addSchedule(cases, unroll == 1 && tokens == 4,
+        addSchedule(cases, lanes == 8 && unroll == 1 && tokens == 4,
                     {.lanes = lanes,
                      .unroll = unroll,
                      .tokens = tokens,
@@ -197,15 +197,15 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
       for (auto [chain, unroll, columns] :
            {std::tuple(2, 1, 100), std::tuple(64, 3, 2560)})
         addSchedule(
-            cases, lanes == 8,
+            cases, lanes == 8 && values == Values::LargestNegative,
             {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
             {112, columns, values, {1, 2, 3}});
   // The largest codes in place, where the backend has them shifted down.
   for (auto values :
        {Values::Mixed, Values::LargestPositive, Values::LargestNegative})
     for (int64_t lanes : {4, 8, 16})
-      addSchedule(cases, lanes == 8, {.lanes = lanes, .tokens = 2},
-                  {144, 256, values, {1, 2, 3}});
+      addSchedule(cases, lanes == 8 && values == Values::LargestPositive,
+                  {.lanes = lanes, .tokens = 2}, {144, 256, values, {1, 2, 3}});
 }
 
 std::vector<Case> tercet::conformance::getCases() {
