@@ -37,8 +37,9 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       return signalPassFailure();
     }
     std::optional<ternary::Packing> named = ternary::symbolizePacking(packing);
-    if (packing != "auto" && !named) {
-      getOperation().emitError("unknown packing '" + packing + "'");
+    if (packing != "auto" &&
+        (!named || *named == ternary::Packing::BF16Pairs)) {
+      getOperation().emitError("'" + packing + "' is no packing of trits");
       return signalPassFailure();
     }
     const Backend &backend = getBackend(*spec);

@@ -264,7 +264,7 @@ static const Phase kPhases[] = {
         Pieces &) { passes.addPass(createOutlineParallel()); },
      verifyOutlined},
 
-    {"lower-vectors", "the backend has lowered unpack, dot and lookup",
+    {"lower-vectors", "the backend has lowered the vector-level ops",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
        LowerVectorOpsOptions vectors;

@@ -201,21 +201,23 @@ Case makeCodeHead(int64_t rows, std::string layout, int64_t numTokens) {
           one ? "GB/s" : "GMAC/s", [=] { (*run)(q, q, scale, sums, w, out); }};
 }
 
-Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
-                ternary::Packing packing, const ternary::Schedule &schedule) {
-  mlir::MLIRContext context;
-  context.loadDialect<ternary::TernaryDialect>();
-  auto layout = ternary::LayoutAttr::getTrits(&context, packing, schedule);
-  std::string layoutText;
-  llvm::raw_string_ostream(layoutText) << layout;
-  layoutText.erase(0, strlen("#ternary.layout"));
+/// A layout as the syntax of an op has it.
+std::string getText(ternary::LayoutAttr layout) {
+  std::string text;
+  llvm::raw_string_ostream(text) << layout;
+  return text.erase(0, strlen("#ternary.layout"));
+}
+
+/// packed_matmul of any number of tokens.
+std::shared_ptr<KernelJIT> compileMatmul(ternary::LayoutAttr layout,
+                                         int64_t rows, int64_t columns) {
   int64_t size = layout.getPackedBytes(rows, columns);
   std::string types =
       formatv("memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
               "memref<{2}xf32>",
               columns, size, rows / 16);
   std::string y = rowsType(rows);
-  auto run = std::make_shared<KernelJIT>(kernel(
+  return std::make_shared<KernelJIT>(kernel(
       formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
               "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
               "%y: {3}",
@@ -223,8 +225,17 @@ Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
           .str(),
       formatv("ternary.packed_matmul {0} ins(%q, %scale, "
               "%sum, %w, %scales : {1}) outs(%y : {2})",
-              layoutText, types, y)
+              getText(layout), types, y)
           .str()));
+}
+
+Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
+                ternary::Packing packing, const ternary::Schedule &schedule) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto layout = ternary::LayoutAttr::getTrits(&context, packing, schedule);
+  auto run = compileMatmul(layout, rows, columns);
+  int64_t size = layout.getPackedBytes(rows, columns);
   int8_t *codes = allocate<int8_t>(numTokens * columns);
   MemRef<int8_t, 2> q = {codes, codes, 0, {numTokens, columns}, {columns, 1}};
   auto scale = vectorOf<float>(numTokens), scales = vectorOf<float>(rows / 16);
@@ -233,7 +244,7 @@ Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
   auto out = matrixOf(numTokens, rows);
   bool one = numTokens == 1;
   return {formatv("packed_matmul {0}x{1} N={2} {3}", rows, columns, numTokens,
-                  layoutText)
+                  getText(layout))
               .str(),
           one ? size * 1e-9 : double(rows) * columns * numTokens * 1e-9,
           one ? "GB/s" : "GMAC/s",
@@ -249,9 +260,6 @@ std::pair<Case, Case> makeByHand(std::string name, int64_t rows,
   mlir::MLIRContext context;
   context.loadDialect<ternary::TernaryDialect>();
   auto layout = ternary::LayoutAttr::getTrits(&context, packing, schedule);
-  std::string layoutText;
-  llvm::raw_string_ostream(layoutText) << layout;
-  layoutText.erase(0, strlen("#ternary.layout"));
   std::vector<int8_t> trits(rows * columns);
   for (size_t i = 0; i < trits.size(); ++i)
     trits[i] = int8_t((i * 2654435761u >> 7) % 3) - 1;
@@ -273,21 +281,7 @@ std::pair<Case, Case> makeByHand(std::string name, int64_t rows,
   MemRef<int8_t, 2> q = {codes, codes, 0, {numTokens, columns}, {columns, 1}};
   auto y = matrixOf(numTokens, rows), z = matrixOf(numTokens, rows);
 
-  std::string yType = rowsType(rows);
-  std::string types =
-      formatv("memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>, memref<{1}xi8>, "
-              "memref<{2}xf32>",
-              columns, weights.sizes[0], rows / 16);
-  auto generated = std::make_shared<KernelJIT>(kernel(
-      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
-              "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
-              "%y: {3}",
-              columns, weights.sizes[0], rows / 16, yType)
-          .str(),
-      formatv("ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
-              "{1}) outs(%y : {2})",
-              layoutText, types, yType)
-          .str()));
+  auto generated = compileMatmul(layout, rows, columns);
   auto runGenerated = [=] { (*generated)(q, scale, sum, weights, scales, y); };
   auto runByHand = [=] {
     byHand({rows, columns, numTokens, codes, scale.aligned, sum.aligned,

@@ -6,10 +6,11 @@
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
 // RUN: tercet-opt %s --select-layout=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: tercet-opt %s --select-layout=target=riscv64 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: not tercet-opt %s --select-layout=packing=bf16_pairs 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=packing=i9 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=target=x86-64-v9 2>&1 | FileCheck %s --check-prefix=ERROR
 
-// PACKING: error: unknown packing 'i9'
+// PACKING: error: '{{i9|bf16_pairs}}' is no packing of trits
 // ERROR: error: unknown target 'x86-64-v9'
 
 ternary.parameter @head : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
