@@ -318,11 +318,9 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](AddPairsOp) -> Result {
         return Values{addPairs(in[0].ints(), in[1].shorts())};
       })
-      .Case([&](UnpackT5Op unpackOp) -> Result {
-        Values planes;
-        for (Bytes &codes : unpackT5(in[0].bytes(), unpackOp.getInPlace()))
-          planes.push_back(std::move(codes));
-        return planes;
+      .Case([&](UnpackT5Op) -> Result {
+        auto [fields, last] = unpackT5(in[0].bytes());
+        return Values{std::move(fields), std::move(last)};
       })
       .Case([&](LookupOp) -> Result {
         return Values{lookup(in[0].bytes(), in[1].bytes())};

@@ -404,16 +404,15 @@ Bytes reference::unpack(const Bytes &bytes, unsigned plane, bool inPlace) {
   return codes;
 }
 
-std::array<Bytes, 5> reference::unpackT5(const Bytes &bytes, bool inPlace) {
-  std::array<Bytes, 5> planes;
-  for (auto [plane, codes] : enumerate(planes)) {
-    codes = Bytes(bytes.shape);
-    int shift = inPlace && plane < 4 ? 2 * plane : 0;
-    for (auto [byte, code] : zip(bytes.data, codes.data))
-      code =
-          int8_t((decodeTrit(ternary::Packing::T5, byte, plane) + 1) << shift);
+std::pair<Bytes, Bytes> reference::unpackT5(const Bytes &bytes) {
+  Bytes fields(bytes.shape), last(bytes.shape);
+  for (auto [byte, field, code] : zip(bytes.data, fields.data, last.data)) {
+    std::array<int8_t, 5> trits = ternary::getT5Trits(byte);
+    for (unsigned plane = 0; plane < 4; ++plane)
+      field |= (trits[plane] + 1) << (2 * plane);
+    code = trits[4] + 1;
   }
-  return planes;
+  return {fields, last};
 }
 
 Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {

@@ -124,7 +124,7 @@ Floats unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
 // Vectors.
 
 Bytes unpack(const Bytes &bytes, unsigned plane, bool inPlace);
-std::array<Bytes, 5> unpackT5(const Bytes &bytes, bool inPlace);
+std::pair<Bytes, Bytes> unpackT5(const Bytes &bytes);
 Ints dot(const Ints &acc, const Bytes &codes, const Bytes &q);
 Shorts dotPairs(const Shorts &acc, const Bytes &codes, const Bytes &q);
 Ints addPairs(const Ints &acc, const Shorts &pairs);

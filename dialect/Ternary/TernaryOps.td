@@ -797,32 +797,29 @@ def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
   let hasVerifier = 1;
 }
 
-def Ternary_UnpackT5Op : Ternary_Op<"unpack_t5", [
-    Pure, AllTypesMatch<["bytes", "codes0", "codes1", "codes2", "codes3", "codes4"]>]> {
-  let summary = "The five planes of packed bytes of t5";
+def Ternary_UnpackT5Op : Ternary_Op<"unpack_t5",
+    [Pure, AllTypesMatch<["bytes", "fields", "last"]>]> {
+  let summary = "Packed bytes of t5 as the fields of four planes and the codes of the last";
   let description = [{
     A byte is sign (bit 7) and magnitude of v = d_0 + 3 d_1 + ... + 81 d_4, each
-    digit -1, 0 or 1; plane p is `d_p + 1`. With `in_place` the planes 0..3 are
-    4^p times that, fields of one byte as in `unpack`, and plane 4 is not. The
-    magnitude is at most 121.
+    digit -1, 0 or 1; the magnitude is at most 121. The fields are those that
+    `unpack` takes: bits 2p and 2p+1 are `d_p + 1`. The last plane is `d_4 + 1`.
 
     ```mlir
-    func.func @f() -> (vector<4xi8>, vector<4xi8>, vector<4xi8>) {
+    func.func @f() -> (vector<4xi8>, vector<4xi8>) {
       // 0, 5 = 9 - 3 - 1, -5, 121 = 81 + 27 + 9 + 3 + 1
       %bytes = arith.constant dense<[0, 5, 0x85, 121]> : vector<4xi8>
-      %0:5 = ternary.unpack_t5 %bytes : vector<4xi8>
-      %1:5 = ternary.unpack_t5 %bytes in_place : vector<4xi8>
-      return %0#1, %0#2, %1#2 : vector<4xi8>, vector<4xi8>, vector<4xi8>
+      %fields, %last = ternary.unpack_t5 %bytes : vector<4xi8>
+      %codes = ternary.unpack %fields plane 2 : vector<4xi8>
+      return %codes, %last : vector<4xi8>, vector<4xi8>
     }
-    // result: [1, 0, 2, 2]
     // result: [1, 2, 0, 2]
-    // result: [16, 32, 0, 32]
+    // result: [1, 1, 1, 2]
     ```
   }];
-  let arguments = (ins ByteVector:$bytes, UnitAttr:$in_place);
-  let results = (outs ByteVector:$codes0, ByteVector:$codes1, ByteVector:$codes2,
-                      ByteVector:$codes3, ByteVector:$codes4);
-  let assemblyFormat = "$bytes (`in_place` $in_place^)? attr-dict `:` type($bytes)";
+  let arguments = (ins ByteVector:$bytes);
+  let results = (outs ByteVector:$fields, ByteVector:$last);
+  let assemblyFormat = "$bytes attr-dict `:` type($bytes)";
 }
 
 def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {

@@ -48,13 +48,10 @@ private:
                 MutableArrayRef<Value> sums);
   void expandTile();
   Value getExpandedIndex(Value index, int64_t half, int64_t part);
-  Value loadPacked(Value index, int64_t part);
-  Values loadPlanes(Value index, int64_t part);
+  Values loadFields(Value index, int64_t part);
   Values loadExpanded(Value index, int64_t part);
-  Values unpack(Value packed);
-  Values unpackFields(Value fields);
+  Values loadPlanes(Value index, int64_t part);
   void undoInPlace(MutableArrayRef<Value> planeSums);
-  Value joinFields(ArrayRef<Value> planes);
   /// Whether plane 3 is left with the fields of the planes below it, which have
   /// the same q: their sums are subtracted at the end, and one AND is saved.
   /// Such codes are as large as 170, too much for 16 bits.
@@ -164,9 +161,7 @@ void PackedMatmulKernel::expandTile() {
   expanded = b.workerScratch(numCells * 2 * kRowGroup);
   b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
     for (int64_t part = 0; part < kRowGroup / lanes; ++part) {
-      Values planes = unpack(loadPacked(index, part));
-      for (auto [half, vector] :
-           llvm::enumerate(ArrayRef{joinFields(planes), planes[4]}))
+      for (auto [half, vector] : llvm::enumerate(loadFields(index, part)))
         vector::StoreOp::create(
             b, b.bitcast(floats(), vector), expanded,
             ValueRange{getExpandedIndex(index, half, part)});
@@ -180,37 +175,40 @@ Value PackedMatmulKernel::getExpandedIndex(Value index, int64_t half,
                     half * kRowGroup + part * lanes);
 }
 
-Value PackedMatmulKernel::loadPacked(Value index, int64_t part) {
+/// The fields of the planes 0..3 of a cell, and the codes of plane 4 if there
+/// is one.
+Values PackedMatmulKernel::loadFields(Value index, int64_t part) {
   Value cellAddress = b.addIndex(address, b.mulIndex(index, cell.bytes));
-  return b.loadBytes(bytes(), op.getWeights(),
-                     b.addIndex(cellAddress, part * kStep * lanes));
+  Value packed = b.loadBytes(bytes(), op.getWeights(),
+                             b.addIndex(cellAddress, part * kStep * lanes));
+  if (layout.getPacking() == Packing::T5)
+    return llvm::to_vector_of<Value>(
+        UnpackT5Op::create(b, packed)->getResults());
+  return {packed};
 }
 
-/// What codes in place were taken from.
-Value PackedMatmulKernel::joinFields(ArrayRef<Value> planes) {
-  Value fields = planes[0];
-  for (Value plane : planes.slice(1, 3))
-    fields = arith::OrIOp::create(b, fields, plane);
+/// The same from what `expandTile` wrote.
+Values PackedMatmulKernel::loadExpanded(Value index, int64_t part) {
+  Values fields;
+  for (int64_t half = 0; half < 2; ++half)
+    fields.push_back(b.bitcast(
+        bytes(), vector::LoadOp::create(b, floats(), expanded,
+                                        getExpandedIndex(index, half, part))));
   return fields;
 }
 
 /// The codes of every plane of a cell.
 Values PackedMatmulKernel::loadPlanes(Value index, int64_t part) {
-  Values planes =
-      expanded ? loadExpanded(index, part) : unpack(loadPacked(index, part));
-  if (sharesFields())
-    planes[3] = joinFields(planes);
-  return planes;
-}
-
-Values PackedMatmulKernel::loadExpanded(Value index, int64_t part) {
-  auto load = [&](int64_t half) {
-    return b.bitcast(
-        bytes(), vector::LoadOp::create(b, floats(), expanded,
-                                        getExpandedIndex(index, half, part)));
-  };
-  Values planes = unpackFields(load(0));
-  planes.push_back(load(1));
+  Values fields =
+      expanded ? loadExpanded(index, part) : loadFields(index, part);
+  Values planes;
+  for (int64_t plane = 0; plane < 4; ++plane)
+    planes.push_back(
+        plane == 3 && sharesFields()
+            ? fields[0]
+            : UnpackOp::create(b, fields[0], plane, layout.getInPlace())
+                  .getResult());
+  llvm::append_range(planes, llvm::drop_begin(fields));
   return planes;
 }
 
@@ -341,22 +339,6 @@ void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
       for (int64_t plane = 0; plane < numPlanes; ++plane)
         addDots(plane, token, loadQ(plane, token));
   }
-}
-
-/// The codes of every plane in a vector of packed bytes.
-Values PackedMatmulKernel::unpack(Value packed) {
-  if (layout.getPacking() == Packing::T5)
-    return llvm::to_vector_of<Value>(
-        UnpackT5Op::create(b, packed, layout.getInPlace())->getResults());
-  return unpackFields(packed);
-}
-
-/// Four planes of 2 bits.
-Values PackedMatmulKernel::unpackFields(Value fields) {
-  Values planes;
-  for (int64_t plane = 0; plane < 4; ++plane)
-    planes.push_back(UnpackOp::create(b, fields, plane, layout.getInPlace()));
-  return planes;
 }
 
 /// The planes 0..3 are 4^plane times the code, and the last of them may have

@@ -55,7 +55,7 @@ struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
     Value v = arith::SelectOp::create(
         b, loc, compare(arith::CmpIPredicate::slt, op.getBytes(), 0),
         arith::SubIOp::create(b, loc, constant(0), magnitude), magnitude);
-    SmallVector<Value> planes(5);
+    Value fields, last;
     int64_t weight = 81;
     for (int64_t plane = 4; plane >= 0; --plane, weight /= 3) {
       Value digit = v;
@@ -72,11 +72,15 @@ struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
         v = arith::SubIOp::create(b, loc, v, choose(weight));
       }
       Value code = arith::AddIOp::create(b, loc, digit, constant(1));
-      if (op.getInPlace() && plane > 0 && plane < 4)
+      if (plane == 4) {
+        last = code;
+        continue;
+      }
+      if (plane > 0)
         code = arith::ShLIOp::create(b, loc, code, constant(2 * plane));
-      planes[plane] = code;
+      fields = fields ? arith::OrIOp::create(b, loc, fields, code) : code;
     }
-    b.replaceOp(op, planes);
+    b.replaceOp(op, {fields, last});
     return success();
   }
 };

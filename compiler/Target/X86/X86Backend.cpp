@@ -112,12 +112,8 @@ struct LowerUnpackT5ToLookup : OpRewritePattern<ternary::UnpackT5Op> {
       return arith::SelectOp::create(b, loc, isNegative, minus, digits);
     };
     Value fields = lookUp(makeT5Table(0, 4), 0b10101010);
-    SmallVector<Value> planes;
-    for (unsigned plane = 0; plane < 4; ++plane)
-      planes.push_back(
-          ternary::UnpackOp::create(b, loc, fields, plane, op.getInPlace()));
-    planes.push_back(lookUp(makeT5Table(4, 5), 0b10));
-    b.replaceOp(op, planes);
+    Value last = lookUp(makeT5Table(4, 5), 0b10);
+    b.replaceOp(op, {fields, last});
     return success();
   }
 };
