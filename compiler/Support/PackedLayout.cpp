@@ -63,15 +63,17 @@ static uint32_t encodeI2(ArrayRef<uint32_t> planes) {
   return planes[0] | planes[1] << 2 | planes[2] << 4 | planes[3] << 6;
 }
 
-/// Byte by byte sum_p code_p 3^p <= 242, then less 121 as sign and magnitude.
+/// Byte by byte u + 40 = sum_{p<4} code_p 3^p <= 80, then what
+/// `ternary::getT5Trits` says.
 static uint32_t encodeT5(ArrayRef<uint32_t> planes) {
   uint32_t sums = 0;
-  for (uint32_t codes : reverse(planes))
+  for (uint32_t codes : reverse(planes.drop_back()))
     sums = 3 * sums + codes;
-  uint32_t bytes = 0;
+  uint32_t bytes = 21 * planes.back();
   for (unsigned shift = 0; shift < 32; shift += 8) {
-    int value = int(sums >> shift & 0xff) - 121;
-    bytes |= uint32_t(value < 0 ? 0x80 | -value : value) << shift;
+    int u = int(sums >> shift & 0xff) - 40, magnitude = std::abs(u);
+    int byte = magnitude >> 1 | (magnitude & 1) << 6 | (u < 0) << 7;
+    bytes += uint32_t(byte) << shift; // at most 0xc0 + 20 + 42: no carry
   }
   return bytes;
 }

@@ -57,8 +57,8 @@ inline constexpr int64_t kMaxK = 131072;
 /// -32768..32512.
 inline constexpr int64_t kMaxChain = 64;
 
-/// The trits w_p of a byte of t5: v = sum_p w_p 3^p is the low seven bits,
-/// times -1 if the highest is set.
+/// The trits w_p of a byte of t5. With u = w_0 + 3 w_1 + 9 w_2 + 27 w_3 it is
+/// |u| / 2 + 21 (w_4 + 1), plus 64 if u is odd, plus 128 if it is negative.
 std::array<int8_t, 5> getT5Trits(uint8_t byte);
 
 /// First column of each fused matrix, and one past the last matrix's columns.

@@ -14,12 +14,14 @@ using namespace tercet::ternary;
 #include "dialect/Ternary/TernaryEnums.cpp.inc"
 
 std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
-  int value = byte & 0x80 ? -(byte & 0x7f) : byte;
+  int low = byte & 0x3f, magnitude = low % 21 * 2 + (byte >> 6 & 1);
+  int value = byte & 0x80 ? -magnitude : magnitude;
   std::array<int8_t, 5> trits;
-  for (int8_t &trit : trits) {
+  for (int8_t &trit : MutableArrayRef(trits).drop_back()) {
     trit = int8_t((value % 3 + 4) % 3 - 1); // equal to value modulo 3
     value = (value - trit) / 3;
   }
+  trits.back() = int8_t(low / 21 - 1);
   return trits;
 }
 

@@ -801,20 +801,21 @@ def Ternary_UnpackT5Op : Ternary_Op<"unpack_t5",
     [Pure, AllTypesMatch<["bytes", "fields", "last"]>]> {
   let summary = "Packed bytes of t5 as the fields of four planes and the codes of the last";
   let description = [{
-    A byte is sign (bit 7) and magnitude of v = d_0 + 3 d_1 + ... + 81 d_4, each
-    digit -1, 0 or 1; the magnitude is at most 121. The fields are those that
-    `unpack` takes: bits 2p and 2p+1 are `d_p + 1`. The last plane is `d_4 + 1`.
+    With u = d_0 + 3 d_1 + 9 d_2 + 27 d_3 and each digit -1, 0 or 1, a byte is
+    `|u| / 2 + 21 (d_4 + 1)`, plus 64 if u is odd and 128 if it is negative. The
+    fields are those that `unpack` takes: bits 2p and 2p+1 are `d_p + 1`. The
+    last plane is `d_4 + 1`.
 
     ```mlir
     func.func @f() -> (vector<4xi8>, vector<4xi8>) {
-      // 0, 5 = 9 - 3 - 1, -5, 121 = 81 + 27 + 9 + 3 + 1
-      %bytes = arith.constant dense<[0, 5, 0x85, 121]> : vector<4xi8>
+      // u = 0, 5 = 9 - 3 - 1, -5, 40 = 27 + 9 + 3 + 1; d_4 = 0, 0, -1, 1
+      %bytes = arith.constant dense<[21, 87, 0xc2, 62]> : vector<4xi8>
       %fields, %last = ternary.unpack_t5 %bytes : vector<4xi8>
       %codes = ternary.unpack %fields plane 2 : vector<4xi8>
       return %codes, %last : vector<4xi8>, vector<4xi8>
     }
     // result: [1, 2, 0, 2]
-    // result: [1, 1, 1, 2]
+    // result: [1, 1, 0, 2]
     ```
   }];
   let arguments = (ins ByteVector:$bytes);

@@ -15,8 +15,6 @@ using namespace tercet;
 
 namespace {
 
-constexpr int64_t kPrefetch = 4096;
-
 [[VNNI, gnu::always_inline]] inline __m512i broadcastQ(const int8_t *q) {
   int32_t word;
   memcpy(&word, q, sizeof(word));
@@ -46,7 +44,6 @@ storeRows(const TernaryMatmul &m, int64_t token, int64_t group, __m512i sum) {
 #pragma clang loop unroll(full)
       for (int u = 0; u < kUnroll; ++u) {
         const uint8_t *cell = w + (step + u) * 64;
-        _mm_prefetch(cell + kPrefetch, _MM_HINT_T1);
         __m512i v = _mm512_loadu_si512(cell);
         __m512i x = broadcastQ(m.q + 4 * (step + u));
         for (int p = 0; p < 4; ++p)
@@ -99,18 +96,16 @@ storeRows(const TernaryMatmul &m, int64_t token, int64_t group, __m512i sum) {
 [[VNNI]] void tercet::runT5Gemv(const TernaryMatmul &m) {
   constexpr int kUnroll = 2;
   std::array<uint8_t, 128> fields = {}, last = {};
-  for (int magnitude = 0; magnitude < 128; ++magnitude) {
-    std::array<int8_t, 5> trits = ternary::getT5Trits(magnitude);
+  for (int byte = 0; byte < 128; ++byte) {
+    std::array<int8_t, 5> trits = ternary::getT5Trits(byte);
     for (int p = 0; p < 4; ++p)
-      fields[magnitude] |= (trits[p] + 1) << (2 * p);
-    last[magnitude] = trits[4] + 1;
+      fields[byte] |= (trits[p] + 1) << (2 * p);
+    last[byte] = trits[4] + 1;
   }
   const __m512i fieldsLow = _mm512_loadu_si512(fields.data()),
                 fieldsHigh = _mm512_loadu_si512(fields.data() + 64),
-                lastLow = _mm512_loadu_si512(last.data()),
-                lastHigh = _mm512_loadu_si512(last.data() + 64);
-  const __m512i ofMinus = _mm512_set1_epi8(int8_t(0xaa)),
-                two = _mm512_set1_epi8(2);
+                lastCodes = _mm512_loadu_si512(last.data());
+  const __m512i ofMinus = _mm512_set1_epi8(int8_t(0xaa));
   const __m512i masks[3] = {_mm512_set1_epi8(3), _mm512_set1_epi8(12),
                             _mm512_set1_epi8(48)};
   int64_t numSteps = m.columns / 4;
@@ -121,13 +116,11 @@ storeRows(const TernaryMatmul &m, int64_t token, int64_t group, __m512i sum) {
 #pragma clang loop unroll(full)
       for (int u = 0; u < kUnroll; ++u) {
         const uint8_t *cell = w + (step + u) * 64;
-        _mm_prefetch(cell + kPrefetch, _MM_HINT_T1);
         __m512i v = _mm512_loadu_si512(cell);
         __mmask64 minus = _mm512_movepi8_mask(v);
         __m512i f = _mm512_permutex2var_epi8(fieldsLow, v, fieldsHigh);
-        __m512i l = _mm512_permutex2var_epi8(lastLow, v, lastHigh);
+        __m512i l = _mm512_permutexvar_epi8(v, lastCodes);
         f = _mm512_mask_sub_epi8(f, minus, ofMinus, f);
-        l = _mm512_mask_sub_epi8(l, minus, two, l);
         __m512i x = broadcastQ(m.q + 4 * (step + u));
         for (int p = 0; p < 5; ++p) {
           __m512i codes = p == 4   ? l

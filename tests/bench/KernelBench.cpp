@@ -498,12 +498,10 @@ int main(int argc, char **argv) {
     ternary::Schedule i2 = {.lanes = 16,
                             .unroll = 4,
                             .tokens = 6,
-                            .prefetch = 4096,
                             .inPlace = true};
     ternary::Schedule t5 = {.lanes = 16,
                             .unroll = 2,
                             .tokens = 3,
-                            .prefetch = 4096,
                             .inPlace = true,
                             .planeMajor = true};
     // In the second-level cache, and from memory.

@@ -62,14 +62,16 @@ void PackedLayoutTest::expectTrits(Packing packing) {
 TEST_P(PackedLayoutTest, I2) { expectTrits(Packing::I2); }
 TEST_P(PackedLayoutTest, T5) { expectTrits(Packing::T5); }
 
-TEST(T5, ByteIsSignAndMagnitude) {
-  for (int magnitude = 0; magnitude <= 121; ++magnitude)
-    for (int sign : {1, -1}) {
-      int value = 0;
-      for (int8_t trit :
-           llvm::reverse(getT5Trits(sign < 0 ? 0x80 | magnitude : magnitude)))
-        value = 3 * value + trit;
-      EXPECT_EQ(value, sign * magnitude);
+TEST(T5, BytesAreAsDocumented) {
+  std::set<int> bytes;
+  for (int u = -40; u <= 40; ++u)
+    for (int last : {-1, 0, 1}) {
+      int byte = std::abs(u) / 2 + 21 * (last + 1) + (u % 2 ? 64 : 0) +
+                 (u < 0 ? 128 : 0);
+      EXPECT_TRUE(bytes.insert(byte).second) << byte;
+      std::array<int8_t, 5> trits = getT5Trits(byte);
+      EXPECT_EQ(trits[0] + 3 * trits[1] + 9 * trits[2] + 27 * trits[3], u);
+      EXPECT_EQ(trits[4], last);
     }
 }
 

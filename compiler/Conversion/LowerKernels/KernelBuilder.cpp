@@ -314,10 +314,9 @@ void KernelBuilder::storeBytes(Value vector, Value bytes, ValueRange indices) {
 }
 
 void KernelBuilder::prefetch(Value memref, ValueRange indices) {
-  memref::PrefetchOp::create(
-      *this, memref, indices, /*isWrite=*/false,
-      /*localityHint=*/2, // into L2: L1 holds the activations
-      /*isDataCache=*/true);
+  memref::PrefetchOp::create(*this, memref, indices, /*isWrite=*/false,
+                             /*localityHint=*/3,
+                             /*isDataCache=*/true);
 }
 
 Value KernelBuilder::castCache(Value cache, MemRefType type) {

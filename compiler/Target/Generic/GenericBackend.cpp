@@ -38,47 +38,51 @@ struct LowerUnpack : OpRewritePattern<ternary::UnpackOp> {
   }
 };
 
-/// Digit by digit from the most significant: d_p is whether v is beyond half of
-/// 3^p, on either side.
+/// The last plane is how often 21 goes into the low six bits. What is left
+/// gives u, and its digits from the most significant: d_p is whether u is
+/// beyond half of 3^p, on either side.
 struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(ternary::UnpackT5Op op,
                                 PatternRewriter &b) const override {
     Location loc = op.getLoc();
-    auto type = cast<VectorType>(op.getBytes().getType());
-    auto constant = [&](int64_t value) { return splat(b, loc, type, value); };
-    auto compare = [&](arith::CmpIPredicate predicate, Value v, int64_t bound) {
-      return arith::CmpIOp::create(b, loc, predicate, v, constant(bound));
+    Value bytes = op.getBytes();
+    auto type = cast<VectorType>(bytes.getType());
+    auto constant = [&](int64_t value) {
+      return splat(b, loc, type, int8_t(value));
     };
-    Value magnitude =
-        arith::AndIOp::create(b, loc, op.getBytes(), constant(0x7f));
-    Value v = arith::SelectOp::create(
-        b, loc, compare(arith::CmpIPredicate::slt, op.getBytes(), 0),
-        arith::SubIOp::create(b, loc, constant(0), magnitude), magnitude);
-    Value fields, last;
-    int64_t weight = 81;
-    for (int64_t plane = 4; plane >= 0; --plane, weight /= 3) {
-      Value digit = v;
-      if (plane > 0) {
-        Value up = compare(arith::CmpIPredicate::sgt, v, weight / 2);
-        Value down = compare(arith::CmpIPredicate::slt, v, -(weight / 2));
-        auto choose = [&](int64_t value) -> Value {
-          return arith::SelectOp::create(
-              b, loc, up, constant(value),
-              arith::SelectOp::create(b, loc, down, constant(-value),
-                                      constant(0)));
-        };
-        digit = choose(1);
-        v = arith::SubIOp::create(b, loc, v, choose(weight));
-      }
-      Value code = arith::AddIOp::create(b, loc, digit, constant(1));
-      if (plane == 4) {
-        last = code;
-        continue;
-      }
-      if (plane > 0)
-        code = arith::ShLIOp::create(b, loc, code, constant(2 * plane));
+    /// `value` where v compares with `bound` like that, `other` elsewhere.
+    auto choose = [&](arith::CmpIPredicate predicate, Value v, int64_t bound,
+                      Value value, Value other) -> Value {
+      Value holds =
+          arith::CmpIOp::create(b, loc, predicate, v, constant(bound));
+      return arith::SelectOp::create(b, loc, holds, value, other);
+    };
+    auto thirds = [&](Value v, int64_t first, int64_t second, int64_t unit) {
+      return choose(arith::CmpIPredicate::sgt, v, second, constant(2 * unit),
+                    choose(arith::CmpIPredicate::sgt, v, first, constant(unit),
+                           constant(0)));
+    };
+    Value low = arith::AndIOp::create(b, loc, bytes, constant(63));
+    Value last = thirds(low, 20, 41, 1);
+    Value half = arith::SubIOp::create(b, loc, low, thirds(low, 20, 41, 21));
+    Value odd = arith::AndIOp::create(
+        b, loc, arith::ShRUIOp::create(b, loc, bytes, constant(6)),
+        constant(1));
+    Value magnitude = arith::AddIOp::create(
+        b, loc, arith::AddIOp::create(b, loc, half, half), odd);
+    Value u = choose(arith::CmpIPredicate::slt, bytes, 0,
+                     arith::SubIOp::create(b, loc, constant(0), magnitude),
+                     magnitude);
+    Value fields;
+    int64_t weight = 27;
+    for (int64_t plane = 3; plane >= 0; --plane, weight /= 3) {
+      int64_t bound = weight / 2, field = int64_t(1) << (2 * plane);
+      Value code = thirds(u, -bound - 1, bound, field);
       fields = fields ? arith::OrIOp::create(b, loc, fields, code) : code;
+      u = arith::SubIOp::create(
+          b, loc, arith::AddIOp::create(b, loc, u, constant(weight)),
+          thirds(u, -bound - 1, bound, weight));
     }
     b.replaceOp(op, {fields, last});
     return success();
