@@ -17,8 +17,9 @@ namespace tercet {
 
 namespace {
 
-/// Independent sums: enough for two dot products a cycle of latency five.
-constexpr int64_t kNumSums = 10;
+/// Independent sums: enough for two dot products a cycle of latency five. Sums
+/// in i16 have a latency of one, and fewer registers.
+constexpr int64_t kNumSums = 10, kNumChainedSums = 6;
 
 struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
   using Base::Base;
@@ -29,19 +30,21 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
       getOperation().emitError(llvm::toString(spec.takeError()));
       return signalPassFailure();
     }
-    build(getBackend(*spec)
-              .getSchedule(ternary::Packing::I2, {64, 64}, *spec)
-              .lanes);
+    build(getBackend(*spec).getSchedule(ternary::Packing::I2, {64, 64}, *spec));
   }
 
   /// The codes differ from sum to sum and q from iteration to iteration, so
   /// that no dot product can be shared or hoisted; the result depends on all.
-  void build(int64_t lanes) {
+  /// Where dot products are chained in i16, an iteration is a whole chain.
+  void build(const ternary::Schedule &schedule) {
+    int64_t lanes = schedule.lanes, chain = schedule.chain;
+    int64_t numSums = chain == 1 ? kNumSums : kNumChainedSums;
     ImplicitLocOpBuilder b(getOperation().getLoc(), &getContext());
     b.setInsertionPointToEnd(getOperation().getBody());
     Type i8 = b.getI8Type(), i32 = b.getI32Type(), i64 = b.getI64Type();
     auto bytes = VectorType::get(4 * lanes, i8),
-         ints = VectorType::get(lanes, i32);
+         ints = VectorType::get(lanes, i32),
+         pairs = VectorType::get(2 * lanes, b.getI16Type());
     auto function =
         func::FuncOp::create(b, "dot_peak", b.getFunctionType({i64}, {i64}));
     b.setInsertionPointToStart(function.addEntryBlock());
@@ -49,7 +52,7 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value seed = arith::TruncIOp::create(b, i8, iterations);
 
     SmallVector<Value> codes, sums;
-    for (int64_t i = 0; i < kNumSums; ++i) {
+    for (int64_t i = 0; i < numSums; ++i) {
       Value offset = arith::ConstantIntOp::create(b, i8, i);
       codes.push_back(vector::BroadcastOp::create(
           b, bytes, arith::AddIOp::create(b, seed, offset)));
@@ -58,18 +61,46 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value zero = arith::ConstantIndexOp::create(b, 0);
     Value one = arith::ConstantIndexOp::create(b, 1);
     Value end = arith::IndexCastOp::create(b, b.getIndexType(), iterations);
-    auto loop = scf::ForOp::create(
-        b, zero, end, one, sums,
-        [&](OpBuilder &, Location, Value iv, ValueRange carried) {
-          Value q = vector::BroadcastOp::create(
-              b, bytes,
-              arith::TruncIOp::create(b, i8,
-                                      arith::IndexCastOp::create(b, i64, iv)));
-          SmallVector<Value> next;
-          for (auto [sum, code] : llvm::zip(carried, codes))
-            next.push_back(ternary::DotOp::create(b, sum, code, q));
-          scf::YieldOp::create(b, next);
-        });
+    /// A loop that adds one dot product to each sum in a step; q is its
+    /// induction variable.
+    auto addDots = [&](Value begin, Value end, ValueRange sums, auto addDot) {
+      return scf::ForOp::create(
+          b, begin, end, one, sums,
+          [&](OpBuilder &, Location, Value iv, ValueRange carried) {
+            Value byte = arith::TruncIOp::create(
+                b, i8, arith::IndexCastOp::create(b, i64, iv));
+            Value q = vector::BroadcastOp::create(b, bytes, byte);
+            SmallVector<Value> next;
+            for (auto [sum, code] : llvm::zip(carried, codes))
+              next.push_back(addDot(sum, code, q));
+            scf::YieldOp::create(b, next);
+          });
+    };
+    auto loop =
+        chain == 1
+            ? addDots(zero, end, sums,
+                      [&](Value sum, Value code, Value q) -> Value {
+                        return ternary::DotOp::create(b, sum, code, q);
+                      })
+            : scf::ForOp::create(
+                  b, zero, end, one, sums,
+                  [&](OpBuilder &, Location, Value iv, ValueRange carried) {
+                    Value none =
+                        arith::ConstantOp::create(b, b.getZeroAttr(pairs));
+                    Value last = arith::AddIOp::create(
+                        b, iv, arith::ConstantIndexOp::create(b, chain));
+                    auto chained = addDots(
+                        iv, last, SmallVector<Value>(numSums, none),
+                        [&](Value sum, Value code, Value q) -> Value {
+                          return ternary::DotPairsOp::create(b, sum, code, q);
+                        });
+                    SmallVector<Value> next;
+                    for (auto [sum, pairSum] :
+                         llvm::zip(carried, chained.getResults()))
+                      next.push_back(
+                          ternary::AddPairsOp::create(b, sum, pairSum));
+                    scf::YieldOp::create(b, next);
+                  });
     Value total = loop.getResult(0);
     for (Value sum : loop.getResults().drop_front())
       total = arith::XOrIOp::create(b, total, sum);
@@ -82,7 +113,7 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
         arith::CmpIOp::create(b, arith::CmpIPredicate::eq, scalar, magic));
     Value count = arith::MulIOp::create(
         b, iterations,
-        arith::ConstantIntOp::create(b, i64, kNumSums * 4 * lanes));
+        arith::ConstantIntOp::create(b, i64, chain * numSums * 4 * lanes));
     func::ReturnOp::create(b, ValueRange{arith::AddIOp::create(b, count, odd)});
   }
 };

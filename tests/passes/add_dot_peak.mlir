@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni | FileCheck %s -DBYTES=64 -DLANES=16 -DPRODUCTS=640
-// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3 | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=320
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3+avxvnni | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=320
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3 | FileCheck %s --check-prefix=CHAIN
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v2 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=160
 // RUN: not tercet-opt %s --add-dot-peak=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 // ERROR: error: unknown target 'vax'
@@ -19,4 +20,15 @@
 // CHECK-NOT: ternary.dot
 // CHECK: vector.reduction <xor>
 // CHECK: arith.constant [[PRODUCTS]] : i64
+// Six sums of 64 steps in i16, then in i32: 6 * 64 * 32 products an iteration.
+
+// CHAIN-LABEL: func @dot_peak
+// CHAIN: scf.for
+// CHAIN: scf.for
+// CHAIN-COUNT-6: ternary.dot_pairs {{.+}} : vector<16xi16>
+// CHAIN-NOT: ternary.dot_pairs
+// CHAIN-COUNT-6: ternary.add_pairs
+// CHAIN-NOT: ternary.add_pairs
+// CHAIN: vector.reduction <xor>
+// CHAIN: arith.constant 12288 : i64
 module {}
