@@ -13,16 +13,18 @@ using namespace tercet;
 
 static constexpr uint64_t HugePage = uint64_t(2) << 20;
 
-HugeMemory::HugeMemory(uint64_t size) : sizeInBytes(size) {
+PageMemory::PageMemory(uint64_t size, Pages pages) : sizeInBytes(size) {
   // Only a range that starts at a huge page gets one; below that size a few
   // small pages are cheaper than zeroing two megabytes.
-  bool huge = size >= HugePage;
+  bool huge = pages == Pages::Huge && size >= HugePage;
   mappedSize = size + (huge ? HugePage : 1);
   void *map = mmap(nullptr, mappedSize, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED)
     return;
   start = mapping = map;
+  if (pages == Pages::Small)
+    madvise(map, mappedSize, MADV_NOHUGEPAGE); // Some systems default to huge.
   if (!huge)
     return;
   start = reinterpret_cast<void *>(
@@ -30,7 +32,7 @@ HugeMemory::HugeMemory(uint64_t size) : sizeInBytes(size) {
   madvise(start, size, MADV_HUGEPAGE);
 }
 
-HugeMemory::~HugeMemory() {
+PageMemory::~PageMemory() {
   if (mapping)
     munmap(mapping, mappedSize);
 }

@@ -8,16 +8,20 @@
 
 namespace tercet {
 
-/// Zeroed anonymous memory that asks for huge pages and is committed on first
-/// touch, so a KV cache sized for the full context costs what is used of it.
-class HugeMemory {
+/// Zeroed anonymous memory, committed on first touch.
+class PageMemory {
 public:
-  HugeMemory() = default;
+  /// Huge ones for what is used as a whole. Small ones for what is used here
+  /// and there: a sequence of a few tokens touches a piece of the KV cache for
+  /// each layer, head, and keys or values, which would each cost a huge page.
+  enum class Pages { Huge, Small };
+
+  PageMemory() = default;
   /// Null data() when the system refuses.
-  explicit HugeMemory(uint64_t size);
-  ~HugeMemory();
-  HugeMemory(HugeMemory &&other) { swap(other); }
-  HugeMemory &operator=(HugeMemory &&other) {
+  explicit PageMemory(uint64_t size, Pages pages = Pages::Huge);
+  ~PageMemory();
+  PageMemory(PageMemory &&other) { swap(other); }
+  PageMemory &operator=(PageMemory &&other) {
     swap(other);
     return *this;
   }
@@ -26,7 +30,7 @@ public:
   uint64_t size() const { return sizeInBytes; }
 
 private:
-  void swap(HugeMemory &other) {
+  void swap(PageMemory &other) {
     std::swap(start, other.start);
     std::swap(mapping, other.mapping);
     std::swap(mappedSize, other.mappedSize);

@@ -46,9 +46,9 @@ Error Model::load(const Options &options) {
     if (Error error = source.checkWeights())
       return error;
   std::string_view weights = source.weights();
-  HugeMemory arena;
+  PageMemory arena;
   if (options.copyWeights) {
-    arena = HugeMemory(weights.size());
+    arena = PageMemory(weights.size());
     if (!arena.data())
       return errnoError("allocate a copy of the weights (try --no-copy)");
   }
@@ -70,7 +70,8 @@ Session::Session(const Model &model, const Options &options)
       threads(options.numThreads ? options.numThreads : availableThreads(),
               model.header().scratch_size),
       arena(model.header().arena_size),
-      kv(model.header().kv_slot_size * options.numSlots),
+      kv(model.header().kv_slot_size * options.numSlots,
+         PageMemory::Pages::Small),
       contextSize(options.context ? options.context : model.header().context),
       stepLimit(std::min(options.stepTokens ? options.stepTokens : UINT32_MAX,
                          model.header().max_step_tokens)),

@@ -42,7 +42,7 @@ public:
 
 private:
   Artifact source;
-  HugeMemory copy;
+  PageMemory copy;
 };
 
 /// The state of a number of token sequences ("slots") and the threads that
@@ -93,7 +93,7 @@ private:
 
   const Model &model;
   tercet_pool threads;
-  HugeMemory arena, kv;
+  PageMemory arena, kv;
   uint32_t contextSize, stepLimit;
   std::vector<uint32_t> lengths;
   // The positions and slots of the step being prepared, and 0, 1, 2, ...

@@ -63,7 +63,7 @@ private:
 
   int threadCount = 1;
   uint64_t scratchStride;
-  tercet::HugeMemory scratch;
+  tercet::PageMemory scratch;
   std::unique_ptr<Worker[]> workers;
 
   // The current job; written only while no worker is inside.
