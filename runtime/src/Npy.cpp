@@ -2,38 +2,12 @@
 
 #include "runtime/src/Npy.h"
 
-#include <cerrno>
-#include <cstdlib>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 using namespace tercet;
 
-NpyWriter::~NpyWriter() {
-  if (file < 0)
-    return;
-  close(file);
-  if (temporary != path)
-    unlink(temporary.c_str());
-}
-
-Error NpyWriter::open(const std::string &target, uint64_t numRows,
+Error NpyWriter::open(const std::string &path, uint64_t numRows,
                       uint64_t numColumns) {
-  path = target;
-  // A device such as /dev/stdout cannot be replaced by renaming.
-  struct stat existing;
-  if (stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode)) {
-    temporary = path;
-    file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  } else {
-    temporary = path + format(".tmp%d", static_cast<int>(getpid()));
-    file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                  0666);
-  }
-  if (file < 0)
-    return errnoError("write " + path);
-
+  if (Error error = file.open(path))
+    return error;
   // Magic, version 1.0, length of the rest; padded so that data starts at 128.
   std::string header("\x93NUMPY\x01\x00\x76\x00", 10);
   header += format("{'descr': '<f4', 'fortran_order': False, 'shape': "
@@ -41,34 +15,9 @@ Error NpyWriter::open(const std::string &target, uint64_t numRows,
                    (unsigned long long)numRows, (unsigned long long)numColumns);
   header.resize(127, ' ');
   header += '\n';
-  return writeBytes(header.data(), header.size());
+  return file.write(header.data(), header.size());
 }
 
 Error NpyWriter::write(const float *values, uint64_t count) {
-  return writeBytes(values, count * sizeof(float));
-}
-
-Error NpyWriter::writeBytes(const void *data, uint64_t size) {
-  for (auto *bytes = static_cast<const char *>(data); size;) {
-    ssize_t written = ::write(file, bytes, size);
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written <= 0)
-      return errnoError("write " + path);
-    bytes += written;
-    size -= written;
-  }
-  return Error::success();
-}
-
-Error NpyWriter::finish() {
-  int closed = close(file);
-  file = -1;
-  if (closed == 0 &&
-      (temporary == path || rename(temporary.c_str(), path.c_str()) == 0))
-    return Error::success();
-  Error error = errnoError("write " + path);
-  if (temporary != path)
-    unlink(temporary.c_str());
-  return error;
+  return file.write(values, count * sizeof(float));
 }

@@ -3,9 +3,7 @@
 #ifndef TERCET_RUNTIME_NPY_H
 #define TERCET_RUNTIME_NPY_H
 
-#include "runtime/src/Error.h"
-
-#include <cstdint>
+#include "runtime/src/OutputFile.h"
 
 namespace tercet {
 
@@ -14,20 +12,12 @@ namespace tercet {
 /// when it is complete.
 class NpyWriter {
 public:
-  NpyWriter() = default;
-  NpyWriter(const NpyWriter &) = delete;
-  /// Removes what is unfinished.
-  ~NpyWriter();
-
   Error open(const std::string &path, uint64_t numRows, uint64_t numColumns);
   Error write(const float *values, uint64_t count);
-  Error finish();
+  Error finish() { return file.finish(); }
 
 private:
-  Error writeBytes(const void *data, uint64_t size);
-
-  std::string path, temporary;
-  int file = -1;
+  OutputFile file;
 };
 
 } // namespace tercet
