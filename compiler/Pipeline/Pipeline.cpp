@@ -303,6 +303,7 @@ static void readSignature(ModuleOp module, CompiledModel &model) {
       model.context = cache.getCapacity();
       model.numLayers = cache.getLayers();
       model.kvSlotSize = getKVSlotSizeInBytes(cache);
+      model.kvStripes = cache.getLayers() * cache.getHeads() * 2;
     }
 }
 

@@ -42,13 +42,13 @@ function(tercet_add_unit_test name)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
-# tercet_add_pytest(name file)
+# tercet_add_pytest(name file [options of pytest])
 #   A Python test, told where the tools are; run by ctest. Says what it skips and why.
 function(tercet_add_pytest name file)
   find_package(Python3 REQUIRED COMPONENTS Interpreter)
   add_test(NAME ${name}
            COMMAND ${Python3_EXECUTABLE} -m pytest -q -rs -p no:cacheprovider
-                   ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+                   ${CMAKE_CURRENT_SOURCE_DIR}/${file} ${ARGN})
   set_tests_properties(${name} PROPERTIES ENVIRONMENT
                        "TERCET_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
 endfunction()

@@ -7,6 +7,7 @@
 #include "compiler/Emit/OutputFile.h"
 #include "compiler/Inspect/CheckParameters.h"
 #include "compiler/Pipeline/Pipeline.h"
+#include "compiler/Support/KVCacheLayout.h"
 #include "compiler/tools/Commands.h"
 #include "compiler/tools/ModelFiles.h"
 #include "compiler/tools/Progress.h"
@@ -192,6 +193,13 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
   header.arena_size = model.arenaSize;
   header.scratch_size = model.scratchSize;
   header.kv_slot_size = model.kvSlotSize;
+  header.kv_stripes = model.kvStripes;
+  using ternary::KVElement;
+  static_assert(uint32_t(KVElement::F32) == TERCET_KV_F32 &&
+                uint32_t(KVElement::BF16) == TERCET_KV_BF16 &&
+                uint32_t(KVElement::Int8) == TERCET_KV_INT8 &&
+                kKeysPerBlock == TERCET_KV_BLOCK);
+  header.kv_element = static_cast<uint32_t>(request.kv);
   header.ternary_weights = model.ternaryWeights;
   header.ternary_bytes = model.ternaryBytes;
   header.head_bytes = model.headBytes;

@@ -203,24 +203,44 @@ int tercet_eval_all(tercet_session *session, uint32_t sequence,
 }
 
 int tercet_eval_batch(tercet_session *handle, const int32_t *sequences,
-                      const int32_t *tokens, size_t count, float *logits) {
-  if (!handle || !sequences || !tokens || !logits)
+                      const int32_t *tokens, size_t count, const int32_t *rows,
+                      size_t numRows, float *logits) {
+  if (!handle || ((!sequences || !tokens) && count) ||
+      ((!rows || !logits) && numRows))
     return failNull();
   Session &session = *handle->session;
-  std::vector<bool> seen(session.numSlots());
-  bool fits = true;
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < count; ++i)
     if (int status = checkSequence(session, sequences[i]))
       return status;
-    if (seen[sequences[i]])
+  for (size_t r = 0; r < numRows; ++r)
+    if (rows[r] <= (r ? rows[r - 1] : -1) ||
+        static_cast<size_t>(rows[r]) >= count)
       return fail(TERCET_ERROR_ARGUMENT,
-                  format("sequence %d is twice in the batch", sequences[i]));
-    seen[sequences[i]] = true;
-    fits &= session.room(sequences[i]) > 0;
-  }
-  if (Error error =
-          session.appendEach({sequences, count}, {tokens, count}, logits))
-    return failAppend(error, fits);
+                  format("row %zu is token %d: rows are ascending, from 0 to "
+                         "below the %zu tokens of the batch",
+                         r, rows[r], count));
+  Batch batch = {{tokens, count}, {sequences, count}, {rows, numRows}};
+  if (Error error = session.append(batch, logits))
+    return failAppend(error, session.fits(batch.slots));
+  return TERCET_OK;
+}
+
+int tercet_get_tokens(const tercet_session *session, uint32_t sequence,
+                      int32_t *tokens, size_t capacity, size_t *count) {
+  if (!session || (!tokens && capacity) || !count)
+    return failNull();
+  if (int status = checkSequence(*session->session, sequence))
+    return status;
+  return copyOut(session->session->tokens(sequence), tokens, capacity, count);
+}
+
+int tercet_copy(tercet_session *session, uint32_t from, uint32_t to) {
+  if (!session)
+    return failNull();
+  for (uint32_t sequence : {from, to})
+    if (int status = checkSequence(*session->session, sequence))
+      return status;
+  session->session->copy(from, to);
   return TERCET_OK;
 }
 

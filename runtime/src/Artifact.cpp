@@ -37,12 +37,19 @@ static uint64_t hashHeader(const tercet_blob_header &header,
   return XXH3_64bits_digest(&state);
 }
 
+static uint64_t numKVBlocks(const tercet_blob_header &header) {
+  return (uint64_t(header.context) + TERCET_KV_BLOCK - 1) / TERCET_KV_BLOCK;
+}
+
 /// Limits beyond the hash: what a compiler bug, not a bad disk, would break.
 static Error checkShape(const tercet_blob_header &header) {
   constexpr uint32_t Limit = 1u << 30;
   if (header.vocab_size - 1 >= Limit || header.context - 1 >= Limit ||
       header.max_step_tokens - 1 >= Limit)
     return damaged("vocabulary, context or step size out of range");
+  if (header.kv_stripes == 0 ||
+      header.kv_slot_size % (uint64_t(header.kv_stripes) * numKVBlocks(header)))
+    return damaged("KV cache not made of blocks");
   if (!memchr(header.target, 0, sizeof header.target))
     return damaged("target name not terminated");
   return Error::success();
@@ -135,6 +142,10 @@ std::string_view Artifact::section(tercet_section_kind kind) const {
   const tercet_section *section = find(kind);
   return section ? std::string_view(start + section->offset, section->size)
                  : std::string_view();
+}
+
+uint64_t Artifact::kvBlockSize() const {
+  return head->kv_slot_size / head->kv_stripes / numKVBlocks(*head);
 }
 
 Error Artifact::checkWeights() const {

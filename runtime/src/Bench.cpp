@@ -189,9 +189,10 @@ static Error measureDecode(Series &series, int64_t numTokens, int32_t first,
 }
 
 /// Weights, head, and the KV cache at the mean length of the measurement.
-static double bytesPerToken(const tercet_blob_header &header,
-                            int64_t numTokens) {
-  double kvPerToken = double(header.kv_slot_size) / header.context;
+static double bytesPerToken(const Artifact &artifact, int64_t numTokens) {
+  const tercet_blob_header &header = artifact.header();
+  double kvPerToken =
+      double(header.kv_stripes * artifact.kvBlockSize()) / TERCET_KV_BLOCK;
   return header.ternary_bytes + header.head_bytes +
          kvPerToken * (numTokens + 1) / 2;
 }
@@ -207,7 +208,7 @@ static double ratio(double part, double whole) {
 static std::string report(const Model &model, const CommandLine &line,
                           const std::vector<Series> &all, double loadSeconds) {
   const tercet_blob_header &header = model.header();
-  double bytes = bytesPerToken(header, line.benchGenerate);
+  double bytes = bytesPerToken(model.artifact(), line.benchGenerate);
   std::string prefill, decode, table;
   for (const Series &series : all) {
     int threads = series.session->pool().numThreads();

@@ -75,10 +75,7 @@ Session::Session(const Model &model, const Options &options)
       contextSize(options.context ? options.context : model.header().context),
       stepLimit(std::min(options.stepTokens ? options.stepTokens : UINT32_MAX,
                          model.header().max_step_tokens)),
-      lengths(options.numSlots), positions(stepLimit), slotOf(stepLimit),
-      rows(stepLimit) {
-  std::iota(rows.begin(), rows.end(), 0);
-}
+      held(options.numSlots), positions(stepLimit) {}
 
 Error Session::create(const Model &model, const Options &options,
                       std::unique_ptr<Session> &result) {
@@ -96,70 +93,97 @@ Error Session::create(const Model &model, const Options &options,
   return Error::success();
 }
 
-Error Session::check(uint32_t slot, TokenSpan tokens) const {
-  for (size_t i = 0; i < tokens.size(); ++i)
-    if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= vocabSize())
+bool Session::fits(std::span<const int32_t> slots) const {
+  std::vector<size_t> counts(numSlots());
+  for (int32_t slot : slots)
+    if (++counts[slot] > room(slot))
+      return false;
+  return true;
+}
+
+Error Session::check(const Batch &batch) const {
+  for (size_t i = 0; i < batch.tokens.size(); ++i)
+    if (batch.tokens[i] < 0 ||
+        static_cast<uint32_t>(batch.tokens[i]) >= vocabSize())
       return Error(format("token id %d (number %zu) is out of range: the "
                           "vocabulary has ids 0 to %u",
-                          tokens[i], i + 1, vocabSize() - 1));
-  if (tokens.size() > room(slot))
-    return Error(format(
-        "%zu more tokens do not fit the context: %u of %u tokens are in use",
-        tokens.size(), length(slot), contextSize));
+                          batch.tokens[i], i + 1, vocabSize() - 1));
+  std::vector<size_t> counts(numSlots());
+  for (int32_t slot : batch.slots)
+    ++counts[slot];
+  for (uint32_t slot = 0; slot < numSlots(); ++slot)
+    if (counts[slot] > room(slot))
+      return Error(
+          (numSlots() > 1 ? format("sequence %u: ", slot) : std::string()) +
+          format("%zu more tokens do not fit the context: %u of %u tokens are "
+                 "in use",
+                 counts[slot], length(slot), contextSize));
   return Error::success();
 }
 
-void Session::step(TokenSpan tokens, std::span<const int32_t> logitRows,
-                   float *logits) {
-  tercet_step(model.weights(), arena.data(), kv.data(), tokens.data(),
-              positions.data(), slotOf.data(), logitRows.data(), logits,
-              tokens.size(), logitRows.size(), &threads);
+void Session::step(const Batch &batch, float *logits) {
+  tercet_step(model.weights(), arena.data(), kv.data(), batch.tokens.data(),
+              positions.data(), batch.slots.data(), batch.logitRows.data(),
+              logits, batch.tokens.size(), batch.logitRows.size(), &threads);
+}
+
+Error Session::append(const Batch &batch, float *logits) {
+  assert(batch.slots.size() == batch.tokens.size());
+  if (Error error = check(batch))
+    return error;
+  std::span<const int32_t> rows = batch.logitRows;
+  for (size_t begin = 0; begin < batch.tokens.size(); begin += stepLimit) {
+    size_t count = std::min<size_t>(stepLimit, batch.tokens.size() - begin);
+    TokenSpan tokens = batch.tokens.subspan(begin, count);
+    std::span<const int32_t> slots = batch.slots.subspan(begin, count);
+    for (size_t i = 0; i < count; ++i) {
+      positions[i] = length(slots[i]);
+      held[slots[i]].push_back(tokens[i]);
+    }
+    stepRows.clear();
+    for (; !rows.empty() && rows.front() < int64_t(begin + count);
+         rows = rows.subspan(1))
+      stepRows.push_back(rows.front() - begin);
+    step({tokens, slots, stepRows}, logits);
+    logits += stepRows.size() * vocabSize();
+  }
+  return Error::success();
 }
 
 Error Session::append(uint32_t slot, TokenSpan tokens, Logits wanted,
                       float *logits) {
-  if (Error error = check(slot, tokens))
-    return error;
-  while (!tokens.empty()) {
-    TokenSpan chunk = tokens.first(std::min<size_t>(stepLimit, tokens.size()));
-    tokens = tokens.subspan(chunk.size());
-    std::iota(positions.begin(), positions.begin() + chunk.size(),
-              lengths[slot]);
-    std::fill_n(slotOf.begin(), chunk.size(), slot);
-
-    std::span<const int32_t> wantedRows(rows.data(), chunk.size());
-    if (wanted == Logits::Last)
-      wantedRows = wantedRows.last(tokens.empty() ? 1 : 0);
-    else if (wanted == Logits::None)
-      wantedRows = {};
-    step(chunk, wantedRows, logits);
-    logits += wantedRows.size() * vocabSize();
-    lengths[slot] += chunk.size();
+  sameSlot.assign(tokens.size(), slot);
+  if (allRows.size() < tokens.size()) {
+    allRows.resize(tokens.size());
+    std::iota(allRows.begin(), allRows.end(), 0);
   }
-  return Error::success();
-}
-
-Error Session::appendEach(std::span<const int32_t> slots, TokenSpan tokens,
-                          float *logits) {
-  assert(slots.size() == tokens.size());
-  for (size_t i = 0; i < slots.size(); ++i)
-    if (Error error = check(slots[i], tokens.subspan(i, 1)))
-      return error;
-  while (!tokens.empty()) {
-    size_t count = std::min<size_t>(stepLimit, tokens.size());
-    for (size_t i = 0; i < count; ++i) {
-      slotOf[i] = slots[i];
-      positions[i] = lengths[slots[i]]++;
-    }
-    step(tokens.first(count), {rows.data(), count}, logits);
-    logits += count * vocabSize();
-    slots = slots.subspan(count);
-    tokens = tokens.subspan(count);
-  }
-  return Error::success();
+  auto rows = std::span<const int32_t>(allRows).first(tokens.size());
+  if (wanted != Logits::All)
+    rows = rows.last(wanted == Logits::Last && !rows.empty() ? 1 : 0);
+  return append({tokens, sameSlot, rows}, logits);
 }
 
 void Session::truncate(uint32_t slot, uint32_t length) {
-  assert(length <= lengths[slot]);
-  lengths[slot] = length;
+  assert(length <= held[slot].size());
+  held[slot].resize(length);
+}
+
+std::span<char> Session::kvBlock(uint32_t slot, uint32_t stripe,
+                                 uint32_t block) {
+  const tercet_blob_header &header = model.header();
+  uint64_t size = model.artifact().kvBlockSize();
+  return {static_cast<char *>(kv.data()) + slot * header.kv_slot_size +
+              stripe * (header.kv_slot_size / header.kv_stripes) + block * size,
+          size};
+}
+
+void Session::copy(uint32_t from, uint32_t to) {
+  if (from == to)
+    return;
+  for (uint32_t stripe = 0; stripe < numStripes(); ++stripe)
+    for (uint32_t block = 0; block * TERCET_KV_BLOCK < length(from); ++block) {
+      std::span<char> source = kvBlock(from, stripe, block);
+      memcpy(kvBlock(to, stripe, block).data(), source.data(), source.size());
+    }
+  held[to] = held[from];
 }

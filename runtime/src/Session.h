@@ -45,6 +45,14 @@ private:
   PageMemory copy;
 };
 
+/// Tokens of any sequences, prompts and single tokens mixed, in the order in
+/// which they are appended. Tokens of one sequence are the fastest in a row.
+struct Batch {
+  TokenSpan tokens;
+  std::span<const int32_t> slots;     ///< of each token
+  std::span<const int32_t> logitRows; ///< of tokens, ascending
+};
+
 /// The state of a number of token sequences ("slots") and the threads that
 /// advance them. Not thread-safe; sessions are independent of each other.
 class Session {
@@ -65,17 +73,31 @@ public:
   /// (token out of range, context full) leaves the sequence as it was.
   Error append(uint32_t slot, TokenSpan tokens, Logits wanted, float *logits);
 
-  /// Appends one token to each of several different sequences in as few steps
-  /// as possible; logits is [slots.size()][vocabSize()].
-  Error appendEach(std::span<const int32_t> slots, TokenSpan tokens,
-                   float *logits);
+  /// Appends a batch in as few steps as possible; logits is
+  /// [logitRows.size()][vocabSize()]. An error leaves all sequences as they
+  /// were.
+  Error append(const Batch &batch, float *logits);
+
+  /// Whether each slot, which must exist, has room for as many tokens as it is
+  /// named times.
+  bool fits(std::span<const int32_t> slots) const;
 
   /// Forgets the tokens of a slot from `length` on.
   void truncate(uint32_t slot, uint32_t length);
 
-  uint32_t length(uint32_t slot = 0) const { return lengths[slot]; }
-  uint32_t numSlots() const { return static_cast<uint32_t>(lengths.size()); }
-  uint32_t room(uint32_t slot = 0) const { return contextSize - lengths[slot]; }
+  /// Makes a slot equal to another one.
+  void copy(uint32_t from, uint32_t to);
+
+  /// A block of the KV cache (tercet/artifact.h).
+  uint32_t numStripes() const { return model.header().kv_stripes; }
+  std::span<char> kvBlock(uint32_t slot, uint32_t stripe, uint32_t block);
+
+  TokenSpan tokens(uint32_t slot = 0) const { return held[slot]; }
+  uint32_t length(uint32_t slot = 0) const {
+    return static_cast<uint32_t>(held[slot].size());
+  }
+  uint32_t numSlots() const { return static_cast<uint32_t>(held.size()); }
+  uint32_t room(uint32_t slot = 0) const { return contextSize - length(slot); }
   uint32_t context() const { return contextSize; }
   uint32_t stepTokens() const { return stepLimit; }
   uint32_t vocabSize() const { return model.header().vocab_size; }
@@ -87,17 +109,18 @@ public:
 
 private:
   Session(const Model &model, const Options &options);
-  Error check(uint32_t slot, TokenSpan tokens) const;
-  void step(TokenSpan tokens, std::span<const int32_t> logitRows,
-            float *logits);
+  Error check(const Batch &batch) const;
+  void step(const Batch &batch, float *logits);
 
   const Model &model;
   tercet_pool threads;
   PageMemory arena, kv;
   uint32_t contextSize, stepLimit;
-  std::vector<uint32_t> lengths;
-  // The positions and slots of the step being prepared, and 0, 1, 2, ...
-  std::vector<int32_t> positions, slotOf, rows;
+  std::vector<std::vector<int32_t>> held; // The tokens in the KV cache.
+  // Of the step being prepared.
+  std::vector<int32_t> positions, stepRows;
+  // Of a batch of one sequence: that slot over and over, and 0, 1, 2, ...
+  std::vector<int32_t> sameSlot, allRows;
 };
 
 } // namespace tercet

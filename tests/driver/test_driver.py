@@ -142,7 +142,7 @@ def test_verify_more_than_a_step(tmp_path):
 def find_weights(artifact):
     """Where the weights section of tercet/artifact.h starts in the file."""
     blob = next(at for at in range(0, len(artifact), 2 << 20) if artifact[at:at + 8] == b"TERCETB\0")
-    for at in range(blob + 176, blob + 176 + 5 * 32, 32):
+    for at in range(blob + 184, blob + 184 + 5 * 32, 32):
         kind, _, offset, _, _ = struct.unpack_from("<IIQQQ", artifact, at)
         if kind == 1:
             return blob + offset

@@ -63,14 +63,64 @@ TEST_F(ApiTest, Evaluates) {
 }
 
 TEST_F(ApiTest, EvaluatesBatches) {
-  int32_t tokens[] = {10, 20, 30}, sequences[] = {2, 0, 1};
-  ASSERT_EQ(tercet_eval_batch(session, sequences, tokens, 3, logits.data()),
+  // A prompt of sequence 2 in two pieces around a token of sequence 0.
+  int32_t tokens[] = {10, 20, 30}, sequences[] = {2, 0, 2}, rows[] = {1, 2};
+  float *out = logits.data();
+  ASSERT_EQ(tercet_eval_batch(session, sequences, tokens, 3, rows, 2, out),
             TERCET_OK);
-  EXPECT_EQ(best(1), 21);
-  int32_t twice[] = {1, 1, 0};
-  EXPECT_EQ(tercet_eval_batch(session, twice, tokens, 3, logits.data()),
+  EXPECT_EQ(best(0), 21);
+  EXPECT_EQ(best(1), 31);
+  ASSERT_EQ(
+      tercet_eval_batch(session, sequences, tokens, 3, nullptr, 0, nullptr),
+      TERCET_OK);
+  int32_t held[4];
+  size_t count;
+  ASSERT_EQ(tercet_get_tokens(session, 2, held, 4, &count), TERCET_OK);
+  EXPECT_EQ(std::vector<int32_t>(held, held + count),
+            (std::vector<int32_t>{10, 30, 10, 30}));
+  EXPECT_EQ(tercet_get_tokens(session, 2, held, 3, &count),
+            TERCET_ERROR_CAPACITY);
+
+  ASSERT_EQ(tercet_copy(session, 2, 1), TERCET_OK);
+  std::vector<float> alone(FakeVocab);
+  ASSERT_EQ(tercet_eval(session, 2, tokens, 1, alone.data()), TERCET_OK);
+  ASSERT_EQ(tercet_eval(session, 1, tokens, 1, out), TERCET_OK);
+  EXPECT_EQ(memcmp(out, alone.data(), 4 * FakeVocab), 0);
+}
+
+TEST_F(ApiTest, RefusesBadBatches) {
+  int32_t tokens[30] = {}, sequences[30] = {1}, rows[] = {0, 1, 1};
+  float *out = logits.data();
+  auto eval = [&](size_t count, size_t numRows) {
+    return tercet_eval_batch(session, sequences, tokens, count, rows, numRows,
+                             out);
+  };
+  EXPECT_EQ(eval(3, 3), TERCET_ERROR_ARGUMENT);
+  EXPECT_STREQ(tercet_last_error(),
+               "row 2 is token 1: rows are ascending, "
+               "from 0 to below the 3 tokens of the batch");
+  EXPECT_EQ(eval(1, 2), TERCET_ERROR_ARGUMENT);
+  rows[0] = -1;
+  EXPECT_EQ(eval(3, 1), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(eval(22, 0), TERCET_ERROR_CONTEXT);
+  EXPECT_STREQ(tercet_last_error(),
+               "sequence 0: 21 more tokens do not fit the context: 0 of 20 "
+               "tokens are in use");
+  sequences[1] = 3;
+  EXPECT_EQ(eval(3, 0), TERCET_ERROR_ARGUMENT);
+  sequences[1] = -1;
+  EXPECT_EQ(eval(3, 0), TERCET_ERROR_ARGUMENT);
+  sequences[1] = 1;
+  tokens[2] = FakeVocab;
+  EXPECT_EQ(eval(3, 0), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval_batch(session, sequences, tokens, 2, rows, 1, nullptr),
             TERCET_ERROR_ARGUMENT);
-  EXPECT_STREQ(tercet_last_error(), "sequence 1 is twice in the batch");
+  EXPECT_EQ(tercet_copy(session, 0, 3), TERCET_ERROR_ARGUMENT);
+  uint32_t length;
+  for (uint32_t sequence : {0, 1, 2}) {
+    ASSERT_EQ(tercet_length(session, sequence, &length), TERCET_OK);
+    EXPECT_EQ(length, 0u);
+  }
 }
 
 TEST_F(ApiTest, RefusesBadArguments) {

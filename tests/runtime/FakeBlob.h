@@ -13,6 +13,7 @@ namespace tercet::test {
 
 inline constexpr uint32_t FakeVocab = 300;
 inline constexpr uint32_t FakeContext = 96;
+inline constexpr uint32_t FakeSlotTokens = 2 * TERCET_KV_BLOCK;
 inline constexpr uint32_t FakeEos = 299;
 
 struct FakeBlobOptions {

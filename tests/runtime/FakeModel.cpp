@@ -21,7 +21,7 @@ struct Batch {
 } // namespace
 
 static const int32_t *sequence(const void *kv, int32_t slot) {
-  return static_cast<const int32_t *>(kv) + int64_t(slot) * FakeContext;
+  return static_cast<const int32_t *>(kv) + int64_t(slot) * FakeSlotTokens;
 }
 
 static void computeRows(void *context, int64_t begin, int64_t end,

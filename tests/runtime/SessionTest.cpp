@@ -4,6 +4,7 @@
 #include "tests/runtime/FakeBlob.h"
 
 #include <gtest/gtest.h>
+#include <random>
 
 using namespace tercet;
 using namespace tercet::test;
@@ -54,22 +55,64 @@ TEST_F(SessionTest, LastIsTheLastOfAll) {
   EXPECT_TRUE(std::equal(last.begin(), last.end(), all.end() - FakeVocab));
 }
 
-TEST_F(SessionTest, SequencesAreIndependent) {
+/// Any composition and order: pieces of four sequences, prompts and single
+/// tokens mixed, each sequence getting its logits as if it were alone.
+TEST_F(SessionTest, BatchesChangeNothing) {
   std::vector<float> all = allLogits({});
-  std::unique_ptr<Session> session = create({.numSlots = 3, .stepTokens = 2});
-  // Slot 1 runs ahead of slot 2; slot 0 stays empty.
-  ASSERT_FALSE(session->append(1, TokenSpan(tokens).first(5),
+  std::mt19937 random(1);
+  for (int round = 0; round < 50; ++round) {
+    auto below = [&](uint32_t limit) { return random() % limit; };
+    std::unique_ptr<Session> session =
+        create({.numThreads = int(1 + below(3)),
+                .numSlots = 4,
+                .stepTokens = uint32_t(below(17))});
+    for (int turn = 0; turn < 6; ++turn) {
+      std::vector<int32_t> batch, slots, rows, rowPositions;
+      std::vector<uint32_t> lengths;
+      for (int32_t slot = 0; slot < 4; ++slot) {
+        if (below(8) == 0) // Leaves; another one joins.
+          session->truncate(slot, 0);
+        lengths.push_back(session->length(slot));
+      }
+      for (int piece = 0; piece < 5; ++piece) {
+        int32_t slot = below(4);
+        uint32_t count = std::min<uint32_t>(below(2) ? 1 : below(12),
+                                            tokens.size() - lengths[slot]);
+        for (; count; --count) {
+          if (below(2)) {
+            rows.push_back(batch.size());
+            rowPositions.push_back(lengths[slot]);
+          }
+          batch.push_back(tokens[lengths[slot]++]);
+          slots.push_back(slot);
+        }
+      }
+      std::vector<float> logits(rows.size() * FakeVocab);
+      ASSERT_FALSE(session->append({batch, slots, rows}, logits.data()));
+      for (size_t r = 0; r < rows.size(); ++r)
+        ASSERT_TRUE(std::equal(logits.begin() + r * FakeVocab,
+                               logits.begin() + (r + 1) * FakeVocab,
+                               all.begin() + rowPositions[r] * FakeVocab));
+      for (int32_t slot = 0; slot < 4; ++slot)
+        ASSERT_EQ(session->length(slot), lengths[slot]);
+    }
+  }
+}
+
+TEST_F(SessionTest, CopiesContinueAlike) {
+  std::vector<float> all = allLogits({});
+  std::unique_ptr<Session> session = create({.numSlots = 3});
+  std::vector<int32_t> other(70, 5);
+  ASSERT_FALSE(session->append(2, other, Session::Logits::None, nullptr));
+  ASSERT_FALSE(session->append(1, TokenSpan(tokens).first(30),
                                Session::Logits::None, nullptr));
-  ASSERT_FALSE(session->append(2, TokenSpan(tokens).first(2),
-                               Session::Logits::None, nullptr));
-  std::vector<float> logits(3 * FakeVocab);
-  int32_t next[] = {tokens[5], tokens[0], tokens[2]}, slots[] = {1, 0, 2};
-  ASSERT_FALSE(session->appendEach(slots, next, logits.data()));
-  int rows[] = {5, 0, 2};
-  for (int i = 0; i < 3; ++i)
-    EXPECT_TRUE(std::equal(logits.begin() + i * FakeVocab,
-                           logits.begin() + (i + 1) * FakeVocab,
-                           all.begin() + rows[i] * FakeVocab));
+  session->copy(1, 2);
+  std::vector<float> last(FakeVocab);
+  for (uint32_t slot : {2, 1}) {
+    ASSERT_FALSE(session->append(slot, TokenSpan(tokens).subspan(30),
+                                 Session::Logits::Last, last.data()));
+    EXPECT_TRUE(std::equal(last.begin(), last.end(), all.end() - FakeVocab));
+  }
 }
 
 TEST_F(SessionTest, TruncatedSequencesContinue) {
@@ -96,6 +139,14 @@ TEST_F(SessionTest, RefusesBadInput) {
   EXPECT_TRUE(session->append(0, negative, Session::Logits::None, nullptr));
   EXPECT_TRUE(session->append(0, tokens, Session::Logits::None, nullptr));
   EXPECT_EQ(session->length(), 0u);
+
+  session = create({.context = 10, .numSlots = 2});
+  std::vector<int32_t> twelve(12, 1), slots(12, 1);
+  slots[0] = 0;
+  EXPECT_EQ(session->append({twelve, slots, {}}, nullptr).message(),
+            "sequence 1: 11 more tokens do not fit the context: 0 of 10 tokens "
+            "are in use");
+  EXPECT_EQ(session->length(0), 0u);
   EXPECT_TRUE(Session::create(model, {.context = 1000}, session));
 }
 

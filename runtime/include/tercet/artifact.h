@@ -21,7 +21,7 @@ extern "C" {
 #pragma GCC visibility push(hidden)
 
 #define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
-#define TERCET_BLOB_VERSION 1u
+#define TERCET_BLOB_VERSION 2u
 /* The blob starts at a file offset and an address that are multiples of this
  * (a huge page), and so does its weights section. */
 #define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
@@ -63,6 +63,16 @@ typedef enum tercet_cpu_feature {
   TERCET_CPU_NEON_I8MM = 1u << 16
 } tercet_cpu_feature;
 
+#define TERCET_KV_BLOCK 64u
+
+/* Keys and values of equal models and elements are the same bytes on every
+ * target. */
+typedef enum tercet_kv_element {
+  TERCET_KV_F32 = 0,
+  TERCET_KV_BF16 = 1,
+  TERCET_KV_INT8 = 2
+} tercet_kv_element;
+
 /* The blob's first bytes. */
 typedef struct tercet_blob_header {
   uint64_t magic;
@@ -81,6 +91,11 @@ typedef struct tercet_blob_header {
   uint64_t arena_size;   /* bytes of activation memory a step needs */
   uint64_t scratch_size; /* bytes of private memory a worker needs */
   uint64_t kv_slot_size; /* bytes of KV cache per sequence slot */
+  /* A slot is that many equal stripes. Each is a row of equal blocks of
+   * TERCET_KV_BLOCK positions, the last one for what is left of the context:
+   * a sequence uses the beginning of every stripe. */
+  uint32_t kv_stripes;
+  uint32_t kv_element; /* tercet_kv_element */
   /* Work of a step, for --bench: ternary weights (each is one MAC a token)
    * and bytes read from the weights section by a one-token step. */
   uint64_t ternary_weights;

@@ -130,16 +130,31 @@ TERCET_API int tercet_eval_all(tercet_session *session, uint32_t sequence,
                                const int32_t *tokens, size_t count,
                                float *logits);
 
-/* Appends tokens[i] to sequences[i] for i in [0, count), all different, in one
- * batch; logits is float[count][vocab_size]. */
+/* Appends tokens[i] to sequences[i] for i in [0, count), in this order:
+ * prompts, parts of prompts and single tokens of any sequences, one batch.
+ * Sequences join and leave from call to call; tokens of one sequence are the
+ * fastest in a row. Writes float[num_rows][vocab_size]: row r is the logits of
+ * what follows tokens[rows[r]], rows ascending. logits may be null if num_rows
+ * is 0. On an error all sequences are as they were. */
 TERCET_API int tercet_eval_batch(tercet_session *session,
                                  const int32_t *sequences,
                                  const int32_t *tokens, size_t count,
+                                 const int32_t *rows, size_t num_rows,
                                  float *logits);
 
 /* Tokens in a sequence so far. */
 TERCET_API int tercet_length(const tercet_session *session, uint32_t sequence,
                              uint32_t *length);
+
+/* Writes a sequence's tokens to tokens[0..capacity) and their number to *count;
+ * capacity as in tercet_tokenize. */
+TERCET_API int tercet_get_tokens(const tercet_session *session,
+                                 uint32_t sequence, int32_t *tokens,
+                                 size_t capacity, size_t *count);
+
+/* Makes sequence `to` equal to `from`, as if its tokens had been evaluated:
+ * several answers to one prompt. */
+TERCET_API int tercet_copy(tercet_session *session, uint32_t from, uint32_t to);
 
 /* Forgets the tokens of a sequence from `length` on; 0 empties it. */
 TERCET_API int tercet_truncate(tercet_session *session, uint32_t sequence,
