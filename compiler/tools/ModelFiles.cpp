@@ -59,13 +59,18 @@ Expected<uint64_t> tercet::hashModel(StringRef model) {
     return files.takeError();
   std::string identity;
   for (const ModelFile &file : *files) {
-    uint64_t size = std::min<uint64_t>(file.sizeInBytes, 64 << 10);
-    auto start = MemoryBuffer::getFileSlice(file.path, size, /*Offset=*/0);
-    if (!start)
-      return createFileError(file.path, start.getError());
     identity += sys::path::filename(file.path).str() + '\0' +
-                std::to_string(file.sizeInBytes) + '\0' +
-                std::to_string(xxh3_64bits((*start)->getBuffer())) + '\n';
+                std::to_string(file.sizeInBytes);
+    // In pieces, so that no more than one is in memory.
+    constexpr uint64_t kPiece = 16 << 20;
+    for (uint64_t at = 0; at < file.sizeInBytes; at += kPiece) {
+      auto piece = MemoryBuffer::getFileSlice(
+          file.path, std::min(kPiece, file.sizeInBytes - at), at);
+      if (!piece)
+        return createFileError(file.path, piece.getError());
+      identity += '\0' + std::to_string(xxh3_64bits((*piece)->getBuffer()));
+    }
+    identity += '\n';
   }
   return xxh3_64bits(identity);
 }

@@ -27,8 +27,7 @@ llvm::StringRef getModelDirectory(llvm::StringRef model);
 /// The model's own name: of its directory, or of the file without extension.
 std::string getModelName(llvm::StringRef model);
 
-/// Identifies a model wherever it lies: names, sizes and first 64 KiB (which
-/// hold configuration and tensor tables) of its files.
+/// Identifies a model wherever it lies: names and contents of its files.
 llvm::Expected<uint64_t> hashModel(llvm::StringRef model);
 
 } // namespace tercet

@@ -82,7 +82,7 @@ typedef struct tercet_blob_header {
   uint64_t header_hash;  /* XXH3-64 of header (this field 0) and table */
   char target[64];       /* as given to --target, zero-terminated */
   uint64_t cpu_features; /* OR of tercet_cpu_feature */
-  uint64_t model_hash;   /* identifies the source model */
+  uint64_t model_hash;   /* of the source model's files */
   /* The compiled step. */
   uint32_t vocab_size;
   uint32_t context;         /* KV capacity of a sequence, in tokens */
