@@ -3,6 +3,7 @@
 // tercet.h over the runtime's own classes. Arguments are checked here, because
 // the caller is not us.
 
+#include "runtime/src/PromptCache.h"
 #include "runtime/src/Session.h"
 #include "runtime/src/Tokenizer.h"
 #include "tercet/tercet.h"
@@ -19,6 +20,7 @@ struct tercet_model {
 };
 
 struct tercet_session {
+  const Artifact *artifact;
   std::unique_ptr<Session> session;
 };
 
@@ -152,6 +154,7 @@ int tercet_session_create(const tercet_model *model,
                        "for %u",
                        wanted.context, model->model.header().context));
   auto created = std::make_unique<tercet_session>();
+  created->artifact = &model->model.artifact();
   if (Error error = Session::create(model->model, wanted, created->session))
     return fail(TERCET_ERROR_MEMORY, error.message());
   *result = created.release();
@@ -241,6 +244,35 @@ int tercet_copy(tercet_session *session, uint32_t from, uint32_t to) {
     if (int status = checkSequence(*session->session, sequence))
       return status;
   session->session->copy(from, to);
+  return TERCET_OK;
+}
+
+int tercet_save(tercet_session *session, uint32_t sequence, const char *path) {
+  if (!session || !path)
+    return failNull();
+  if (int status = checkSequence(*session->session, sequence))
+    return status;
+  if (Error error = PromptCache::save(path, *session->artifact,
+                                      *session->session, sequence))
+    return fail(TERCET_ERROR_FILE, error.message());
+  return TERCET_OK;
+}
+
+int tercet_load(tercet_session *session, uint32_t sequence, const char *path) {
+  if (!session || !path)
+    return failNull();
+  if (int status = checkSequence(*session->session, sequence))
+    return status;
+  PromptCache cache;
+  if (Error error = cache.open(path, *session->artifact))
+    return fail(TERCET_ERROR_FILE, error.message());
+  size_t length = cache.tokens().size();
+  if (length > session->session->context())
+    return fail(TERCET_ERROR_CONTEXT,
+                format("%s holds %zu tokens and the context is %u", path,
+                       length, session->session->context()));
+  if (Error error = cache.load(*session->session, sequence, length))
+    return fail(TERCET_ERROR_FILE, error.message());
   return TERCET_OK;
 }
 

@@ -10,8 +10,8 @@
 
 using namespace tercet;
 
-uint64_t tercet::hashBytes(const void *data, uint64_t size) {
-  return XXH3_64bits(data, size);
+uint64_t tercet::hashBytes(const void *data, uint64_t size, uint64_t seed) {
+  return XXH3_64bits_withSeed(data, size, seed);
 }
 
 static Error damaged(const std::string &what) {

@@ -13,8 +13,9 @@
 
 namespace tercet {
 
-/// XXH3-64, the hash of the format.
-uint64_t hashBytes(const void *data, uint64_t size);
+/// XXH3-64, the hash of the format. The hash of what comes before as `seed`
+/// makes one of several pieces.
+uint64_t hashBytes(const void *data, uint64_t size, uint64_t seed = 0);
 
 /// A validated blob. Copyable: it only points at the mapped bytes.
 class Artifact {

@@ -143,7 +143,8 @@ Error tercet::runChat(Session &session, const Artifact &artifact,
     return error;
 
   ConversationEncoder encoder(tokenizer, *chat, line.specialTokens);
-  Generator generator(session, artifact, &tokenizer, line);
+  AnswerRules rules(artifact, &tokenizer, line);
+  Generator generator(session, rules);
   Conversation conversation = startConversation(tokenizer, line.system);
   std::string turn;
   for (bool first = true; readTurn(turn); first = false) {

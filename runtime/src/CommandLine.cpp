@@ -134,6 +134,10 @@ static constexpr Flag Flags[] = {
      setAction<Action::Chat>},
     {"--tokens", "IDS", "continue these token ids: 1,2,3 (- reads stdin)",
      setAction<Action::Tokens>},
+    {"--prompt-cache", "FILE",
+     "with -p or --tokens: start from the prompt in FILE, as far as it is\nthe "
+     "same, and save this one there",
+     setString<&CL::promptCachePath>},
     {"--logits", "FILE",
      "with -p or --tokens: write the logits of every token "
      "as .npy\n(float32, [tokens, vocabulary]) instead of generating",
@@ -205,6 +209,9 @@ static Error checkCombination(const CommandLine &line) {
     return Error("--logits: needs -p or --tokens to say which tokens");
   if (!line.tracePath.empty() && line.action != Action::Tokens)
     return Error("--trace: needs --tokens to say which tokens");
+  if (!line.promptCachePath.empty() &&
+      (!fromTokens || !line.logitsPath.empty() || !line.tracePath.empty()))
+    return Error("--prompt-cache: needs -p or --tokens, and an answer");
   if (!line.system.empty() && line.action != Action::Chat)
     return Error("--system: only --chat has a system message");
   if (line.json && line.action == Action::Chat)
@@ -246,6 +253,7 @@ std::string tercet::helpText(const std::string &program) {
            "-p 'The capital of France is' -n 16",
            "--chat --system 'Answer briefly.'",
            "-p - --temp 0.7 --top-p 0.9 --seed 1 < prompt.txt",
+           "-p - --prompt-cache prompt.kv < prompt.txt",
            "--tokens 1,2,3 --logits out.npy",
            "--perplexity book.txt --context 2048",
            "--bench --prompt 512 --gen 128 --json",

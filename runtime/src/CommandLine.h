@@ -19,9 +19,10 @@ enum class Action { None, Help, Info, Text, Chat, Tokens, Perplexity, Bench };
 
 struct CommandLine {
   Action action = Action::None;
-  std::string input;      // -p, --tokens, --perplexity; "-" is stdin
-  std::string logitsPath; // --logits
-  std::string tracePath;  // --trace
+  std::string input;           // -p, --tokens, --perplexity; "-" is stdin
+  std::string logitsPath;      // --logits
+  std::string tracePath;       // --trace
+  std::string promptCachePath; // --prompt-cache
   std::vector<std::string> stops;
   std::string system;
   // Unset: what the model's own generation defaults say.

@@ -4,15 +4,13 @@
 #include "runtime/src/Commands.h"
 #include "runtime/src/Console.h"
 #include "runtime/src/Json.h"
-#include "runtime/src/StopMatcher.h"
-#include "runtime/src/Utf8.h"
 
 #include <algorithm>
 
 using namespace tercet;
 
-static SamplerOptions samplerOptions(const tercet_generation &defaults,
-                                     const CommandLine &line) {
+static SamplerOptions makeSamplerOptions(const tercet_generation &defaults,
+                                         const CommandLine &line) {
   SamplerOptions options;
   options.temperature = line.temperature.value_or(defaults.temperature);
   options.topP = line.topP.value_or(defaults.top_p);
@@ -21,11 +19,14 @@ static SamplerOptions samplerOptions(const tercet_generation &defaults,
   return options;
 }
 
-Generator::Generator(Session &session, const Artifact &artifact,
-                     const Tokenizer *tokenizer, const CommandLine &line)
-    : session(session), tokenizer(tokenizer), line(line),
-      sampler(samplerOptions(artifact.generation(), line)),
-      logits(session.vocabSize()) {
+//===----------------------------------------------------------------------===//
+// One answer
+//===----------------------------------------------------------------------===//
+
+AnswerRules::AnswerRules(const Artifact &artifact, const Tokenizer *tokenizer,
+                         const CommandLine &line)
+    : tokenizer(tokenizer), line(line),
+      samplerOptions(makeSamplerOptions(artifact.generation(), line)) {
   const tercet_generation &generation = artifact.generation();
   endTokens.assign(generation.eos_tokens,
                    generation.eos_tokens + generation.num_eos);
@@ -33,44 +34,80 @@ Generator::Generator(Session &session, const Artifact &artifact,
     endTokens.push_back(tokenizer->eosToken());
 }
 
-bool Generator::endsText(int32_t token) const {
+bool AnswerRules::endsText(int32_t token) const {
   return std::find(endTokens.begin(), endTokens.end(), token) !=
          endTokens.end();
 }
 
+Error AnswerBuilder::add(int32_t token) {
+  if (rules.endsText(token)) {
+    end(StopReason::EndOfText);
+    return Error::success();
+  }
+  answer.tokens.push_back(token);
+  const Tokenizer *tokenizer = rules.tokenizer;
+  if (tokenizer && (rules.line.specialTokens || !tokenizer->isSpecial(token)))
+    if (Error error =
+            show(stops.push(characters.push(tokenizer->bytes(token)))))
+      return error;
+  if (stops.stopped())
+    end(StopReason::StopText);
+  return Error::success();
+}
+
+Error AnswerBuilder::finish() {
+  if (stops.stopped())
+    return Error::success();
+  if (Error error = show(stops.push(characters.finish())))
+    return error;
+  return show(stops.finish());
+}
+
+Error AnswerBuilder::show(const std::string &text) {
+  answer.text += text;
+  return text.empty() ? Error::success() : sink(text);
+}
+
+//===----------------------------------------------------------------------===//
+// One sequence
+//===----------------------------------------------------------------------===//
+
 Error Generator::answer(TokenSpan prompt, Sink sink, Answer &result) {
+  if (Error error = readPrompt(prompt, result))
+    return error;
+  return generate(sink, result);
+}
+
+Error Generator::readPrompt(TokenSpan prompt, Answer &result) {
   if (prompt.empty())
     return Error("the prompt is empty: there is nothing to continue");
   if (Error error = checkPromptFits(session, prompt.size()))
     return error;
   double start = secondsNow();
-  if (Error error = readPrompt(prompt, result))
-    return error;
-  double promptRead = secondsNow();
-  result.promptSeconds = promptRead - start;
-  if (interrupted()) {
-    result.reason = StopReason::Interrupt;
-    return Error::success();
-  }
-  Error error = generate(sink, result);
-  result.generateSeconds = secondsNow() - promptRead;
+  Error error = stepPrompt(prompt, result);
+  result.promptSeconds = secondsNow() - start;
   return error;
 }
 
-Error Generator::readPrompt(TokenSpan prompt, Answer &result) {
+Error Generator::stepPrompt(TokenSpan prompt, Answer &result) {
   // The last token is always stepped again: its logits are needed.
+  TokenSpan held = session.tokens();
   size_t most = std::min(held.size(), prompt.size() - 1);
   size_t common =
       std::mismatch(held.begin(), held.begin() + most, prompt.begin()).first -
       held.begin();
-  held.resize(common);
   session.truncate(0, common);
   prompt = prompt.subspan(common);
+  result.cachedTokens = common;
   result.promptTokens = prompt.size();
 
   // Step by step, so that progress shows and Ctrl-C works in a long prompt.
   Progress progress("prompt", prompt.size());
-  while (!prompt.empty() && !interrupted()) {
+  while (!prompt.empty()) {
+    if (interrupted()) {
+      result.reason = StopReason::Interrupt;
+      break;
+    }
     TokenSpan part =
         prompt.first(std::min<size_t>(session.stepTokens(), prompt.size()));
     prompt = prompt.subspan(part.size());
@@ -79,63 +116,47 @@ Error Generator::readPrompt(TokenSpan prompt, Answer &result) {
                                                     : Session::Logits::None,
                                      logits.data()))
       return error;
-    held.insert(held.end(), part.begin(), part.end());
     progress.update(result.promptTokens - prompt.size());
   }
   return Error::success();
 }
 
 Error Generator::generate(Sink sink, Answer &result) {
-  Utf8Stream characters;
-  StopMatcher stops(line.stops);
-  auto show = [&](const std::string &text) {
-    result.text += text;
-    return text.empty() ? Error::success() : sink(text);
-  };
-
-  auto limit = static_cast<uint64_t>(line.maxTokens); // -1: no limit.
-  while (result.tokens.size() < limit) {
+  if (interrupted()) {
+    result.reason = StopReason::Interrupt;
+    return Error::success();
+  }
+  double start = secondsNow();
+  AnswerBuilder builder(rules, sink, result);
+  while (!builder.ended()) {
     // The last token is stepped only when its successor is wanted.
     if (!result.tokens.empty()) {
       if (interrupted()) {
-        result.reason = StopReason::Interrupt;
+        builder.end(StopReason::Interrupt);
         break;
       }
       if (session.room() == 0) {
-        result.reason = StopReason::ContextFull;
+        builder.end(StopReason::ContextFull);
         break;
       }
       TokenSpan last = TokenSpan(result.tokens).last(1);
       if (Error error =
               session.append(0, last, Session::Logits::Last, logits.data()))
         return error;
-      held.push_back(last[0]);
     }
-    int32_t token = sampler.sample(logits);
-    if (endsText(token)) {
-      result.reason = StopReason::EndOfText;
-      break;
-    }
-    result.tokens.push_back(token);
-    if (tokenizer && (line.specialTokens || !tokenizer->isSpecial(token)))
-      if (Error error =
-              show(stops.push(characters.push(tokenizer->bytes(token)))))
-        return error;
-    if (stops.stopped()) {
-      result.reason = StopReason::StopText;
-      return Error::success();
-    }
+    if (Error error = builder.add(sampler.sample(logits)))
+      return error;
   }
-  if (Error error = show(stops.push(characters.finish())))
-    return error;
-  return show(stops.finish());
+  Error error = builder.finish();
+  result.generateSeconds = secondsNow() - start;
+  return error;
 }
 
 //===----------------------------------------------------------------------===//
 // Reports
 //===----------------------------------------------------------------------===//
 
-static const char *reasonName(StopReason reason) {
+const char *tercet::reasonName(StopReason reason) {
   switch (reason) {
   case StopReason::EndOfText:
     return "eos";
@@ -164,14 +185,20 @@ std::string tercet::describeRates(const Answer &answer) {
       reasonName(answer.reason));
 }
 
+std::string tercet::jsonList(TokenSpan tokens) {
+  std::string list;
+  for (int32_t token : tokens)
+    list += (list.empty() ? "" : ", ") + std::to_string(token);
+  return "[" + list + "]";
+}
+
 std::string tercet::answerJson(const Answer &answer) {
-  std::string tokens;
-  for (int32_t token : answer.tokens)
-    tokens += (tokens.empty() ? "" : ", ") + std::to_string(token);
-  return "{\"text\": " + jsonString(answer.text) + ", \"tokens\": [" + tokens +
-         format("], \"prompt_tokens\": %zu, \"prompt_tokens_per_s\": %.2f, "
+  return "{\"text\": " + jsonString(answer.text) +
+         ", \"tokens\": " + jsonList(answer.tokens) +
+         format(", \"prompt_tokens\": %zu, \"cached_tokens\": %zu, "
+                "\"prompt_tokens_per_s\": %.2f, "
                 "\"tokens_per_s\": %.2f, \"stop_reason\": \"%s\"}\n",
-                answer.promptTokens,
+                answer.promptTokens, answer.cachedTokens,
                 rate(answer.promptTokens, answer.promptSeconds),
                 rate(answer.tokens.size(), answer.generateSeconds),
                 reasonName(answer.reason));

@@ -177,6 +177,11 @@ std::span<char> Session::kvBlock(uint32_t slot, uint32_t stripe,
           size};
 }
 
+void Session::adopt(uint32_t slot, TokenSpan tokens) {
+  assert(held[slot].empty());
+  held[slot].assign(tokens.begin(), tokens.end());
+}
+
 void Session::copy(uint32_t from, uint32_t to) {
   if (from == to)
     return;

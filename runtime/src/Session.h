@@ -88,9 +88,11 @@ public:
   /// Makes a slot equal to another one.
   void copy(uint32_t from, uint32_t to);
 
-  /// A block of the KV cache (tercet/artifact.h).
+  /// The bytes of the KV cache, for those that save and restore them.
   uint32_t numStripes() const { return model.header().kv_stripes; }
   std::span<char> kvBlock(uint32_t slot, uint32_t stripe, uint32_t block);
+  /// Says which tokens the KV cache of an empty slot holds now.
+  void adopt(uint32_t slot, TokenSpan tokens);
 
   TokenSpan tokens(uint32_t slot = 0) const { return held[slot]; }
   uint32_t length(uint32_t slot = 0) const {

@@ -57,6 +57,12 @@ class Session:
     def copy(self, source, destination):
         self.call("tercet_copy", self.handle, source, destination)
 
+    def save(self, sequence, path):
+        self.call("tercet_save", self.handle, sequence, os.fsencode(path))
+
+    def load(self, sequence, path):
+        self.call("tercet_load", self.handle, sequence, os.fsencode(path))
+
     def truncate(self, sequence, length):
         self.call("tercet_truncate", self.handle, sequence, length)
 
@@ -64,16 +70,25 @@ class Session:
         self.library.tercet_session_destroy(self.handle)
 
 
-@pytest.fixture(scope="module", params=BUILDS)
-def build(request, tmp_path_factory):
-    """The library, its model, and the logits of the sequences token by token."""
-    path = tmp_path_factory.mktemp("library") / "libausten.so"
-    subprocess.run([TERCET, "compile", MODEL, "-o", path, "--emit=lib", *BUILDS[request.param]], check=True)
+def open_library(directory, *options):
+    path = directory / "libausten.so"
+    subprocess.run([TERCET, "compile", MODEL, "-o", path, "--emit=lib", *options], check=True)
     library, model = ctypes.CDLL(path), ctypes.c_void_p()
     library.tercet_last_error.restype = ctypes.c_char_p
     if library.tercet_open(ctypes.byref(model)):
         pytest.skip(library.tercet_last_error().decode())
-    texts = np.random.default_rng(7).integers(0, VOCAB, (SEQUENCES, LENGTH)).tolist()
+    return library, model
+
+
+def make_texts():
+    return np.random.default_rng(7).integers(0, VOCAB, (SEQUENCES, LENGTH)).tolist()
+
+
+@pytest.fixture(scope="module", params=BUILDS)
+def build(request, tmp_path_factory):
+    """The library, its model, and the logits of the sequences token by token."""
+    library, model = open_library(tmp_path_factory.mktemp("library"), *BUILDS[request.param])
+    texts = make_texts()
     session = Session(library, model, sequences=1)
     expected = []
     for text in texts:
@@ -143,3 +158,23 @@ def test_any_cut(build):
         got = session.eval_batch([0] * len(part), part, [len(part) - 1])
         assert (bits(got) == bits(expected[0][-1:])).all(), start
     session.close()
+
+
+@pytest.mark.parametrize("kv", ["f32", "bf16", "int8"])
+def test_saved_by_one_level_and_loaded_by_another(tmp_path, kv):
+    text, other = make_texts()[0], "f32" if kv == "int8" else "int8"
+    logits, sessions = {}, {}
+    for name, options in (("saves", ["--target=x86-64-v3", f"--kv={kv}"]), ("loads", [f"--kv={kv}"]),
+                          ("refuses", [f"--kv={other}"])):
+        directory = tmp_path / name
+        directory.mkdir()
+        sessions[name] = Session(*open_library(directory, *options), sequences=2)
+    path = tmp_path / "sequence"
+    sessions["saves"].eval_batch([0] * 100, text[:100], [])
+    sessions["saves"].save(0, path)
+    sessions["loads"].load(1, path)
+    for name, slot in (("saves", 0), ("loads", 1)):
+        logits[name] = sessions[name].eval_batch([slot] * 50, text[100:], range(50))
+    assert (bits(logits["saves"]) == bits(logits["loads"])).all()
+    with pytest.raises(RuntimeError, match=f"holds {kv} keys and values and this program has {other} ones"):
+        sessions["refuses"].load(0, path)

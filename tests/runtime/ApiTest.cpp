@@ -123,6 +123,40 @@ TEST_F(ApiTest, RefusesBadBatches) {
   }
 }
 
+TEST_F(ApiTest, SavesAndLoadsSequences) {
+  std::string path = testing::TempDir() + "api-test-sequence";
+  int32_t tokens[] = {10, 20, 30, 40};
+  std::vector<float> expected(FakeVocab);
+  float *out = logits.data();
+  ASSERT_EQ(tercet_eval(session, 1, tokens, 3, nullptr), TERCET_OK);
+  ASSERT_EQ(tercet_save(session, 1, path.c_str()), TERCET_OK);
+  ASSERT_EQ(tercet_eval(session, 1, tokens + 3, 1, expected.data()), TERCET_OK);
+  ASSERT_EQ(tercet_eval(session, 2, tokens + 2, 2, nullptr), TERCET_OK);
+
+  ASSERT_EQ(tercet_load(session, 2, path.c_str()), TERCET_OK);
+  uint32_t length;
+  ASSERT_EQ(tercet_length(session, 2, &length), TERCET_OK);
+  EXPECT_EQ(length, 3u);
+  ASSERT_EQ(tercet_eval(session, 2, tokens + 3, 1, out), TERCET_OK);
+  EXPECT_EQ(memcmp(out, expected.data(), 4 * FakeVocab), 0);
+
+  // A session of another context.
+  tercet_session_options small = {1, 2, 1};
+  tercet_session *other;
+  ASSERT_EQ(tercet_session_create(model, &small, &other), TERCET_OK);
+  EXPECT_EQ(tercet_load(other, 0, path.c_str()), TERCET_ERROR_CONTEXT);
+  tercet_session_destroy(other);
+
+  EXPECT_EQ(tercet_save(session, 3, path.c_str()), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_save(session, 0, nullptr), TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_save(session, 0, "/nonexistent/x"), TERCET_ERROR_FILE);
+  EXPECT_EQ(tercet_load(session, 0, "/nonexistent/x"), TERCET_ERROR_FILE);
+  EXPECT_EQ(tercet_load(session, 0, "/dev/null"), TERCET_ERROR_FILE);
+  EXPECT_STREQ(tercet_last_error(),
+               "/dev/null is no prompt cache: give another name");
+  remove(path.c_str());
+}
+
 TEST_F(ApiTest, RefusesBadArguments) {
   int32_t tokens[30] = {};
   int32_t outside = FakeVocab;

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import threading
@@ -275,3 +276,83 @@ def test_damaged_weights_are_found_by_check(tmp_path):
     command = ("--tokens", "1", "--logits", tmp_path / "x.npy")
     run(*command, program=path)
     assert "hash of the weights" in error(*command, "--check", program=path)
+
+
+# ---- The prompt cache -----------------------------------------------------------
+
+def cached(path, prompt, *args, **kwargs):
+    """The answer, which is that without a cache, and how many tokens were cached."""
+    command = "-p", prompt, "-n", 5, "--json", *args
+    got, expected = (json.loads(run(*command, *more, **kwargs).stdout) for more in (("--prompt-cache", path), ()))
+    assert got["tokens"] == expected["tokens"] and got["text"] == expected["text"]
+    assert got["cached_tokens"] + got["prompt_tokens"] == expected["prompt_tokens"]
+    return got["cached_tokens"]
+
+
+def test_prompt_cache(tmp_path):
+    path = tmp_path / "cache"
+    prompt = "".join(chr(97 + i * 7 % 23) for i in range(70))  # two blocks
+    assert cached(path, prompt[:68]) == 0
+    assert cached(path, prompt[:68]) == 68  # of 69, with the special one: the last has to be stepped
+    assert cached(path, prompt) == 69  # extends
+    assert cached(path, prompt) == 70
+    assert cached(path, prompt[:10]) == 10  # a beginning, which leaves the file as it is
+    assert cached(path, prompt, "--context", 80, "--threads", 2) == 70
+    assert cached(path, prompt[:20] + "zz") == 21  # diverges
+    assert cached(path, prompt) == 21
+    assert os.listdir(tmp_path) == ["cache"]
+    # The answer depends on what was loaded, not on the prompt.
+    temperature = "-p", prompt, "--temp", 3, "-n", 20
+    assert run(*temperature, "--prompt-cache", path).stdout == run(*temperature).stdout
+
+
+def test_prompt_cache_damage(tmp_path):
+    path = tmp_path / "cache"
+    command = "-p", 70 * "a", "--prompt-cache", path
+    run(*command)
+    good = path.read_bytes()
+    assert len(good) == 48 + 4 * 71 + 2 * 8 + 2 * 256
+
+    def refused(data):
+        path.write_bytes(data)
+        message = error(*command)
+        assert path.read_bytes() == data and str(path) in message
+        return message
+
+    for at in range(0, len(good), 5):
+        refused(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+    for size in range(0, len(good), 7):
+        refused(good[:size])
+    assert "is damaged: delete it" in refused(good + b"x")
+    assert "is damaged: delete it" in refused(good[:-1] + bytes([good[-1] ^ 1]))
+    assert "is no prompt cache" in refused(b"text\n")
+    assert "is no prompt cache" in refused(b"")
+    assert "has format 2" in refused(good[:8] + b"\x02" + good[9:])
+    assert "holds int8 keys and values and this program has f32 ones" in refused(good[:12] + b"\x02" + good[13:])
+    assert "belongs to another model" in refused(good[:16] + b"\x02" + good[17:])
+
+
+def test_prompt_cache_that_cannot_be_written(tmp_path):
+    assert "missing/cache: No such file" in error("-p", "ab", "--prompt-cache", tmp_path / "missing/cache")
+    assert "is no prompt cache" in error("-p", "ab", "--prompt-cache", tmp_path)
+    assert "the prompt has 97 tokens" in error("-p", 96 * "a", "--prompt-cache", tmp_path / "cache")
+    for other in (("--chat",), ("-p", "a", "--logits", tmp_path / "x.npy")):
+        assert "--prompt-cache: needs -p or --tokens" in error(*other, "--prompt-cache", tmp_path / "cache")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_killed_writer_leaves_the_old_cache(tmp_path):
+    """A limit on the size of files kills the program in the middle of writing."""
+    path = tmp_path / "cache"
+    cached(path, 20 * "b")
+    good = path.read_bytes()
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+    for _ in range(2):  # the second time with what the first left behind
+        killed = subprocess.run([BIN / "fake-model", "-p", 90 * "b", "--prompt-cache", path],
+                                capture_output=True, timeout=60, preexec_fn=limit)
+        assert killed.returncode == -signal.SIGXFSZ, killed
+        assert path.read_bytes() == good
+    assert cached(path, 90 * "b") == 21

@@ -37,12 +37,14 @@ extern "C" {
 
 typedef enum tercet_status {
   TERCET_OK = 0,
-  TERCET_ERROR_ARTIFACT = 1, /* damaged library, or made for another CPU */
-  TERCET_ERROR_ARGUMENT = 2, /* null, or a token or sequence out of range */
-  TERCET_ERROR_CONTEXT = 3,  /* the tokens do not fit the context */
-  TERCET_ERROR_MEMORY = 4,   /* the system refused memory */
-  TERCET_ERROR_CAPACITY = 5, /* the caller's buffer is too small */
-  TERCET_ERROR_TOKENIZER = 6 /* none in this library, or it failed */
+  TERCET_ERROR_ARTIFACT = 1,  /* damaged library, or made for another CPU */
+  TERCET_ERROR_ARGUMENT = 2,  /* null, or a token or sequence out of range */
+  TERCET_ERROR_CONTEXT = 3,   /* the tokens do not fit the context */
+  TERCET_ERROR_MEMORY = 4,    /* the system refused memory */
+  TERCET_ERROR_CAPACITY = 5,  /* the caller's buffer is too small */
+  TERCET_ERROR_TOKENIZER = 6, /* none in this library, or it failed */
+  TERCET_ERROR_FILE = 7 /* cannot be read or written, damaged, or of another
+                           model */
 } tercet_status;
 
 /* What the calling thread's last failed call has to say: one line of UTF-8,
@@ -155,6 +157,17 @@ TERCET_API int tercet_get_tokens(const tercet_session *session,
 /* Makes sequence `to` equal to `from`, as if its tokens had been evaluated:
  * several answers to one prompt. */
 TERCET_API int tercet_copy(tercet_session *session, uint32_t from, uint32_t to);
+
+/* Writes the state of a sequence to a file, which appears under its name only
+ * when it is complete. A file belongs to a model and its --kv; targets,
+ * packings, heads and contexts may differ. */
+TERCET_API int tercet_save(tercet_session *session, uint32_t sequence,
+                           const char *path);
+
+/* Makes a sequence what it was when it was saved. On an error it is as it was,
+ * or empty if reading had begun. */
+TERCET_API int tercet_load(tercet_session *session, uint32_t sequence,
+                           const char *path);
 
 /* Forgets the tokens of a sequence from `length` on; 0 empties it. */
 TERCET_API int tercet_truncate(tercet_session *session, uint32_t sequence,
