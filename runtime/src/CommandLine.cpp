@@ -82,8 +82,8 @@ static Error setAction(CommandLine &line, Argument argument) {
     return Error::success();
   if (NewAction != Action::Help && line.action != Action::None)
     return Error(std::string(argument.flag) +
-                 ": give only one of -p, --chat, --tokens, --perplexity, "
-                 "--bench, --info");
+                 ": give only one of -p, --chat, --tokens, --prompts, "
+                 "--perplexity, --bench, --info");
   line.action = NewAction;
   if (argument.value)
     line.input = argument.value;
@@ -134,6 +134,14 @@ static constexpr Flag Flags[] = {
      setAction<Action::Chat>},
     {"--tokens", "IDS", "continue these token ids: 1,2,3 (- reads stdin)",
      setAction<Action::Tokens>},
+    {"--prompts", "FILE",
+     "answer every line of FILE (- reads stdin): text, or {\"prompt\": TEXT},\n"
+     "or {\"tokens\": [IDS]}; one JSON object a line, in order",
+     setAction<Action::Prompts>},
+    {"--parallel", "N",
+     "with --prompts: sequences at once (default 16); never changes the "
+     "answers",
+     setInteger<&CL::parallel, 1, 1024>},
     {"--prompt-cache", "FILE",
      "with -p or --tokens: start from the prompt in FILE, as far as it is\nthe "
      "same, and save this one there",
@@ -212,6 +220,8 @@ static Error checkCombination(const CommandLine &line) {
   if (!line.promptCachePath.empty() &&
       (!fromTokens || !line.logitsPath.empty() || !line.tracePath.empty()))
     return Error("--prompt-cache: needs -p or --tokens, and an answer");
+  if (line.parallel && line.action != Action::Prompts)
+    return Error("--parallel: needs --prompts to say which ones");
   if (!line.system.empty() && line.action != Action::Chat)
     return Error("--system: only --chat has a system message");
   if (line.json && line.action == Action::Chat)
@@ -254,6 +264,7 @@ std::string tercet::helpText(const std::string &program) {
            "--chat --system 'Answer briefly.'",
            "-p - --temp 0.7 --top-p 0.9 --seed 1 < prompt.txt",
            "-p - --prompt-cache prompt.kv < prompt.txt",
+           "--prompts questions.txt --parallel 32 -n 100",
            "--tokens 1,2,3 --logits out.npy",
            "--perplexity book.txt --context 2048",
            "--bench --prompt 512 --gen 128 --json",

@@ -15,11 +15,21 @@
 
 namespace tercet {
 
-enum class Action { None, Help, Info, Text, Chat, Tokens, Perplexity, Bench };
+enum class Action {
+  None,
+  Help,
+  Info,
+  Text,
+  Chat,
+  Tokens,
+  Prompts,
+  Perplexity,
+  Bench
+};
 
 struct CommandLine {
   Action action = Action::None;
-  std::string input;           // -p, --tokens, --perplexity; "-" is stdin
+  std::string input;           // -p, --tokens, --prompts, --perplexity
   std::string logitsPath;      // --logits
   std::string tracePath;       // --trace
   std::string promptCachePath; // --prompt-cache
@@ -31,6 +41,7 @@ struct CommandLine {
   int64_t maxTokens = -1; // -1: until the model stops or context is full
   int64_t context = 0;    // 0: all the model has
   int64_t numThreads = 0; // 0: all there are
+  int64_t parallel = 0;   // sequences at once; 0: not given
   int64_t chunk = 0;      // 0: the model's step size
   int64_t benchPrompt = 512, benchGenerate = 128;
   bool json = false;

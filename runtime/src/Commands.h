@@ -27,6 +27,15 @@ Error runGenerate(Session &session, const Artifact &artifact,
                   const Tokenizer *tokenizer, const CommandLine &line,
                   TokenSpan prompt);
 
+/// The prompts of a file, one a line, as tokens.
+Error readPrompts(const CommandLine &line, const Tokenizer *tokenizer,
+                  std::vector<std::vector<int32_t>> &prompts);
+
+/// Continues each prompt, several at a time, and prints the continuations.
+Error runPrompts(const Model &model, const CommandLine &line,
+                 const Tokenizer *tokenizer,
+                 std::span<const std::vector<int32_t>> prompts);
+
 Error runChat(Session &session, const Artifact &artifact,
               const Tokenizer &tokenizer, const CommandLine &line);
 

@@ -51,7 +51,8 @@ static Error openTokenizer(const Artifact &artifact, const CommandLine &line,
     return Tokenizer::create(
         {reinterpret_cast<const uint8_t *>(blob.data()), blob.size()},
         tokenizer);
-  if (line.action == Action::Tokens || line.action == Action::Bench)
+  if (line.action == Action::Tokens || line.action == Action::Prompts ||
+      line.action == Action::Bench)
     return Error::success();
   return Error("this model was compiled without a tokenizer: give token ids "
                "with --tokens");
@@ -94,12 +95,19 @@ static Error run(const CommandLine &line) {
     if (Error error = readPrompt(line, tokenizer.get(), prompt))
       return error;
 
+  std::vector<std::vector<int32_t>> prompts;
+  if (line.action == Action::Prompts)
+    if (Error error = readPrompts(line, tokenizer.get(), prompts))
+      return error;
+
   if (Error error = model.load({line.checkWeights, line.copyWeights,
                                 static_cast<int>(line.numThreads)}))
     return error;
   catchInterrupts();
   if (line.action == Action::Bench)
     return runBench(model, line, secondsNow() - start);
+  if (line.action == Action::Prompts)
+    return runPrompts(model, line, tokenizer.get(), prompts);
   return runSession(model, line, tokenizer.get(), prompt);
 }
 

@@ -55,6 +55,18 @@ def test_stdout_is_text_and_nothing_else(run):
     assert RATES in err and err.count("\n") == 1 and "\r" not in err
 
 
+@pytest.mark.parametrize("parallel", [1, 3, 8])
+def test_many_prompts_are_answered_as_one_by_one(run, parallel):
+    prompts = ["It was", "My dear Mr. Bennet, " * 30, "A", "She had been", "The carriage", "No one"]
+    options = "-n", 30, "--temp", 0.8, "--seed", 3
+    lines = run("--prompts", "-", "--parallel", parallel, *options, input="\n".join(prompts).encode())[0].splitlines()
+    for i, (prompt, line) in enumerate(zip(prompts, lines, strict=True)):
+        alone, answer = json.loads(run("-p", prompt, "--json", *options)[0]), json.loads(line)
+        assert answer["index"] == i
+        for key in ("text", "tokens", "prompt_tokens", "stop_reason"):
+            assert answer[key] == alone[key]
+
+
 def test_prompt_from_stdin(run, text):
     assert run("-p", "-", "-n", 40, input=PROMPT.encode())[0] == text()
 

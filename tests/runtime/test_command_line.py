@@ -278,6 +278,80 @@ def test_damaged_weights_are_found_by_check(tmp_path):
     assert "hash of the weights" in error(*command, "--check", program=path)
 
 
+# ---- Many prompts ---------------------------------------------------------------
+
+def answers(text, *args, **kwargs):
+    result = run("--prompts", "-", *args, stdin=None, input=text, **kwargs)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_prompts_are_answered_as_one_by_one():
+    prompts = [chr(ord("a") + 7 * i % 23) * (1 + 5 * i % 31) for i in range(40)]
+    options = "--temp", 3, "--seed", 5, "-n", 11, "--stop", "mn"
+    expected = []
+    for i, prompt in enumerate(prompts):
+        alone = json.loads(run("-p", prompt, "--json", *options).stdout)
+        expected.append({key: alone[key] for key in ("text", "tokens", "prompt_tokens", "stop_reason")} | {"index": i})
+    # Steps of 16 tokens, and of 3: fewer than there are sequences.
+    for parallel in (1, 2, 7, 16, 40, 1000):
+        for extra in ((), ("--threads", 3), ("--chunk", 3)):
+            assert answers("\n".join(prompts), *options, "--parallel", parallel, *extra) == expected
+    assert len({answer["stop_reason"] for answer in expected}) > 1
+
+
+def test_prompts_in_json():
+    lines = [r'{"prompt": "a\nb"}', r'{ "prompt" : "\u0061\ud83d\ude00\u00e9b" } ', '{"tokens": [97, 98]}', "{a"[1:]]
+    got = answers("\r\n".join(lines) + "\n", "-n", 2)
+    assert [answer["text"] for answer in got] == ["cd", "cd", "cd", "bc"]
+    assert [answer["prompt_tokens"] for answer in got] == [4, 9, 2, 2]
+    assert answers("") == []
+    assert answers("ab\n", "-n", 0)[0]["tokens"] == []
+    assert answers("aaaa", "--context", 6)[0] == {
+        "index": 0, "text": "bc", "tokens": [98, 99], "prompt_tokens": 5, "stop_reason": "context"}
+    ids = answers('{"tokens": [97]}', "-n", 2, program="fake-model-ids")
+    assert ids[0]["tokens"] == [98, 99] and ids[0]["text"] == ""
+
+
+@pytest.mark.parametrize("line", [
+    "{", '{"prompt": "a"', '{"prompt": "a"} x', '{"prompt": a}', '{"prompt": "a", "n": 3}', '{"text": "a"}',
+    '{"tokens": []}', '{"tokens": [1.5]}', '{"tokens": [-1]}', '{"tokens": [4294967297]}', '{"tokens": [1,]}',
+    r'{"prompt": "\x"}', r'{"prompt": "\u12"}', r'{"prompt": "\ud800"}', r'{"prompt": "\udc00\ud800"}',
+    '{"prompt": "\t"}'])
+def test_bad_json_prompts(tmp_path, line):
+    path = tmp_path / "prompts"
+    path.write_text("ab\n" + line + "\n")
+    assert f"{path}, line 2: a line that starts with {{ must be" in error("--prompts", path)
+
+
+def test_interrupted_prompts(tmp_path):
+    """Answers that have begun are written as far as they are."""
+    path = tmp_path / "prompts"
+    path.write_text("ab\n" * 100_000)
+    with subprocess.Popen([BIN / "fake-model", "--prompts", path], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        lines = [process.stdout.readline()]
+        process.send_signal(signal.SIGINT)
+        lines += process.stdout.readlines()
+        assert process.wait() == 1
+        assert "of 100000 prompts have their answer" in process.stderr.read()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["index"] for answer in answers] == list(range(len(answers))) and len(answers) < 100_000
+    assert all(answer["stop_reason"] in ("eos", "interrupt") for answer in answers)
+
+
+def test_bad_prompts(tmp_path):
+    path = tmp_path / "prompts"
+    path.write_text("ab\n" + 96 * "a" + "\n")
+    assert f"{path}, line 2: the prompt has 97 tokens, more than the context" in error("--prompts", path)
+    path.write_text('{"tokens": [1]}\n{"tokens": [300]}')
+    assert "token id 300" in error("--prompts", path)
+    assert "line 1: this model was compiled without a tokenizer" in error(
+        "--prompts", "-", program="fake-model-ids", stdin=None, input="a\n")
+    assert "No such file" in error("--prompts", tmp_path / "missing")
+    assert "--parallel 0" in error("--prompts", path, "--parallel", 0)
+    assert "--parallel: needs --prompts" in error("-p", "a", "--parallel", 2)
+
+
 # ---- The prompt cache -----------------------------------------------------------
 
 def cached(path, prompt, *args, **kwargs):
@@ -336,7 +410,7 @@ def test_prompt_cache_that_cannot_be_written(tmp_path):
     assert "missing/cache: No such file" in error("-p", "ab", "--prompt-cache", tmp_path / "missing/cache")
     assert "is no prompt cache" in error("-p", "ab", "--prompt-cache", tmp_path)
     assert "the prompt has 97 tokens" in error("-p", 96 * "a", "--prompt-cache", tmp_path / "cache")
-    for other in (("--chat",), ("-p", "a", "--logits", tmp_path / "x.npy")):
+    for other in (("--chat",), ("--prompts", "-"), ("-p", "a", "--logits", tmp_path / "x.npy")):
         assert "--prompt-cache: needs -p or --tokens" in error(*other, "--prompt-cache", tmp_path / "cache")
     assert not os.listdir(tmp_path)
 
