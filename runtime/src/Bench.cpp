@@ -12,6 +12,7 @@
 #include "runtime/src/Sampler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <sys/resource.h>
 
 using namespace tercet;
@@ -151,7 +152,14 @@ namespace {
 /// One thread count: a sample per round of each quantity, in units per second.
 struct Series {
   std::unique_ptr<Session> session;
-  std::vector<double> prefill, decode, read, dot;
+  std::vector<double> prefill, read, dot;
+  std::vector<std::vector<double>> decode; // of each --batch
+
+  void clear() {
+    prefill.clear(), read.clear(), dot.clear();
+    for (std::vector<double> &samples : decode)
+      samples.clear();
+  }
 };
 } // namespace
 
@@ -161,9 +169,26 @@ static double median(std::vector<double> values) {
   return *middle;
 }
 
-static Error measurePrefill(Series &series, TokenSpan prompt,
+static std::vector<int32_t> makeTokens(size_t count, uint32_t vocab) {
+  std::vector<int32_t> tokens(count);
+  for (size_t i = 0; i < count; ++i)
+    tokens[i] = static_cast<int32_t>((i * 7919 + 1) % vocab);
+  return tokens;
+}
+
+/// Fills every slot to --depth.
+static Error fillContexts(Session &session, int64_t depth) {
+  std::vector<int32_t> tokens = makeTokens(depth, session.vocabSize());
+  if (Error error = session.append(0, tokens, Session::Logits::None, nullptr))
+    return error;
+  for (uint32_t slot = 1; slot < session.numSlots(); ++slot)
+    session.copy(0, slot);
+  return Error::success();
+}
+
+static Error measurePrefill(Series &series, int64_t depth, TokenSpan prompt,
                             std::vector<float> &logits) {
-  series.session->truncate(0, 0);
+  series.session->truncate(0, depth);
   double start = secondsNow();
   if (Error error = series.session->append(0, prompt, Session::Logits::Last,
                                            logits.data()))
@@ -172,29 +197,38 @@ static Error measurePrefill(Series &series, TokenSpan prompt,
   return Error::success();
 }
 
-/// From an empty context, as the usual benchmarks of other engines do.
-static Error measureDecode(Series &series, int64_t numTokens, int32_t first,
-                           std::vector<float> &logits) {
-  series.session->truncate(0, 0);
+/// Tokens per second of some sequences together, each greedy.
+static Error measureDecode(Session &session, int64_t depth, int64_t batch,
+                           int64_t numSteps, std::vector<float> &logits,
+                           std::vector<double> &samples) {
+  std::vector<int32_t> slots(batch);
+  std::iota(slots.begin(), slots.end(), 0);
+  for (int32_t slot : slots)
+    session.truncate(slot, depth);
+  std::vector<int32_t> tokens = makeTokens(batch, session.vocabSize());
   Sampler greedy({});
   double start = secondsNow();
-  for (int64_t i = 0; i < numTokens; ++i) {
-    if (Error error = series.session->append(
-            0, {&first, 1}, Session::Logits::Last, logits.data()))
+  for (int64_t step = 0; step < numSteps; ++step) {
+    // The slots 0, 1, 2, ... are also the rows of the logits.
+    if (Error error = session.append({tokens, slots, slots}, logits.data()))
       return error;
-    first = greedy.sample(logits);
+    for (int64_t i = 0; i < batch; ++i)
+      tokens[i] = greedy.sample(std::span<const float>(logits).subspan(
+          i * session.vocabSize(), session.vocabSize()));
   }
-  series.decode.push_back(numTokens / (secondsNow() - start));
+  samples.push_back(batch * numSteps / (secondsNow() - start));
   return Error::success();
 }
 
-/// Weights, head, and the KV cache at the mean length of the measurement.
-static double bytesPerToken(const Artifact &artifact, int64_t numTokens) {
+/// A sequence's part of weights and head, and its KV cache at the mean length
+/// of the measurement.
+static double bytesPerToken(const Artifact &artifact, int64_t batch,
+                            double meanLength) {
   const tercet_blob_header &header = artifact.header();
   double kvPerToken =
       double(header.kv_stripes * artifact.kvBlockSize()) / TERCET_KV_BLOCK;
-  return header.ternary_bytes + header.head_bytes +
-         kvPerToken * (numTokens + 1) / 2;
+  return double(header.ternary_bytes + header.head_bytes) / batch +
+         kvPerToken * meanLength;
 }
 
 //===----------------------------------------------------------------------===//
@@ -208,30 +242,39 @@ static double ratio(double part, double whole) {
 static std::string report(const Model &model, const CommandLine &line,
                           const std::vector<Series> &all, double loadSeconds) {
   const tercet_blob_header &header = model.header();
-  double bytes = bytesPerToken(model.artifact(), line.benchGenerate);
+  double meanLength = line.benchDepth + (line.benchGenerate + 1) / 2.0;
   std::string prefill, decode, table;
   for (const Series &series : all) {
     int threads = series.session->pool().numThreads();
-    double prefillRate = median(series.prefill);
-    double decodeRate = median(series.decode);
     double read = median(series.read), dot = median(series.dot);
+    double prefillRate = median(series.prefill);
     double ofDot = ratio(prefillRate * header.ternary_weights, dot);
-    double ofRead = ratio(decodeRate * bytes, read);
-    const char *comma = prefill.empty() ? "" : ", ";
-    prefill += format("%s{\"threads\": %d, \"tokens\": %lld, "
-                      "\"tokens_per_s\": %.2f, \"dot_gmac_per_s\": %.2f, "
-                      "\"fraction_of_dot_peak\": %.4f}",
-                      comma, threads, (long long)line.benchPrompt, prefillRate,
-                      dot / 1e9, ofDot);
-    decode += format("%s{\"threads\": %d, \"tokens\": %lld, "
-                     "\"tokens_per_s\": %.2f, \"bytes_per_token\": %.0f, "
-                     "\"read_gb_per_s\": %.2f, \"fraction_of_read\": %.4f}",
-                     comma, threads, (long long)line.benchGenerate, decodeRate,
-                     bytes, read / 1e9, ofRead);
-    table += format("%7d %12.1f %7.1f%% of %6.1f GMAC/s %12.1f %7.1f%% of "
-                    "%6.1f GB/s\n",
-                    threads, prefillRate, 100 * ofDot, dot / 1e9, decodeRate,
-                    100 * ofRead, read / 1e9);
+    prefill +=
+        format("%s{\"threads\": %d, \"depth\": %lld, \"tokens\": %lld, "
+               "\"tokens_per_s\": %.2f, \"dot_gmac_per_s\": %.2f, "
+               "\"fraction_of_dot_peak\": %.4f}",
+               prefill.empty() ? "" : ", ", threads, (long long)line.benchDepth,
+               (long long)line.benchPrompt, prefillRate, dot / 1e9, ofDot);
+    for (size_t i = 0; i < line.benchBatches.size(); ++i) {
+      int64_t batch = line.benchBatches[i];
+      double rate = median(series.decode[i]);
+      double bytes = bytesPerToken(model.artifact(), batch, meanLength);
+      double ofRead = ratio(rate * bytes, read);
+      decode +=
+          format("%s{\"threads\": %d, \"batch\": %lld, \"depth\": %lld, "
+                 "\"tokens\": %lld, \"tokens_per_s\": %.2f, "
+                 "\"bytes_per_token\": %.0f, \"read_gb_per_s\": %.2f, "
+                 "\"fraction_of_read\": %.4f, \"fraction_of_prefill\": %.4f}",
+                 decode.empty() ? "" : ", ", threads, (long long)batch,
+                 (long long)line.benchDepth, (long long)line.benchGenerate,
+                 rate, bytes, read / 1e9, ofRead, ratio(rate, prefillRate));
+      table += i == 0 ? format("%7d %12.1f %7.1f%% of %6.1f GMAC/s", threads,
+                               prefillRate, 100 * ofDot, dot / 1e9)
+                      : std::string(43, ' ');
+      table +=
+          format(" %6lld %12.1f %7.1f%% of %6.1f GB/s %8.1f MB\n",
+                 (long long)batch, rate, 100 * ofRead, read / 1e9, bytes / 1e6);
+    }
   }
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
@@ -242,36 +285,36 @@ static std::string report(const Model &model, const CommandLine &line,
            prefill + "], \"decode\": [" + decode + "], " +
            format("\"load_s\": %.4f, \"peak_rss_mb\": %.1f}\n", loadSeconds,
                   rss);
-  return format("%s, --target=%s, load %.3f s, peak RSS %.0f MB, %.1f MB read "
-                "per token\n\n",
+  return format("%s, --target=%s, load %.3f s, peak RSS %.0f MB, %lld tokens "
+                "in the context at first\n\n",
                 hostCpuName().c_str(), header.target, loadSeconds, rss,
-                bytes / 1e6) +
-         format("threads  prefill %lld tok/s (of dot peak)         decode %lld "
-                "tok/s (of pure read)\n",
+                (long long)line.benchDepth) +
+         format("threads  prefill %lld tok/s (of dot peak)   batch  decode "
+                "%lld tok/s (of pure read)    per token\n",
                 (long long)line.benchPrompt, (long long)line.benchGenerate) +
          table;
 }
 
 static Error checkBenchFits(const Model &model, const CommandLine &line) {
   uint32_t context = line.context ? line.context : model.header().context;
-  int64_t most = std::max(line.benchPrompt, line.benchGenerate);
+  int64_t most =
+      line.benchDepth + std::max(line.benchPrompt, line.benchGenerate);
   if (most <= context)
     return Error::success();
   return Error(format("--bench: %lld tokens do not fit the context of %u: give "
-                      "a smaller --prompt or --gen",
+                      "a smaller --depth, --prompt or --gen",
                       (long long)most, context));
 }
 
 Error tercet::runBench(const Model &model, const CommandLine &line,
                        double loadSeconds) {
-  uint32_t vocab = model.header().vocab_size;
-  std::vector<int32_t> prompt(line.benchPrompt);
-  for (size_t i = 0; i < prompt.size(); ++i)
-    prompt[i] = static_cast<int32_t>((i * 7919 + 1) % vocab);
-  std::vector<float> logits(vocab);
-
   if (Error error = checkBenchFits(model, line))
     return error;
+  uint32_t vocab = model.header().vocab_size;
+  std::vector<int32_t> prompt = makeTokens(line.benchPrompt, vocab);
+  int64_t mostSequences =
+      *std::max_element(line.benchBatches.begin(), line.benchBatches.end());
+  std::vector<float> logits(mostSequences * vocab);
   int most =
       line.numThreads ? static_cast<int>(line.numThreads) : availableThreads();
   std::vector<Series> all;
@@ -280,8 +323,12 @@ Error tercet::runBench(const Model &model, const CommandLine &line,
       break;
     Session::Options options = sessionOptions(line);
     options.numThreads = threads;
-    if (Error error =
-            Session::create(model, options, all.emplace_back().session))
+    options.numSlots = static_cast<uint32_t>(mostSequences);
+    Series &series = all.emplace_back();
+    series.decode.resize(line.benchBatches.size());
+    if (Error error = Session::create(model, options, series.session))
+      return error;
+    if (Error error = fillContexts(*series.session, line.benchDepth))
       return error;
   }
 
@@ -292,16 +339,17 @@ Error tercet::runBench(const Model &model, const CommandLine &line,
   for (int round = -1; round < 3 || (secondsNow() - start < 1 && round < 50);
        ++round) {
     for (Series &series : all) {
-      if (Error error = measurePrefill(series, prompt, logits))
+      if (Error error = measurePrefill(series, line.benchDepth, prompt, logits))
         return error;
-      if (Error error =
-              measureDecode(series, line.benchGenerate, prompt[0], logits))
-        return error;
+      for (size_t i = 0; i < line.benchBatches.size(); ++i)
+        if (Error error = measureDecode(
+                *series.session, line.benchDepth, line.benchBatches[i],
+                line.benchGenerate, logits, series.decode[i]))
+          return error;
       series.read.push_back(measureRead(*series.session, model));
       series.dot.push_back(measureDotPeak(*series.session));
       if (round < 0)
-        series.prefill.clear(), series.decode.clear(), series.read.clear(),
-            series.dot.clear();
+        series.clear();
       if (interrupted())
         return Error("interrupted");
     }

@@ -39,19 +39,27 @@ static Error parseReal(const char *flag, const char *text, double least,
                       least, most));
 }
 
-Error tercet::parseTokens(const std::string &text,
-                          std::vector<int32_t> &tokens) {
+/// Numbers separated by commas or space.
+static Error parseList(const char *flag, const std::string &text, int64_t least,
+                       int64_t most, std::vector<int32_t> &numbers) {
   static constexpr const char *Separators = ", \t\r\n";
   size_t at = text.find_first_not_of(Separators);
   while (at != std::string::npos) {
     size_t end = text.find_first_of(Separators, at);
     std::string word = text.substr(at, end - at);
-    int64_t id;
-    if (Error error = parseInteger("--tokens", word.c_str(), 0, INT32_MAX, id))
+    int64_t number;
+    if (Error error = parseInteger(flag, word.c_str(), least, most, number))
       return error;
-    tokens.push_back(static_cast<int32_t>(id));
+    numbers.push_back(static_cast<int32_t>(number));
     at = text.find_first_not_of(Separators, end);
   }
+  return Error::success();
+}
+
+Error tercet::parseTokens(const std::string &text,
+                          std::vector<int32_t> &tokens) {
+  if (Error error = parseList("--tokens", text, 0, INT32_MAX, tokens))
+    return error;
   if (tokens.empty())
     return Error("--tokens: no token id given (example: --tokens 1,2,3)");
   return Error::success();
@@ -116,6 +124,16 @@ static Error setReal(CommandLine &line, Argument argument) {
 template <std::string CommandLine::*Field>
 static Error setString(CommandLine &line, Argument argument) {
   line.*Field = argument.value;
+  return Error::success();
+}
+
+static Error setBatches(CommandLine &line, Argument argument) {
+  line.benchBatches.clear();
+  if (Error error =
+          parseList(argument.flag, argument.value, 1, 1024, line.benchBatches))
+    return error;
+  if (line.benchBatches.empty())
+    return Error("--batch: no number given (example: --batch 1,8,64)");
   return Error::success();
 }
 
@@ -196,6 +214,12 @@ static constexpr Flag Flags[] = {
      setInteger<&CL::benchPrompt, 1, INT32_MAX>},
     {"--gen", "N", "with --bench: tokens generated (default 128)",
      setInteger<&CL::benchGenerate, 1, INT32_MAX>},
+    {"--batch", "LIST",
+     "with --bench: numbers of sequences that are generated together "
+     "(default 1)",
+     setBatches},
+    {"--depth", "N", "with --bench: tokens in the context before (default 0)",
+     setInteger<&CL::benchDepth, 0, INT32_MAX>},
     {"--chunk", "N", nullptr, setInteger<&CL::chunk, 1, INT32_MAX>},
     {"--trace", "FILE", nullptr, setString<&CL::tracePath>},
 };
@@ -268,6 +292,7 @@ std::string tercet::helpText(const std::string &program) {
            "--tokens 1,2,3 --logits out.npy",
            "--perplexity book.txt --context 2048",
            "--bench --prompt 512 --gen 128 --json",
+           "--bench --batch 1,8,64 --gen 16 --context 512",
        })
     text += "  " + program + " " + example + "\n";
   text += "\n";

@@ -43,7 +43,8 @@ struct CommandLine {
   int64_t numThreads = 0; // 0: all there are
   int64_t parallel = 0;   // sequences at once; 0: not given
   int64_t chunk = 0;      // 0: the model's step size
-  int64_t benchPrompt = 512, benchGenerate = 128;
+  int64_t benchPrompt = 512, benchGenerate = 128, benchDepth = 0;
+  std::vector<int32_t> benchBatches = {1};
   bool json = false;
   bool specialTokens = false;
   bool copyWeights = false;

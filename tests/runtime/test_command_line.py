@@ -102,6 +102,21 @@ def test_bench():
     assert got["cpu"] and got["target"] == "fake" and got["load_s"] > 0 and got["peak_rss_mb"] > 0
     assert "prefill 32 tok/s" in run("--bench", "--prompt", 32, "--gen", 8).stdout
     assert "context" in error("--bench", "--prompt", 97)
+    assert "context" in error("--bench", "--prompt", 32, "--gen", 8, "--depth", 65)
+    assert "--batch" in error("--bench", "--batch", "1,0")
+    assert "--batch" in error("--bench", "--batch", ",")
+
+
+def test_bench_of_batches_and_depth():
+    got = json.loads(run("--bench", "--prompt", 32, "--gen", 8, "--threads", 1, "--batch", "1,4", "--depth", 50,
+                         "--json").stdout)
+    assert [entry["batch"] for entry in got["decode"]] == [1, 4]
+    assert {entry["depth"] for entry in got["decode"] + got["prefill"]} == {50}
+    # A quarter of the weights, and 50 tokens more of the KV cache.
+    assert got["decode"][1]["bytes_per_token"] == (1 << 18) + 54.5 * 4
+    assert got["decode"][1]["fraction_of_prefill"] > 0
+    assert run("--bench", "--prompt", 32, "--gen", 8, "--batch", "1 3 16").stdout.count("GB/s") == 3 * len(
+        {1, len(os.sched_getaffinity(0))})
     assert "context" in error("--bench", "--gen", 97)
 
 
