@@ -6,6 +6,7 @@
 #include "tests/conformance/CaseSupport.h"
 
 #include "compiler/Support/PackedLayout.h"
+#include "llvm/ADT/Sequence.h"
 
 using namespace tercet;
 using namespace tercet::conformance;
@@ -171,6 +172,9 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
     addMatmul(cases, "columns", columns == 17, {80, columns});
   for (int64_t rows : {1, 15, 16, 17, 48, 64, 65, 80, 128, 200})
     addMatmul(cases, "rows", rows == 65, {rows, 48});
+  addMatmul(
+      cases, "tails", false,
+      {80, 100, Values::Random, llvm::to_vector(llvm::seq<int64_t>(1, 131))});
   for (int64_t columns : {2560, 6912, 20000})
     addMatmul(cases, "long", false,
               {80, columns, Values::Random, {1, 2, 7, 13}});
