@@ -5,6 +5,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -25,7 +26,10 @@ struct LowerVectorOps : impl::LowerVectorOpsBase<LowerVectorOps> {
       return emitError(UnknownLoc::get(context),
                        llvm::toString(spec.takeError()));
     RewritePatternSet set(context);
-    getBackend(*spec).populateVectorLowerings(set, *spec);
+    const Backend &backend = getBackend(*spec);
+    backend.populateVectorLowerings(set, *spec);
+    if (!backend.hasFMA(*spec))
+      populateFMALowering(set);
     populateGenericVectorLowerings(set);
     patterns = std::move(set);
     return success();

@@ -102,11 +102,15 @@ def AddDotPeak : Pass<"add-dot-peak", "::mlir::ModuleOp"> {
 
 def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
   let summary = "Lower unpack, dot and lookup with the target's backend";
+  let description = [{
+    And `math.fma` of f32 vectors where the target has none: in f64, to the same
+    bits.
+  }];
   let options = [
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">
   ];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect",
-                           "::mlir::arith::ArithDialect"];
+                           "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
 }
 
 def OutlineParallel : Pass<"outline-parallel", "::mlir::ModuleOp"> {

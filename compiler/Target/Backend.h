@@ -62,6 +62,10 @@ public:
   /// while codes are at most 128.
   virtual bool dotSaturates(const TargetSpec &target) const { return false; }
 
+  /// Whether an fma of f32 vectors is an instruction. Elsewhere LowerFMA.cpp
+  /// computes it in f64.
+  virtual bool hasFMA(const TargetSpec &target) const { return true; }
+
   /// Lowers the vector-level ops (`ternary.dot`, ...) where the target has
   /// something better than the generic lowering, which is always there with a
   /// lower benefit.
@@ -75,6 +79,9 @@ llvm::ArrayRef<const Backend *> getBackends();
 
 /// The backend for `target`: the first that supports it.
 const Backend &getBackend(const TargetSpec &target);
+
+/// fma of f32 vectors in f64, for targets without the instruction.
+void populateFMALowering(mlir::RewritePatternSet &patterns);
 
 /// Vector-level ops as plain vector arithmetic, for any target.
 void populateGenericVectorLowerings(mlir::RewritePatternSet &patterns);

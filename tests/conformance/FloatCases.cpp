@@ -7,6 +7,9 @@
 #include "compiler/Support/KVCacheLayout.h"
 #include "compiler/Support/PackedLayout.h"
 
+#include <cmath>
+#include <limits>
+
 using namespace tercet;
 using namespace tercet::conformance;
 using namespace tercet::reference;
@@ -18,6 +21,119 @@ constexpr int64_t kTokens = 7;
 
 template <typename T> T take(llvm::Expected<T> value) {
   return llvm::cantFail(std::move(value));
+}
+
+//===----------------------------------------------------------------------===//
+// fma
+//===----------------------------------------------------------------------===//
+
+struct Triple {
+  float a, b, c;
+};
+
+/// Floats of every exponent, subnormal ones too.
+float anyFloat(Random &random) {
+  int64_t exponent = random.integer(0, 254), sign = random.integer(0, 1);
+  return llvm::bit_cast<float>(
+      uint32_t(sign << 31 | exponent << 23 | random.integer(0, 0x7fffff)));
+}
+
+/// A float of few bits: sums of their products are often half-way between two.
+float shortFloat(Random &random, int lowest, int highest) {
+  return std::ldexp(float(random.integer(-15, 15)),
+                    int(random.integer(lowest, highest)));
+}
+
+/// One more or less in the last place, or nothing.
+float nudge(Random &random, float value) {
+  if (value == 0)
+    return value;
+  return llvm::bit_cast<float>(
+      uint32_t(llvm::bit_cast<uint32_t>(value) + random.integer(-1, 1)));
+}
+
+/// Exponents that are far apart and that cancel; sums half-way between two
+/// floats, normal and subnormal, and near half-way by as little as there is.
+Triple makeTriple(Random &random, int64_t kind) {
+  float a = anyFloat(random), b = anyFloat(random), c = anyFloat(random);
+  switch (kind) {
+  case 0:
+    return {a, b, c};
+  case 1: // a sum of about the size of its terms
+    b = std::ldexp(random.integer(-0xffffff, 0xffffff), -24);
+    return {a, b, std::ldexp(nudge(random, a), int(random.integer(-50, 26)))};
+  case 2: // little is left
+    b = std::ldexp(random.integer(0x800000, 0xffffff), -24);
+    return {a, b, nudge(random, -a * b)};
+  case 3:
+    return {shortFloat(random, -30, 30), shortFloat(random, -30, 30),
+            shortFloat(random, -60, 60)};
+  case 4: // half of the last place of c, and a little
+    a = nudge(random, std::ldexp(1.0f, std::ilogb(c) - 23));
+    return {a, random.integer(0, 1) ? 0.5f : nudge(random, -0.5f), c};
+  case 5: // a product half-way, and a little
+    a = std::ldexp(float(random.integer(0, 0x7fffff) | 0x800001),
+                   int(random.integer(-100, 100)));
+    return {a, 1.5f, shortFloat(random, -149, -100)};
+  case 6: // about the largest subnormal number and below
+    return {shortFloat(random, -90, -70), nudge(random, std::ldexp(1.0f, -60)),
+            std::ldexp(float(random.integer(-0xffffff, 0xffffff)), -149)};
+  case 7: // the largest numbers
+    return {nudge(random, 0x1p64f), nudge(random, 0x1p63f),
+            nudge(random, 0x1.fffffep126f)};
+  case 8: { // no numbers among them, beside lanes that are half-way
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const float values[] = {kInfinity, -kInfinity, NAN, 0, -0.0f, a};
+    auto any = [&] { return values[random.integer(0, 5)]; };
+    if (random.integer(0, 1))
+      return {any(), any(), any()};
+    return {nudge(random, 0x1p-24f), 1, 1};
+  }
+  }
+  llvm_unreachable("no such kind");
+}
+
+constexpr int64_t kTripleKinds = 9;
+
+void runFMA(const TargetSpec &target, int64_t kind) {
+  constexpr int64_t kCount = 1 << 18;
+  Random random(kind);
+  std::vector<float> a(kCount), b(kCount), c(kCount), y(kCount);
+  for (int64_t i = 0; i < kCount; ++i) {
+    // All vectors but one in 64 are of one kind: what one lane needs must not
+    // change the others.
+    Triple triple = makeTriple(random, i % 64 ? kind : 0);
+    a[i] = triple.a, b[i] = triple.b, c[i] = triple.c;
+  }
+  KernelJIT run = compile(
+      target,
+      "%a: memref<?xf32>, %b: memref<?xf32>, %c: memref<?xf32>, "
+      "%y: memref<?xf32>",
+      formatv("%c0 = arith.constant 0 : index\n"
+              "%c16 = arith.constant 16 : index\n"
+              "%end = arith.constant {0} : index\n"
+              "scf.for %i = %c0 to %end step %c16 {{\n"
+              "%0 = vector.load %a[%i] : memref<?xf32>, vector<16xf32>\n"
+              "%1 = vector.load %b[%i] : memref<?xf32>, vector<16xf32>\n"
+              "%2 = vector.load %c[%i] : memref<?xf32>, vector<16xf32>\n"
+              "%3 = math.fma %0, %1, %2 : vector<16xf32>\n"
+              "vector.store %3, %y[%i] : memref<?xf32>, vector<16xf32>\n}",
+              kCount));
+  run(makeMemRef(a), makeMemRef(b), makeMemRef(c), makeMemRef(y));
+  for (int64_t i = 0; i < kCount; ++i) {
+    float expected = std::fma(a[i], b[i], c[i]);
+    if (std::isnan(expected) && std::isnan(y[i]))
+      continue;
+    ASSERT_EQ(llvm::bit_cast<uint32_t>(y[i]),
+              llvm::bit_cast<uint32_t>(expected))
+        << formatv("fma({0:x}, {1:x}, {2:x}) is {3:x}, not {4:x}",
+                   llvm::bit_cast<uint32_t>(a[i]),
+                   llvm::bit_cast<uint32_t>(b[i]),
+                   llvm::bit_cast<uint32_t>(c[i]),
+                   llvm::bit_cast<uint32_t>(expected),
+                   llvm::bit_cast<uint32_t>(y[i]))
+               .str();
+  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -331,6 +447,9 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
     cases.push_back({std::move(name), isFast, std::move(run)});
   };
   using Target = const TargetSpec &;
+  for (int64_t kind = 0; kind < kTripleKinds; ++kind)
+    add("fma_" + std::to_string(kind), true,
+        [=](Target t) { runFMA(t, kind); });
   for (int64_t k : {1, 15, 16, 17, 100, 2560, 6912}) {
     std::string suffix = "_" + std::to_string(k);
     bool isFast = k == 17;

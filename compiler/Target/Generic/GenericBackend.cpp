@@ -7,6 +7,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
 
@@ -165,6 +166,10 @@ public:
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     return {.lanes = 4, .tokens = 2};
+  }
+  bool hasFMA(const TargetSpec &target) const override {
+    llvm::Triple triple(target.triple);
+    return triple.isAArch64() || triple.isRISCV();
   }
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {}
