@@ -27,6 +27,7 @@ namespace tercet::ternary {
 struct Schedule {
   int64_t lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 1;
   bool inPlace = false, planeMajor = false;
+  int64_t parts = 0;
 };
 
 /// Bytes that hold the weights of `rows` rows by `columns` columns.

@@ -25,14 +25,17 @@ std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
   return trits;
 }
 
-/// `, chain = 16, in_place = true, plane_major = true`: any of them.
+/// `, chain = 16, in_place = true, plane_major = true, parts = 1`: any of them.
 static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
-                                bool &inPlace, bool &planeMajor) {
+                                bool &inPlace, bool &planeMajor,
+                                int64_t &parts) {
   chain = 1;
+  parts = 0;
   inPlace = planeMajor = false;
   while (succeeded(parser.parseOptionalComma())) {
-    if (succeeded(parser.parseOptionalKeyword("chain"))) {
-      if (parser.parseEqual() || parser.parseInteger(chain))
+    bool isChain = succeeded(parser.parseOptionalKeyword("chain"));
+    if (isChain || succeeded(parser.parseOptionalKeyword("parts"))) {
+      if (parser.parseEqual() || parser.parseInteger(isChain ? chain : parts))
         return failure();
       continue;
     }
@@ -46,13 +49,15 @@ static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
 }
 
 static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
-                         bool planeMajor) {
+                         bool planeMajor, int64_t parts) {
   if (chain != 1)
     printer << ", chain = " << chain;
   if (inPlace)
     printer << ", in_place = true";
   if (planeMajor)
     printer << ", plane_major = true";
+  if (parts != 0)
+    printer << ", parts = " << parts;
 }
 
 #define GET_ATTRDEF_CLASSES
@@ -92,16 +97,17 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Packing packing, int64_t tileRows,
                                  int64_t lanes, int64_t unroll, int64_t tokens,
                                  int64_t prefetch, int64_t chain, bool inPlace,
-                                 bool planeMajor) {
+                                 bool planeMajor, int64_t parts) {
   int64_t numPlanes = numPlanesOf(packing);
   bool wholeTiles = numPlanes ? tileRows == numPlanes * kRowGroup
                               : tileRows > 0 && tileRows % kRowGroup == 0;
   if (!wholeTiles)
     return emitError() << "(C1) tile_rows = " << tileRows << " is no tile of "
                        << stringifyPacking(packing);
-  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || chain <= 0 || prefetch < 0)
+  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || chain <= 0 || prefetch < 0 ||
+      parts < 0)
     return emitError() << "(C2) lanes, unroll, tokens and chain must be "
-                          "positive, prefetch not negative";
+                          "positive, prefetch and parts not negative";
   if (chain > (inPlace ? 1 : kMaxChain))
     return emitError() << "(C3) chain = " << chain
                        << " may overflow i16: at most " << kMaxChain
@@ -110,8 +116,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 }
 
 Schedule LayoutAttr::getSchedule() const {
-  return {getLanes(), getUnroll(),  getTokens(),    getPrefetch(),
-          getChain(), getInPlace(), getPlaneMajor()};
+  return {getLanes(), getUnroll(),  getTokens(),     getPrefetch(),
+          getChain(), getInPlace(), getPlaneMajor(), getParts()};
 }
 
 LayoutAttr LayoutAttr::withSchedule(const Schedule &schedule) const {

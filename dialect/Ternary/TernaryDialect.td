@@ -131,10 +131,12 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     before they are widened (1, the default: each is added in i32); with
     `in_place` codes are not shifted down before the dot product, the sums are;
     with `plane_major` a GEMM takes a plane of codes for all tokens before it
-    unpacks the next.
+    unpacks the next; a GEMV takes `parts` vectors of `lanes` rows at a time (0,
+    the default: all 16 / lanes of a group).
 
     - (C1) tile_rows is what the packing has.
-    - (C2) lanes, unroll, tokens and chain are positive, prefetch not negative.
+    - (C2) lanes, unroll, tokens and chain are positive, prefetch and parts not
+      negative.
     - (C3) chain is at most 64, and 1 with `in_place`: the sums then fit i16. A
       code is at most 2, a pair of products thus -512..508, and 64 of them are
       -32768..32512. Codes in place are up to 64 times as large.
@@ -145,19 +147,20 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     "int64_t":$tokens, "int64_t":$prefetch,
     DefaultValuedParameter<"int64_t", "1">:$chain,
     DefaultValuedParameter<"bool", "false">:$inPlace,
-    DefaultValuedParameter<"bool", "false">:$planeMajor);
+    DefaultValuedParameter<"bool", "false">:$planeMajor,
+    DefaultValuedParameter<"int64_t", "0">:$parts);
   let builders = [AttrBuilder<(ins "Packing":$packing, "int64_t":$tileRows,
                                    "const Schedule &":$schedule), [{
     return $_get($_ctxt, packing, tileRows, schedule.lanes, schedule.unroll,
                  schedule.tokens, schedule.prefetch, schedule.chain,
-                 schedule.inPlace, schedule.planeMajor);
+                 schedule.inPlace, schedule.planeMajor, schedule.parts);
   }]>];
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
         `prefetch` `=` $prefetch ``
-        custom<Options>($chain, $inPlace, $planeMajor) `` `>`
+        custom<Options>($chain, $inPlace, $planeMajor, $parts) `` `>`
   }];
   let extraClassDeclaration = [{
     Schedule getSchedule() const;

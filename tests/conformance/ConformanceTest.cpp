@@ -13,9 +13,10 @@
 using namespace tercet;
 using namespace tercet::conformance;
 
-/// Each stands for one way through a backend: no dot product (Generic),
-/// vpmaddubsw, the two forms of vpdpbusd, and AVX-512 without one.
+/// Each stands for one way through a backend: pmaddwd, pmaddubsw of each width,
+/// the two forms of vpdpbusd; with and without fma.
 static const char *const kLevels[] = {
+    "x86-64",
     "x86-64-v2",
     "x86-64-v3",
     "x86-64-v3+avxvnni",

@@ -159,6 +159,7 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
            // Also where the backend keeps codes in place and where it does not.
            changed.inPlace = schedule.chain == 1 && !selected.inPlace;
            changed.planeMajor = !selected.planeMajor;
+           changed.parts = selected.parts ? 0 : 3;
            runMatmul(target, matmul,
                      LayoutAttr::getTrits(&context, packing, changed));
          },

@@ -428,6 +428,11 @@ func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
 
 // -----
 
+// expected-error @+1 {{(C2) lanes, unroll, tokens and chain must be positive, prefetch and parts not negative}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 4, unroll = 1, tokens = 1, prefetch = 0, parts = -1>
+
+// -----
+
 // 65 pairs of products with q = -128 are -33280.
 // expected-error @+1 {{(C3) chain = 65 may overflow i16: at most 64, and 1 with in_place}}
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 65>

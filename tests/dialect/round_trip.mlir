@@ -114,9 +114,9 @@ func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<1
 }
 
 // CHECK-LABEL: @schedules
-// CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true>
+// CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true, parts = 1>
 // CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0>
 func.func private @schedules() attributes {
-  a = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true>,
+  a = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true, parts = 1>,
   b = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 1>
 }

@@ -2,7 +2,7 @@
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni | FileCheck %s -DBYTES=64 -DLANES=16 -DPRODUCTS=640
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3+avxvnni | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=320
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3 | FileCheck %s --check-prefix=CHAIN
-// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v2 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=160
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=160
 // RUN: not tercet-opt %s --add-dot-peak=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 // ERROR: error: unknown target 'vax'
 

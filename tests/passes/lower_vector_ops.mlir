@@ -3,7 +3,8 @@
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4 | FileCheck %s --check-prefixes=AVX512BW
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
-// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,SSSE3
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64 | FileCheck %s --check-prefixes=CHECK,SSE2
 // RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: not tercet-opt %s --lower-vector-ops=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 
@@ -23,6 +24,8 @@ func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>
   // AVX512BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
   // AVX512BW: llvm.call_intrinsic "llvm.x86.avx512.pmaddw.d.512"
   // AVX2-COUNT-2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
+  // SSSE3-COUNT-4: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
+  // SSE2-COUNT-8: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
   %y = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
   return %y : vector<16xi32>
@@ -64,6 +67,10 @@ func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) 
   // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
   // AVX2: llvm.call_intrinsic "llvm.x86.ssse3.pmadd.ub.sw.128"
   // AVX2: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
+  // SSSE3: llvm.call_intrinsic "llvm.x86.ssse3.pmadd.ub.sw.128"
+  // SSSE3: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
+  // SSE2-NOT: pmadd.ub.sw
+  // SSE2-COUNT-2: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
   %y = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
   return %y : vector<4xi32>

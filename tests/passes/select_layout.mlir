@@ -4,7 +4,8 @@
 // RUN: tercet-opt %s --select-layout=target=x86-64-v4 | FileCheck %s --check-prefixes=CHECK,AVX512BW
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
-// RUN: tercet-opt %s --select-layout=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --select-layout=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,SSSE3
+// RUN: tercet-opt %s --select-layout=target=x86-64 | FileCheck %s --check-prefixes=CHECK,SSE2
 // RUN: tercet-opt %s --select-layout=target=riscv64 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: not tercet-opt %s --select-layout=packing=bf16_pairs 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=packing=i9 2>&1 | FileCheck %s --check-prefix=PACKING
@@ -27,6 +28,8 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
   // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
   // AVX512BW-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}chain = {{[0-9]+}}>
   // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}chain = {{[0-9]+}}>
+  // SSSE3-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}chain = {{[0-9]+}}, parts = 2>
+  // SSE2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}in_place = true, parts = 1>
   // GENERIC-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}prefetch = {{[0-9]+}}>
   %y = ternary.matmul ins(%q, %w : tensor<?x16xi8>, tensor<16x16xi2>)
                       outs(%out : tensor<?x16xi32>) -> tensor<?x16xi32>
@@ -61,6 +64,7 @@ func.func @quantised_head(%x: tensor<?x16xf32>, %out: tensor<?x40xf32>) -> tenso
   // VNNI512-SAME: layout = #ternary.code_layout<q4, tile_rows = 64, lanes = 16,
   // VNNI256-SAME: layout = #ternary.code_layout<q4, tile_rows = 32, lanes = 8, parts = 2,
   // AVX2-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 8, parts = 1,
+  // SSSE3-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 4, parts = 1,
   // GENERIC-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 4,
   %y = ternary.quantized_linear q4 ins(%x, %h : tensor<?x16xf32>, tensor<40x16xf16>)
                                    outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>

@@ -185,8 +185,8 @@ std::string withoutFunction(StringRef assembly, StringRef name) {
 }
 
 bool isDotProduct(StringRef line) {
-  return line.contains("vpdpbusd") || line.contains("vpmaddubsw") ||
-         line.contains("vpmaddwd");
+  return line.contains("pdpbusd") || line.contains("pmaddubsw") ||
+         line.contains("pmaddwd");
 }
 
 /// A vector that is read from or written to the stack. (%rbp is a register like
@@ -262,7 +262,9 @@ TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
 
 INSTANTIATE_TEST_SUITE_P(
     Targets, InnerLoopTest,
-    testing::Values(InnerLoops{"x86-64-v3", Packing::I2},
+    testing::Values(InnerLoops{"x86-64", Packing::I2},
+                    InnerLoops{"x86-64-v2", Packing::I2},
+                    InnerLoops{"x86-64-v3", Packing::I2},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
                     InnerLoops{"x86-64-v4", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
@@ -292,5 +294,6 @@ TEST_P(HeadLoopTest, HoldsItsVectorsInRegisters) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, HeadLoopTest,
-                         testing::Values("x86-64-v3", "x86-64-v3+avxvnni",
+                         testing::Values("x86-64-v2", "x86-64-v3",
+                                         "x86-64-v3+avxvnni",
                                          "x86-64-v4+avx512vnni"));

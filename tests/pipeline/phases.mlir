@@ -73,6 +73,6 @@
 
 // LLVM: llvm.func internal @layer_0_0
 // LLVM-VNNI: llvm.x86.avx512.vpdpbusd.512
-// LLVM-V2-NOT: llvm.call_intrinsic
+// LLVM-V2: llvm.x86.ssse3.pmadd.ub.sw.128
 // LLVM-DAG: llvm.func @tercet_step
 // LLVM-DAG: llvm.func @tercet_dot_peak

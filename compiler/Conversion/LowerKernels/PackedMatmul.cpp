@@ -212,17 +212,21 @@ Values PackedMatmulKernel::loadPlanes(Value index, int64_t part) {
   return planes;
 }
 
-/// A GEMV takes whole 64-byte vectors and several of them at a time. A GEMM has
-/// no register to spare: one part of `lanes` rows after another.
+/// A GEMV takes whole 64-byte vectors and several of them at a time, if there
+/// are registers for that. A GEMM has none to spare: one part of `lanes` rows
+/// after another.
 void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
   int64_t numParts = kRowGroup / lanes;
   firstToken = token;
   numTokens = count;
-  if (count == 1)
-    return emitParts(llvm::to_vector(llvm::seq<int64_t>(numParts)),
-                     layout.getUnroll());
-  for (int64_t part = 0; part < numParts; ++part)
-    emitParts({part}, /*unroll=*/1);
+  int64_t unroll = count == 1 ? layout.getUnroll() : 1;
+  int64_t maxParts = count > 1           ? 1
+                     : layout.getParts() ? layout.getParts()
+                                         : numParts;
+  for (int64_t first = 0; first < numParts; first += maxParts)
+    emitParts(llvm::to_vector(llvm::seq<int64_t>(
+                  first, std::min(first + maxParts, numParts))),
+              unroll);
 }
 
 /// All of K for some parts and tokens. Chains in i16 are widened one after the

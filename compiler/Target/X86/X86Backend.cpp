@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// x86 from AVX2 on: vpdpbusd where there is VNNI, vpmaddubsw elsewhere, of 512
-// bits with AVX-512.
+// x86: vpdpbusd where there is VNNI, pmaddubsw from SSSE3 on, in the widest
+// registers that have it, and pmaddwd anywhere.
 
 #include "compiler/Target/Backend.h"
 #include "tercet/artifact.h"
@@ -16,21 +16,40 @@ namespace tercet {
 namespace {
 
 /// The dot products that x86 has, by preference.
-enum class DotKind { AVX512VNNI, AVXVNNI, AVX512BW, AVX2 };
+enum class DotKind { AVX512VNNI, AVXVNNI, AVX512BW, AVX2, SSSE3, SSE2 };
 
 DotKind getDotKind(const TargetSpec &target) {
   if (target.has(TERCET_CPU_AVX512VNNI | TERCET_CPU_AVX512VL))
     return DotKind::AVX512VNNI;
   if (target.has(TERCET_CPU_AVXVNNI))
     return DotKind::AVXVNNI;
-  return target.has(TERCET_CPU_AVX512BW | TERCET_CPU_AVX512VL)
-             ? DotKind::AVX512BW
-             : DotKind::AVX2;
+  if (target.has(TERCET_CPU_AVX512BW | TERCET_CPU_AVX512VL))
+    return DotKind::AVX512BW;
+  if (target.has(TERCET_CPU_AVX2))
+    return DotKind::AVX2;
+  return target.has(TERCET_CPU_SSSE3) ? DotKind::SSSE3 : DotKind::SSE2;
+}
+
+/// 32-bit lanes of its registers.
+int64_t getLanes(DotKind kind) {
+  switch (kind) {
+  case DotKind::AVX512VNNI:
+  case DotKind::AVX512BW:
+    return 16;
+  case DotKind::AVXVNNI:
+  case DotKind::AVX2:
+    return 8;
+  case DotKind::SSSE3:
+  case DotKind::SSE2:
+    return 4;
+  }
+  llvm_unreachable("unknown dot product");
 }
 
 /// Whether a dot product goes through 16 bits, which chains pay for.
 bool isPaired(DotKind kind) {
-  return kind == DotKind::AVX512BW || kind == DotKind::AVX2;
+  return kind == DotKind::AVX512BW || kind == DotKind::AVX2 ||
+         kind == DotKind::SSSE3;
 }
 
 /// Whether tables of 64 and 128 bytes are one instruction.
@@ -249,10 +268,9 @@ struct LowerAddPairsToMadd : LowerRegister<ternary::AddPairsOp> {
   }
 };
 
-/// acc + codes . q, half-way in 16 bits (dotSaturates). Wide codes are split
-/// into even and odd bytes, 16-bit numbers whose products vpmaddwd adds in 32
-/// bits.
-struct LowerDotToPairs : LowerDot {
+/// acc + codes . q in 32 bits: even and odd bytes are 16-bit numbers, whose
+/// products pmaddwd adds.
+struct LowerDotToMadd : LowerDot {
   using LowerDot::LowerDot;
   Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
              bool wide) const override {
@@ -262,9 +280,6 @@ struct LowerDotToPairs : LowerDot {
       return arith::ConstantOp::create(
           b, loc, DenseElementsAttr::get(pairs, b.getI16IntegerAttr(value)));
     };
-    if (!wide)
-      return ternary::AddPairsOp::create(
-          b, loc, acc, ternary::DotPairsOp::create(b, loc, splat(0), codes, q));
     Value eight = splat(8);
     codes = vector::BitCastOp::create(b, loc, pairs, codes);
     q = vector::BitCastOp::create(b, loc, pairs, q);
@@ -278,15 +293,29 @@ struct LowerDotToPairs : LowerDot {
   }
 };
 
+/// acc + codes . q, half-way in 16 bits (dotSaturates) unless codes are wide.
+struct LowerDotToPairs : LowerDotToMadd {
+  using LowerDotToMadd::LowerDotToMadd;
+  Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
+             bool wide) const override {
+    if (wide)
+      return LowerDotToMadd::emit(b, loc, acc, codes, q, wide);
+    int64_t lanes = cast<VectorType>(acc.getType()).getNumElements();
+    Value zero = arith::ConstantOp::create(
+        b, loc, b.getZeroAttr(VectorType::get(2 * lanes, b.getI16Type())));
+    return ternary::AddPairsOp::create(
+        b, loc, acc, ternary::DotPairsOp::create(b, loc, zero, codes, q));
+  }
+};
+
 class X86Backend : public Backend {
 public:
   llvm::StringRef getName() const override { return "X86"; }
   llvm::StringRef getDescription() const override {
-    return "x86-64 with AVX2, AVX-512, AVX-VNNI or AVX512-VNNI";
+    return "x86-64: SSE2, SSSE3, AVX2, AVX-512, AVX-VNNI, AVX512-VNNI";
   }
   bool supports(const TargetSpec &target) const override {
-    return llvm::StringRef(target.triple).starts_with("x86_64") &&
-           target.has(TERCET_CPU_AVX2 | TERCET_CPU_FMA);
+    return llvm::StringRef(target.triple).starts_with("x86_64");
   }
 
   /// With VBMI, t5 reads a fifth fewer bytes and keeps up with memory; what
@@ -299,23 +328,28 @@ public:
   }
 
   /// Register budgets. i2: 32 zmm hold 4 planes x 6 tokens (24 accumulators),
-  /// 16 ymm hold 4 planes x 2 tokens; one accumulator set fits 16 ymm. t5:
-  /// tables and masks take a third of 32 zmm, and leave two sets of 5
-  /// accumulators, or 5 planes x 3 tokens if one plane of codes is alive at a
-  /// time.
+  /// 16 ymm or xmm hold 4 planes x 2 tokens or x 2 parts of a vector: all that
+  /// ymm have, but xmm have four. Without pmaddubsw, codes and q take twice the
+  /// registers. t5: tables and masks take a third of 32 zmm, and leave two sets
+  /// of 5 accumulators, or 5 planes x 3 tokens if one plane of codes is alive
+  /// at a time.
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     DotKind kind = getDotKind(target);
-    bool wide = kind == DotKind::AVX512VNNI || kind == DotKind::AVX512BW;
+    bool wide = getLanes(kind) == 16;
     // Zen 4's own prefetchers follow a tile: more only gets in their way (33 of
     // 33 GB/s without, 30 with). Zen 5 gains 12-18 %.
-    ternary::Schedule schedule = {.lanes = wide ? 16 : 8,
+    ternary::Schedule schedule = {.lanes = getLanes(kind),
                                   .unroll = wide ? 4 : 1,
                                   .tokens = wide ? 6 : 2,
                                   .prefetch =
                                       target.tuneCpu == "znver4" ? 0 : 4096,
                                   .chain = isPaired(kind) ? 64 : 1,
                                   .inPlace = !isPaired(kind)};
+    if (getLanes(kind) == 4)
+      schedule.parts = 2;
+    if (kind == DotKind::SSE2)
+      schedule.tokens = schedule.parts = 1;
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
       schedule.tokens = wide ? 3 : 1;
@@ -344,12 +378,19 @@ public:
     case DotKind::AVX512BW:
     case DotKind::AVX2:
       return layout(16, 8, 1, 1);
+    case DotKind::SSSE3:
+    case DotKind::SSE2:
+      return layout(16, 4, 1, 1);
     }
     llvm_unreachable("unknown dot product");
   }
 
   int64_t getFloatAccumulators(const TargetSpec &target) const override {
     return target.has(TERCET_CPU_AVX512VL) ? 16 : 4;
+  }
+
+  bool hasFMA(const TargetSpec &target) const override {
+    return target.has(TERCET_CPU_FMA);
   }
 
   bool dotSaturates(const TargetSpec &target) const override {
@@ -362,19 +403,21 @@ public:
       patterns.add<LowerLookupToVBMI, LowerUnpackT5ToLookup>(
           patterns.getContext());
     DotKind kind = getDotKind(target);
+    int64_t maxLanes = getLanes(kind);
     switch (kind) {
     case DotKind::AVX512VNNI:
-      patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/16);
-      break;
     case DotKind::AVXVNNI:
-      patterns.add<LowerDotToVNNI>(patterns.getContext(), /*maxLanes=*/8);
+      patterns.add<LowerDotToVNNI>(patterns.getContext(), maxLanes);
       break;
     case DotKind::AVX512BW:
     case DotKind::AVX2:
+    case DotKind::SSSE3:
       patterns
           .add<LowerDotToPairs, LowerDotPairsToMaddubs, LowerAddPairsToMadd>(
-              patterns.getContext(),
-              /*maxLanes=*/kind == DotKind::AVX512BW ? 16 : 8);
+              patterns.getContext(), maxLanes);
+      break;
+    case DotKind::SSE2:
+      patterns.add<LowerDotToMadd>(patterns.getContext(), maxLanes);
       break;
     }
   }
