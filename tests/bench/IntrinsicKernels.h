@@ -29,6 +29,8 @@ void runI2Gemv(const TernaryMatmul &matmul);
 void runI2Gemm(const TernaryMatmul &matmul);
 /// One token; AVX512-VNNI and VBMI.
 void runT5Gemv(const TernaryMatmul &matmul);
+/// One token; AVX2.
+void runI2GemvAVX2(const TernaryMatmul &matmul);
 
 } // namespace tercet
 

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tests/bench/MatmulBench.h"
+#include "tests/bench/Bench.h"
+
+#include "compiler/Target/Backend.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace tercet;
+using namespace tercet::bench;
+using llvm::formatv;
+using ternary::LayoutAttr;
+using ternary::Packing;
+using ternary::Schedule;
+
+/// A layout as the syntax of an op has it.
+static std::string getText(LayoutAttr layout) {
+  std::string text;
+  llvm::raw_string_ostream(text) << layout;
+  return text.erase(0, strlen("#ternary.layout"));
+}
+
+std::shared_ptr<KernelJIT> bench::compileMatmul(LayoutAttr layout, int64_t rows,
+                                                int64_t columns) {
+  int64_t size = layout.getPackedBytes(rows, columns);
+  std::string y = getRowsType(rows);
+  return std::make_shared<KernelJIT>(makeKernel(
+      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
+              "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
+              "%y: {3}",
+              columns, size, rows / 16, y),
+      formatv("ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
+              "memref<?x{1}xi8>, memref<?xf32>, memref<?xi32>, "
+              "memref<{2}xi8>, memref<{3}xf32>) outs(%y : {4})",
+              getText(layout), columns, size, rows / 16, y)));
+}
+
+static Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
+                       Packing packing, const Schedule &schedule) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto layout = LayoutAttr::getTrits(&context, packing, schedule);
+  auto kernel = compileMatmul(layout, rows, columns);
+  int64_t size = layout.getPackedBytes(rows, columns);
+  auto q = makeMatrix<int8_t>(numTokens, columns);
+  auto scale = makeVector<float>(numTokens),
+       scales = makeVector<float>(rows / 16);
+  auto sum = makeVector<int32_t>(numTokens);
+  auto weights = wrap(getWeights(size), size);
+  auto out = makeFloats(numTokens, rows);
+  return makeMatrixCase([=] { (*kernel)(q, scale, sum, weights, scales, out); },
+                        size, rows, columns, numTokens);
+}
+
+/// The backend's schedule and its neighbours.
+static std::vector<Schedule> getSchedules(const Schedule &selected,
+                                          bool isGemm) {
+  std::vector<Schedule> schedules = {selected};
+  auto add = [&](auto change) {
+    schedules.push_back(selected);
+    change(schedules.back());
+  };
+  for (int64_t chain : {1, 16, 32, 64})
+    if (chain == 1 || !selected.inPlace)
+      add([=](Schedule &s) { s.chain = chain; });
+  // As narrower registers would.
+  for (int64_t chain : {int64_t(1), selected.chain})
+    add([=](Schedule &s) {
+      s.lanes = std::max<int64_t>(4, selected.lanes / 2), s.chain = chain;
+      s.unroll = 1, s.tokens = 2;
+    });
+  if (isGemm) {
+    for (int64_t tokens : {1, 2, 3, 4, 6, 8})
+      for (bool planeMajor : {false, true})
+        add([=](Schedule &s) { s.tokens = tokens, s.planeMajor = planeMajor; });
+    return schedules;
+  }
+  for (int64_t unroll : {1, 2, 4})
+    for (int64_t prefetch : {0, 1024, 4096, 8192})
+      add([=](Schedule &s) { s.unroll = unroll, s.prefetch = prefetch; });
+  return schedules;
+}
+
+void bench::addMatmuls(const TargetSpec &target) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  llvm::StringSet<> names;
+  for (Packing packing : {Packing::I2, Packing::T5}) {
+    Schedule selected =
+        getBackend(target).getSchedule(packing, {2560, 2560}, target);
+    auto addCase = [&](const char *group, int64_t rows, int64_t columns,
+                       int64_t numTokens, const Schedule &schedule) {
+      auto layout = LayoutAttr::getTrits(&context, packing, schedule);
+      std::string name = formatv("{0}/{1}x{2}/N{3}/{4}", group, rows, columns,
+                                 numTokens, toName(getText(layout)));
+      if (names.insert(name).second) // neighbours may be the same
+        add(name, [=] {
+          return makeMatmul(rows, columns, numTokens, packing, schedule);
+        });
+    };
+    for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/false)) {
+      addCase("gemv", 128 << 10, 4096, 1, schedule); // from memory
+      addCase("gemv", 2560, 2560, 1, schedule);      // from a cache
+    }
+    for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/true))
+      for (int64_t numTokens : {24, 512})
+        addCase("gemm", 2560, 2560, numTokens, schedule);
+  }
+}
