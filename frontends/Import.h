@@ -14,7 +14,8 @@
 namespace tercet {
 
 struct ImportOptions {
-  /// Positions the compiled model can hold; 0: max_position_embeddings.
+  /// Positions the compiled model can hold; 0: max_position_embeddings. More
+  /// than that is warned about.
   int64_t context = 0;
   /// What the KV cache stores.
   ternary::KVElement kv = ternary::KVElement::F32;

@@ -69,10 +69,15 @@ Compilation::Compilation(const CompileRequest &request)
   timingManager.setEnabled(request.timing);
   timing = timingManager.getRootScope();
   context.getDiagEngine().registerHandler([&](mlir::Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() != mlir::DiagnosticSeverity::Remark)
+    bool isWarning =
+        diagnostic.getSeverity() == mlir::DiagnosticSeverity::Warning;
+    if (!isWarning &&
+        diagnostic.getSeverity() != mlir::DiagnosticSeverity::Remark)
       return failure();
     progress.clear();
-    if (this->request.explain)
+    if (isWarning)
+      errs() << "tercet: warning: " << diagnostic << "\n";
+    else if (this->request.explain)
       errs() << "remark: " << diagnostic << "\n";
     return success();
   });

@@ -52,7 +52,8 @@ defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     "8.25, 6.25 and 4.5 bits a weight and round logits (see verify)",
     [CompileVis, RunVis, VerifyVis]>;
 defm context : Value<"context", "N",
-    "Positions of the KV cache; default: what the model was made for",
+    "Positions of the KV cache; default: what the model was made for, beyond "
+    "which it is untrained",
     [CompileVis, RunVis, VerifyVis]>;
 defm kv : Value<"kv", "f32|bf16|int8",
     "What the KV cache stores; f32 (default) is exact, docs/numerics.md says how "

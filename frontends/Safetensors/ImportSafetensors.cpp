@@ -586,15 +586,19 @@ OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
 // Entry
 //===----------------------------------------------------------------------===//
 
-static Expected<int64_t> getNumPositions(const ModelConfig &config,
+static Expected<int64_t> getNumPositions(MLIRContext &context,
+                                         const ModelConfig &config,
                                          const ImportOptions &options) {
   if (options.context == 0)
     return config.maxPositions;
-  if (options.context < 0 || options.context > config.maxPositions)
-    return inputError(config.path,
-                      "a context of {0} is not in 1 to "
-                      "max_position_embeddings = {1}",
-                      options.context, config.maxPositions);
+  if (options.context < 0 || options.context > ModelConfig::kMaxPositions)
+    return inputError(config.path, "a context of {0} is not in 1 to {1}",
+                      options.context, ModelConfig::kMaxPositions);
+  if (options.context > config.maxPositions)
+    emitWarning(UnknownLoc::get(&context))
+        << "a context of " << options.context
+        << " exceeds max_position_embeddings = " << config.maxPositions
+        << ": the model was not trained for positions beyond it";
   return options.context;
 }
 
@@ -608,7 +612,7 @@ tercet::importSafetensors(MLIRContext &context, StringRef directoryOrFile,
   Expected<ModelConfig> config = ModelConfig::read(configPath);
   if (!config)
     return config.takeError();
-  Expected<int64_t> numPositions = getNumPositions(*config, options);
+  Expected<int64_t> numPositions = getNumPositions(context, *config, options);
   if (!numPositions)
     return numPositions.takeError();
   Expected<SafetensorsReader> reader = SafetensorsReader::open(directoryOrFile);

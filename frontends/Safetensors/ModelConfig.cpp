@@ -277,7 +277,7 @@ Expected<ModelConfig> ModelConfig::parse(StringRef text, StringRef path) {
   config.vocabSize =
       fields.integer("vocab_size", std::nullopt, int64_t(1) << 24);
   config.maxPositions =
-      fields.integer("max_position_embeddings", 2048, int64_t(1) << 24);
+      fields.integer("max_position_embeddings", 2048, kMaxPositions);
   if (config.numHeads % config.numKVHeads != 0)
     fields.fail("'num_attention_heads' = {0} is not a multiple of "
                 "'num_key_value_heads' = {1}",

@@ -28,6 +28,9 @@ struct ModelConfig {
   };
   enum class Activation { ReLU2, SiLU };
 
+  /// Of any context: floats count up to here without gaps.
+  static constexpr int64_t kMaxPositions = int64_t(1) << 24;
+
   std::string path;         ///< of the config.json
   std::string architecture; ///< "BitNetForCausalLM"
   Family family;

@@ -139,6 +139,18 @@ def test_verify_more_than_a_step(tmp_path):
     assert checks["kernels"]["detail"].endswith("identical results of 128 tokens")
 
 
+def test_context_beyond_the_training(model, tmp_path):
+    """Said once; the positions beyond are computed as any other."""
+    done = tercet("compile", model, "-o", tmp_path / "out", "--context=150")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == ("tercet: warning: a context of 150 exceeds max_position_embeddings = 64: the model was "
+                           "not trained for positions beyond it\n")
+    tokens = ",".join(str(i % 40) for i in range(100))
+    done, checks = verify(model, tmp_path / "out", "--context=150", "--tokens", tokens)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checks["kernels"]["detail"].endswith("identical results of 100 tokens")
+
+
 def find_weights(artifact):
     """Where the weights section of tercet/artifact.h starts in the file."""
     blob = next(at for at in range(0, len(artifact), 2 << 20) if artifact[at:at + 8] == b"TERCETB\0")

@@ -227,9 +227,10 @@ def test_config_is_no_object(tmp_path, text):
     assert "config.json: " in error(tmp_path)
 
 
-@pytest.mark.parametrize("context", ["-1", "65"])
+@pytest.mark.parametrize("context", ["-1", str((1 << 24) + 1)])
 def test_context(tmp_path, context):
-    assert "max_position_embeddings = 64" in error(write(tmp_path, tensors(), config()), "--context=" + context)
+    message = error(write(tmp_path, tensors(), config()), "--context=" + context)
+    assert f"config.json: a context of {context} is not in 1 to {1 << 24}" in message
 
 
 # ---- Tensors against config.json ------------------------------------------------
