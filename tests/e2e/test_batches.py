@@ -160,6 +160,26 @@ def test_any_cut(build):
     session.close()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_chunking_of_500_tokens(build, threads):
+    library, model, _, _ = build
+    text = np.random.default_rng(8).integers(0, VOCAB, 500).tolist()
+
+    def evaluate(threads, lengths):
+        session = Session(library, model, threads, sequences=1)
+        logits, start = [], 0
+        for length in lengths:
+            part = text[start:start + length]
+            logits.append(session.eval_batch([0] * len(part), part, range(len(part))))
+            start += length
+        session.close()
+        return bits(np.concatenate(logits))
+
+    one_by_one = evaluate(1, [1] * 500)
+    for lengths in ([7] * 72, [64] * 8, [100] * 5, [128] * 4, [1, 499], [499, 1], [500]):
+        assert (evaluate(threads, lengths) == one_by_one).all(), lengths
+
+
 @pytest.mark.parametrize("kv", ["f32", "bf16", "int8"])
 def test_saved_by_one_level_and_loaded_by_another(tmp_path, kv):
     text, other = make_texts()[0], "f32" if kv == "int8" else "int8"
