@@ -145,6 +145,10 @@ Value KernelBuilder::exp(Value x) {
 Value KernelBuilder::widen(Value a) {
   if (getElementTypeOrSelf(a).isF32())
     return a;
+  if (getElementTypeOrSelf(a).isInteger(16)) {
+    Value high = arith::ExtUIOp::create(*this, withElement(a, getI32Type()), a);
+    return bitcast(withElement(a, getF32Type()), shiftLeft(high, 16));
+  }
   return arith::ExtFOp::create(*this, withElement(a, getF32Type()), a);
 }
 
@@ -152,10 +156,8 @@ Value KernelBuilder::roundToBF16(Value a) {
   Value bits = bitcast(ints(), a), half = splatInt(16);
   Value odd = andInt(arith::ShRUIOp::create(*this, bits, half), splatInt(1));
   bits = addInt(bits, addInt(odd, splatInt(0x7fff)));
-  Value high =
-      arith::TruncIOp::create(*this, withElement(a, getI16Type()),
-                              arith::ShRUIOp::create(*this, bits, half));
-  return bitcast(VectorType::get(kLanes, getBF16Type()), high);
+  return arith::TruncIOp::create(*this, withElement(a, getI16Type()),
+                                 arith::ShRUIOp::create(*this, bits, half));
 }
 
 Value KernelBuilder::addInt(Value a, Value b) {
