@@ -66,14 +66,35 @@ private:
 };
 } // namespace
 
+/// The smallest and the largest weight, in lanes that may be a vector. The sign
+/// of a zero shows in the scale: that of the first and the last.
+static std::pair<float, float> getRange(ArrayRef<float> weights) {
+  float lows[8], highs[8];
+  std::fill_n(lows, 8, weights.front());
+  std::fill_n(highs, 8, weights.back());
+  size_t i = 0;
+  for (; i + 8 <= weights.size(); i += 8)
+    for (size_t lane = 0; lane < 8; ++lane) {
+      float weight = weights[i + lane];
+      lows[lane] = weight < lows[lane] ? weight : lows[lane];
+      highs[lane] = weight > highs[lane] ? weight : highs[lane];
+    }
+  for (; i < weights.size(); ++i) {
+    lows[0] = std::min(lows[0], weights[i]);
+    highs[0] = std::max(highs[0], weights[i]);
+  }
+  return {*std::min_element(lows, lows + 8),
+          *std::max_element(highs, highs + 8)};
+}
+
 /// Scales worth trying: the widest covers every weight, narrower ones clamp a
 /// few and round the others more finely.
 static SmallVector<CodeGroup> getCandidates(CodeFormatInfo info,
                                             ArrayRef<float> weights) {
   SmallVector<CodeGroup> candidates;
-  auto [low, high] = std::minmax_element(weights.begin(), weights.end());
+  auto [low, high] = getRange(weights);
   if (info.hasMinimum) {
-    float middle = (*low + *high) / 2, reach = (*high - *low) / 2;
+    float middle = (low + high) / 2, reach = (high - low) / 2;
     for (int i = 0; i <= 8; ++i) {
       float narrowed = reach * (1 - float(i) / 32);
       candidates.push_back(
@@ -84,7 +105,7 @@ static SmallVector<CodeGroup> getCandidates(CodeFormatInfo info,
   }
   // The codes reach one further down than up: the largest weight is on the far
   // side, or (a scale of the other sign) on the near one.
-  float largest = std::fabs(*low) > std::fabs(*high) ? *low : *high;
+  float largest = std::fabs(low) > std::fabs(high) ? low : high;
   for (int i = 0; i <= (info.bits == 8 ? 3 : 16); ++i) {
     float far = float(info.zero()) * (1 - float(i) / 128);
     candidates.push_back({roundToBF16(-largest / far)});
@@ -106,8 +127,9 @@ CodeGroup tercet::encodeGroup(CodeFormat format, ArrayRef<float> weights,
     }
   }
   Rounder round(info, best);
-  for (auto [weight, code] : zip(weights, codes))
-    code = uint8_t(int(round(weight)) + int(info.zero()));
+  int zero = int(info.zero());
+  for (size_t i = 0; i < weights.size(); ++i)
+    codes[i] = uint8_t(int(round(weights[i])) + zero);
   return best;
 }
 
@@ -195,6 +217,31 @@ static float fromBF16(const uint8_t *bytes) {
   return bit_cast<float>(uint32_t(support::endian::read16le(bytes)) << 16);
 }
 
+/// A row's codes of a chunk. Four neighbouring columns are neighbouring bytes:
+/// a plane is a word.
+static void packChunk(CodeFormatInfo info, ArrayRef<uint8_t> codes,
+                      uint8_t *out) {
+  using support::endian::read32le, support::endian::write32le;
+  auto add = [](uint8_t *to, uint32_t word) {
+    write32le(to, read32le(to) | word);
+  };
+  for (unsigned plane = 0; 4 * plane < codes.size(); ++plane) {
+    uint32_t word = read32le(&codes[4 * plane]);
+    switch (info.bits) {
+    case 8:
+      write32le(out, word);
+      break;
+    case 4:
+      add(out, word << 4 * plane);
+      break;
+    case 6:
+      add(out + 64 * (plane / 2), (word & 0x0f0f0f0f) << 4 * (plane % 2));
+      add(out + 128, (word >> 4 & 0x03030303) << 2 * plane);
+      break;
+    }
+  }
+}
+
 void tercet::packCodes(CodeLayoutAttr layout, const CodeMatrix &matrix,
                        MutableArrayRef<uint8_t> out) {
   assert(layout.getFormat() == matrix.format && "codes of another format");
@@ -209,15 +256,15 @@ void tercet::packCodes(CodeLayoutAttr layout, const CodeMatrix &matrix,
       if (info.hasMinimum)
         support::endian::write16le(scale + 2, toBF16(group.minimum));
     }
-    // Four neighbouring columns are neighbouring bytes.
-    for (int64_t first = 0; first < matrix.columns; first += 4) {
+    int64_t stride = layout.getTileRows() / kRowGroup * info.chunkSize();
+    for (int64_t first = 0; first < matrix.columns; first += info.group) {
+      auto codes = matrix.codesOf(row).slice(
+          first, std::min(info.group, matrix.columns - first));
       CodeAddress at = getCodeAddress(layout, row, first, matrix.columns);
-      for (int64_t k = 0; k < 4; ++k) {
-        uint8_t code = matrix.codesOf(row)[first + k];
-        uint8_t low = info.bits == 8 ? code : code & 15;
-        out[at.low + k] |= low << at.lowBit;
-        if (info.bits == 6)
-          out[at.high + k] |= code >> 4 << at.highBit;
+      for (; !codes.empty(); at.low += stride) {
+        auto chunk = codes.take_front(info.chunkColumns());
+        packChunk(info, chunk, &out[at.low]);
+        codes = codes.drop_front(chunk.size());
       }
     }
   }
