@@ -2,6 +2,7 @@
 
 #include "compiler/Passes/Passes.h"
 #include "compiler/Support/CodePacking.h"
+#include "compiler/Support/ErrorBound.h"
 #include "compiler/Support/PackedLayout.h"
 #include "compiler/Support/ParameterReader.h"
 #include "dialect/Ternary/Ternary.h"
@@ -11,6 +12,8 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
+
+#include <atomic>
 
 using namespace mlir;
 
@@ -121,8 +124,15 @@ private:
                          int64_t rows);
   int64_t placeBF16Pairs(ternary::ParameterOp parameter,
                          ternary::LayoutAttr layout);
+  /// By row; 0: not known yet. Who writes codes leaves their bounds here, and
+  /// who writes the table computes what he misses: pieces have no order.
+  using ErrorBounds = std::vector<std::atomic<float>>;
   int64_t placeCodes(ternary::ParameterOp parameter,
-                     ternary::CodeLayoutAttr layout);
+                     ternary::CodeLayoutAttr layout,
+                     std::shared_ptr<ErrorBounds> bounds);
+  int64_t placeErrorBounds(ternary::ParameterOp parameter,
+                           ternary::CodeFormat format,
+                           std::shared_ptr<ErrorBounds> known);
   int64_t placeFloats(ternary::ParameterOp parameter);
 
   Value parameterAt(OpBuilder &b, Location loc, int64_t offset, Type type) {
@@ -246,7 +256,8 @@ int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
 }
 
 int64_t PackWeights::placeCodes(ternary::ParameterOp parameter,
-                                ternary::CodeLayoutAttr layout) {
+                                ternary::CodeLayoutAttr layout,
+                                std::shared_ptr<ErrorBounds> bounds) {
   auto type = cast<ShapedType>(parameter.getType());
   int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
   int64_t padded = getPaddedColumns(cols), tileRows = layout.getTileRows();
@@ -259,7 +270,38 @@ int64_t PackWeights::placeCodes(ternary::ParameterOp parameter,
         if (llvm::Error error = reader->readFloats(parameter, first * cols,
                                                    last * cols, values))
           return error;
-        packCodes(layout, encodeRows(layout.getFormat(), values, cols), out);
+        CodeMatrix matrix = encodeRows(layout.getFormat(), values, cols);
+        for (int64_t row = first; bounds && row < last; ++row)
+          (*bounds)[row] =
+              getErrorBound(ArrayRef(values).slice((row - first) * cols, cols),
+                            matrix, row - first);
+        packCodes(layout, matrix, out);
+        return llvm::Error::success();
+      });
+}
+
+int64_t PackWeights::placeErrorBounds(ternary::ParameterOp parameter,
+                                      ternary::CodeFormat format,
+                                      std::shared_ptr<ErrorBounds> known) {
+  auto type = cast<ShapedType>(parameter.getType());
+  int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
+  return place(
+      rows * sizeof(float), sizeof(float),
+      [=, reader = reader](int64_t begin, int64_t end,
+                           MutableArrayRef<uint8_t> out) -> llvm::Error {
+        auto *bounds = reinterpret_cast<float *>(out.data());
+        std::vector<float> weights(cols);
+        for (int64_t row = begin; row < end; ++row) {
+          float bound = (*known)[row].load();
+          if (bound == 0) {
+            if (llvm::Error error = reader->readFloats(
+                    parameter, row * cols, (row + 1) * cols, weights))
+              return error;
+            bound =
+                getErrorBound(weights, encodeRows(format, weights, cols), 0);
+          }
+          *bounds++ = bound;
+        }
         return llvm::Error::success();
       });
 }
@@ -331,20 +373,27 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
 
 LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   ternary::ParameterOp parameter = lookup(linear.getWeight());
+  auto type = cast<ShapedType>(linear.getWeight().getType());
+  if (linear.getGroups()) {
+    int64_t size = ternary::kRowGroup * type.getDimSize(1) *
+                   type.getElementTypeBitWidth() / 8;
+    getOperation()->setAttr("ternary.head_group_bytes",
+                            Builder(&getContext()).getI64IntegerAttr(size));
+  }
   if (!linear.getLayout() || !parameter)
     return success(); // stays a linear over plain floats
-  auto type = cast<ShapedType>(linear.getWeight().getType());
   ternary::LayoutAttr layout = *linear.getLayout();
   OpBuilder b(linear);
   int64_t size = layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1));
-  headBytes += size;
+  if (!linear.getGroups()) // those that are asked for are counted at run time
+    headBytes += size;
   Value packed =
       parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type()));
   linear.getResult().replaceAllUsesWith(
-      ternary::PackedLinearOp::create(b, linear.getLoc(),
-                                      linear.getOuts().getType(), linear.getX(),
-                                      packed, linear.getOuts(), layout)
+      ternary::PackedLinearOp::create(
+          b, linear.getLoc(), linear.getOuts().getType(), linear.getX(), packed,
+          linear.getGroups(), linear.getOuts(), layout)
           .getResult());
   linear.erase();
   return success();
@@ -379,8 +428,17 @@ PackWeights::packQuantizedLinear(ternary::QuantizedLinearOp linear) {
 
   int64_t size = layout.getSize(type.getDimSize(0), padded);
   headBytes += size;
-  Value packed = parameterAt(b, loc, placeCodes(parameter, layout),
+  std::shared_ptr<ErrorBounds> bounds;
+  if (linear.getBounded())
+    bounds = std::make_shared<ErrorBounds>(type.getDimSize(0));
+  Value packed = parameterAt(b, loc, placeCodes(parameter, layout, bounds),
                              RankedTensorType::get({size}, b.getI8Type()));
+  if (bounds) {
+    int64_t offset = placeErrorBounds(parameter, layout.getFormat(), bounds);
+    headBytes += bounds->size() * sizeof(float);
+    getOperation()->setAttr("ternary.error_bounds",
+                            b.getI64IntegerAttr(offset));
+  }
   linear->replaceAllUsesWith(ternary::PackedQuantizedLinearOp::create(
       b, loc, linear.getOuts().getType(), quantised.getHigh(),
       quantised.getLow(), quantised.getScale(), quantised.getSums(), packed,

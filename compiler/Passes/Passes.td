@@ -17,6 +17,16 @@ def QuantizeOutputHead : Pass<"quantize-output-head", "::mlir::func::FuncOp"> {
   ];
 }
 
+def ScreenOutputHead : Pass<"screen-output-head", "::mlir::ModuleOp"> {
+  let summary = "Split the head from @step, with an i8 copy that screens its rows";
+  let description = [{
+    `@step` returns hidden states instead of logits. `@screen` turns them into
+    approximations of the logits, `@head_rows` replaces groups of 16 rows of these
+    by the logits themselves (docs/decisions/0008).
+  }];
+  let dependentDialects = ["::mlir::tensor::TensorDialect"];
+}
+
 def FuseBitLinear : Pass<"fuse-bit-linear", "::mlir::func::FuncOp"> {
   let summary = "Make siblings share one quantised input and one matmul";
   let description = [{

@@ -19,32 +19,27 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 
-/// The arguments of @step in C order (tercet_step in tercet/artifact.h). All
-/// memrefs are static, so that each is one pointer; what their leading
+/// A function that the runtime calls, in terms of its imported signature. In C
+/// (tercet/artifact.h) it takes, in this order:
+///   weights, arena, the KV cache if it has one, the other arguments, the
+///   result if that is no argument, a size for each distinct leading dimension,
+///   pool
+/// All memrefs are static, so that each is one pointer; what their leading
 /// dimension says is a bound.
-enum StepArgument {
-  Weights,
-  Arena,
-  Cache,
-  Tokens,
-  Positions,
-  Slots,
-  LogitRows,
-  Logits,
-  NumTokens,
-  NumLogitRows,
-  Pool,
-  NumStepArguments
+struct Entry {
+  StringRef name;
+  /// The number of the size that each argument's leading dimension is, without
+  /// the cache, then the result's.
+  SmallVector<unsigned> sizes;
 };
 
-/// The arguments of the imported @step, in order.
-enum ImportedArgument {
-  ImportedTokens,
-  ImportedPositions,
-  ImportedSlots,
-  ImportedLogitRows,
-  ImportedCache,
-  NumImportedArguments
+const Entry kEntries[] = {
+    // tokens, positions, slots and logit_rows; logits or hidden states
+    {"step", {0, 0, 0, 1, 1}},
+    // hidden states; approximations
+    {"screen", {0, 0}},
+    // hidden states, groups, logits; those logits
+    {"head_rows", {0, 1, 0, 0}},
 };
 
 /// A buffer to be placed: alive from op number `begin` to `end` of the block.
@@ -100,28 +95,39 @@ struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
   void runOnOperation() override;
 
 private:
-  LogicalResult checkSignature(func::FuncOp step);
+  /// Gives a function its C signature; returns the bytes of arena that it
+  /// needs.
+  int64_t plan(func::FuncOp function, const Entry &entry);
   /// Bytes of a buffer when its dynamic dimension is at its capacity.
   int64_t getCapacityInBytes(MemRefType type);
 };
 
-LogicalResult PlanMemory::checkSignature(func::FuncOp step) {
-  FunctionType type = step.getFunctionType();
-  if (type.getNumInputs() != NumImportedArguments ||
-      type.getNumResults() != 1 ||
-      !isa<ternary::KVCacheType>(type.getInput(ImportedCache)) ||
-      !llvm::all_of(type.getInputs().take_front(ImportedCache),
-                    llvm::IsaPred<MemRefType>) ||
-      !isa<MemRefType>(type.getResult(0)) || !step.getBody().hasOneBlock())
-    return step.emitOpError("expected the signature of a language model's step "
-                            "(docs/architecture.md)");
+/// The type of an argument with `capacity` as its leading dimension.
+MemRefType getFullType(Value argument, int64_t capacity) {
+  auto type = cast<MemRefType>(argument.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  shape[0] = capacity;
+  return MemRefType::get(shape, type.getElementType());
+}
+
+LogicalResult checkSignature(func::FuncOp function, const Entry &entry) {
+  FunctionType type = function.getFunctionType();
+  unsigned numCaches =
+      llvm::count_if(type.getInputs(), llvm::IsaPred<ternary::KVCacheType>);
+  unsigned numMemRefs =
+      llvm::count_if(type.getInputs(), llvm::IsaPred<MemRefType>);
+  if (numCaches != (entry.name == "step") ||
+      numMemRefs + 1 != entry.sizes.size() ||
+      numCaches + numMemRefs != type.getNumInputs() ||
+      type.getNumResults() != 1 || !isa<MemRefType>(type.getResult(0)) ||
+      !function.getBody().hasOneBlock())
+    return function.emitOpError("expected the signature of a language model's ")
+           << entry.name << " (docs/architecture.md)";
   // Writes to anything else would not reach the caller.
-  if (!step.getBody()
-           .front()
-           .getTerminator()
-           ->getOperand(0)
-           .getDefiningOp<memref::AllocOp>())
-    return step.emitOpError("expected to return a buffer of its own");
+  Value result = function.getBody().front().getTerminator()->getOperand(0);
+  bool isArgument = isa<BlockArgument>(result) && entry.name == "head_rows";
+  if (!isArgument && !result.getDefiningOp<memref::AllocOp>())
+    return function.emitOpError("expected to return a buffer of its own");
   return success();
 }
 
@@ -132,87 +138,97 @@ int64_t PlanMemory::getCapacityInBytes(MemRefType type) {
   return llvm::alignTo(size, kAlignment);
 }
 
-void PlanMemory::runOnOperation() {
-  ModuleOp module = getOperation();
-  auto step = module.lookupSymbol<func::FuncOp>("step");
-  if (!step) {
-    module.emitError("expected a function @step");
-    return signalPassFailure();
-  }
-  if (failed(checkSignature(step)))
-    return signalPassFailure();
-  Block &body = step.getBody().front();
-  OpBuilder b(&body, body.begin());
-  Location loc = step.getLoc();
-
-  // Place the buffers. The result is the caller's.
-  auto logits = step.getBody().front().getTerminator()->getOperand(0);
+/// The buffers of a function but for its result, with their places in
+/// `buffers`.
+int64_t placeBuffers(Block &body, Value result,
+                     llvm::function_ref<int64_t(MemRefType)> getSize,
+                     SmallVectorImpl<Buffer> &buffers) {
   llvm::DenseMap<Operation *, int64_t> order;
   for (auto [index, op] : llvm::enumerate(body))
     order[&op] = index;
-  SmallVector<Buffer> buffers;
   for (auto alloc : body.getOps<memref::AllocOp>())
-    if (alloc.getResult() != logits)
+    if (alloc.getResult() != result)
       buffers.push_back({alloc, order[alloc], getLastUse(alloc, body, order),
-                         getCapacityInBytes(alloc.getType()), 0});
-  int64_t arenaSize = assignOffsets(buffers);
-  module->setAttr("ternary.arena_size", b.getI64IntegerAttr(arenaSize));
-  auto weightsSize = module->getAttrOfType<IntegerAttr>("ternary.weights_size");
+                         getSize(alloc.getType()), 0});
+  return assignOffsets(buffers);
+}
+
+/// A view of the first `count` rows of `full`.
+Value takeRows(OpBuilder &b, Location loc, Value full, Value count,
+               MemRefType type) {
+  SmallVector<OpFoldResult> sizes = {count}, strides;
+  for (int64_t dim : type.getShape().drop_front())
+    sizes.push_back(b.getIndexAttr(dim));
+  int64_t stride = 1;
+  for (int64_t dim : llvm::reverse(type.getShape())) {
+    strides.insert(strides.begin(), b.getIndexAttr(stride));
+    stride *= dim;
+  }
+  return memref::ReinterpretCastOp::create(
+      b, loc, type, full, OpFoldResult(b.getIndexAttr(0)), sizes, strides);
+}
+
+int64_t PlanMemory::plan(func::FuncOp function, const Entry &entry) {
+  Block &body = function.getBody().front();
+  OpBuilder b(&body, body.begin());
+  Location loc = function.getLoc();
+  Value result = body.getTerminator()->getOperand(0);
+  bool ownsResult = !isa<BlockArgument>(result);
+  SmallVector<Buffer> buffers;
+  int64_t arenaSize = placeBuffers(
+      body, result, [&](MemRefType type) { return getCapacityInBytes(type); },
+      buffers);
 
   // The C signature. The old arguments become views of the new ones.
+  SmallVector<BlockArgument> old(body.getArguments());
+  SmallVector<Type> types;
+  auto addArgument = [&](Type type) -> Value {
+    types.push_back(type);
+    return body.addArgument(type, loc);
+  };
   auto bytes = [&](int64_t size) {
     return MemRefType::get({std::max<int64_t>(size, 1)}, b.getI8Type());
   };
-  auto logitsType = cast<MemRefType>(logits.getType());
-  auto idsType = MemRefType::get({int64_t(maxStepTokens)}, b.getI32Type());
-  SmallVector<Type> types(NumStepArguments);
-  types[Weights] = bytes(weightsSize ? weightsSize.getInt() : 0);
-  types[Arena] = bytes(arenaSize);
-  types[Cache] = step.getArgument(ImportedCache).getType();
-  types[Tokens] = types[Positions] = types[Slots] = types[LogitRows] = idsType;
-  types[Logits] =
-      MemRefType::get({int64_t(maxStepTokens), logitsType.getDimSize(1)},
-                      logitsType.getElementType());
-  types[NumTokens] = types[NumLogitRows] = b.getIndexType();
-  types[Pool] = LLVM::LLVMPointerType::get(&getContext());
-
-  SmallVector<Value> old(body.getArguments());
-  for (Type type : types)
-    body.addArgument(type, loc);
-  ValueRange arguments = body.getArguments().drop_front(NumImportedArguments);
-
-  auto sized = [&](Value full, Value count, MemRefType type) -> Value {
-    SmallVector<OpFoldResult> sizes = {count}, strides;
-    for (int64_t dim : type.getShape().drop_front())
-      sizes.push_back(b.getIndexAttr(dim));
-    int64_t stride = 1;
-    for (int64_t dim : llvm::reverse(type.getShape())) {
-      strides.insert(strides.begin(), b.getIndexAttr(stride));
-      stride *= dim;
+  auto weightsSize =
+      getOperation()->getAttrOfType<IntegerAttr>("ternary.weights_size");
+  Value weights = addArgument(bytes(weightsSize ? weightsSize.getInt() : 0));
+  Value arena = addArgument(bytes(arenaSize));
+  for (BlockArgument argument : old)
+    if (isa<ternary::KVCacheType>(argument.getType()))
+      argument.replaceAllUsesWith(addArgument(argument.getType()));
+  SmallVector<std::pair<Value, Value>> bound; // the old and the new
+  for (BlockArgument argument : old)
+    if (isa<MemRefType>(argument.getType())) {
+      bool isGroups = entry.name == "head_rows" && bound.size() == 1;
+      int64_t capacity =
+          isGroups ? llvm::divideCeil(
+                         cast<MemRefType>(result.getType()).getShape().back(),
+                         ternary::kRowGroup)
+                   : int64_t(maxStepTokens);
+      bound.push_back({argument, addArgument(getFullType(argument, capacity))});
     }
-    return memref::ReinterpretCastOp::create(
-        b, loc, type, full, OpFoldResult(b.getIndexAttr(0)), sizes, strides);
-  };
-  // Sizes first: what asks an argument for its dimension asks for a count.
-  auto bind = [&](Value value, Value full, Value count) {
+  if (ownsResult)
+    bound.push_back({result, addArgument(getFullType(result, maxStepTokens))});
+  SmallVector<Value> sizes;
+  for (unsigned i = 0; i <= *llvm::max_element(entry.sizes); ++i)
+    sizes.push_back(addArgument(b.getIndexType()));
+  addArgument(LLVM::LLVMPointerType::get(&getContext()));
+
+  for (auto [pair, number] : llvm::zip(bound, entry.sizes)) {
+    auto [value, full] = pair;
+    // Sizes first: what asks an argument for its dimension asks for a size.
     for (Operation *user : llvm::make_early_inc_range(value.getUsers()))
       if (auto dim = dyn_cast<memref::DimOp>(user))
         if (dim.getConstantIndex() == 0) {
-          dim.replaceAllUsesWith(count);
+          dim.replaceAllUsesWith(sizes[number]);
           dim.erase();
         }
-    value.replaceAllUsesWith(
-        sized(full, count, cast<MemRefType>(value.getType())));
-  };
-  bind(old[ImportedTokens], arguments[Tokens], arguments[NumTokens]);
-  bind(old[ImportedPositions], arguments[Positions], arguments[NumTokens]);
-  bind(old[ImportedSlots], arguments[Slots], arguments[NumTokens]);
-  bind(old[ImportedLogitRows], arguments[LogitRows], arguments[NumLogitRows]);
-  old[ImportedCache].replaceAllUsesWith(arguments[Cache]);
-  Operation *logitsAlloc = logits.getDefiningOp();
-  logits.replaceAllUsesWith(
-      sized(arguments[Logits], arguments[NumLogitRows], logitsType));
-  logitsAlloc->erase();
+    Value rows = takeRows(b, loc, full, sizes[number],
+                          cast<MemRefType>(value.getType()));
+    value.replaceAllUsesWith(rows);
+  }
+  if (ownsResult)
+    result.getDefiningOp()->erase();
 
   for (Buffer &buffer : buffers) {
     b.setInsertionPoint(buffer.alloc);
@@ -221,7 +237,7 @@ void PlanMemory::runOnOperation() {
         b, loc,
         MemRefType::get(buffer.alloc.getType().getShape(),
                         buffer.alloc.getType().getElementType()),
-        arguments[Arena], offset, buffer.alloc.getDynamicSizes());
+        arena, offset, buffer.alloc.getDynamicSizes());
     buffer.alloc.replaceAllUsesWith(view);
     buffer.alloc.erase();
   }
@@ -232,18 +248,36 @@ void PlanMemory::runOnOperation() {
   for (ternary::PackedParameterOp parameter : parameters) {
     b.setInsertionPoint(parameter);
     parameter.replaceAllUsesWith(
-        memref::ViewOp::create(
-            b, parameter.getLoc(), cast<MemRefType>(parameter.getType()),
-            arguments[Weights], parameter.getOffset(), ValueRange())
+        memref::ViewOp::create(b, parameter.getLoc(),
+                               cast<MemRefType>(parameter.getType()), weights,
+                               parameter.getOffset(), ValueRange())
             .getResult());
     parameter.erase();
   }
 
-  body.eraseArguments(0, NumImportedArguments);
+  body.eraseArguments(0, old.size());
   body.getTerminator()->setOperands({});
-  step.setFunctionType(b.getFunctionType(types, {}));
-  step.setArgAttrsAttr(nullptr);
-  step.setResAttrsAttr(nullptr);
+  function.setFunctionType(b.getFunctionType(types, {}));
+  function.setArgAttrsAttr(nullptr);
+  function.setResAttrsAttr(nullptr);
+  return arenaSize;
+}
+
+void PlanMemory::runOnOperation() {
+  ModuleOp module = getOperation();
+  if (!module.lookupSymbol<func::FuncOp>("step")) {
+    module.emitError("expected a function @step");
+    return signalPassFailure();
+  }
+  int64_t arenaSize = 0;
+  for (const Entry &entry : kEntries)
+    if (auto function = module.lookupSymbol<func::FuncOp>(entry.name)) {
+      if (failed(checkSignature(function, entry)))
+        return signalPassFailure();
+      arenaSize = std::max(arenaSize, plan(function, entry));
+    }
+  module->setAttr("ternary.arena_size",
+                  Builder(&getContext()).getI64IntegerAttr(arenaSize));
 }
 
 } // namespace

@@ -27,7 +27,8 @@ struct QuantizeOutputHead : impl::QuantizeOutputHeadBase<QuantizeOutputHead> {
       OpBuilder b(head);
       auto quantised = ternary::QuantizedLinearOp::create(
           b, head.getLoc(), head->getResultTypes(), head.getX(),
-          head.getWeight(), head.getOuts(), *format, /*layout=*/nullptr);
+          head.getWeight(), head.getOuts(), *format, /*bounded=*/false,
+          /*layout=*/nullptr);
       head->replaceAllUsesWith(quantised);
       head.erase();
     }

@@ -15,10 +15,12 @@ namespace {
 /// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma
 /// busy at memory speed, and by four tokens sixteen. Tiles are read in address
 /// order; software prefetch only displaces the hardware's
-/// (tests/bench/KernelBench).
-ternary::LayoutAttr getHeadLayout(MLIRContext *context) {
-  return ternary::LayoutAttr::get(context, ternary::Packing::BF16Pairs,
-                                  /*tileRows=*/64,
+/// (tests/bench/KernelBench). A head of which groups of 16 rows are asked for
+/// has tiles of them.
+ternary::LayoutAttr getHeadLayout(ternary::LinearOp head) {
+  return ternary::LayoutAttr::get(head.getContext(),
+                                  ternary::Packing::BF16Pairs,
+                                  head.getGroups() ? ternary::kRowGroup : 64,
                                   ternary::Schedule{.unroll = 2, .tokens = 4});
 }
 
@@ -64,7 +66,7 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
         auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();
         if (!get || !type.getElementType().isBF16())
           return;
-        linear.setLayoutAttr(getHeadLayout(&getContext()));
+        linear.setLayoutAttr(getHeadLayout(linear));
       }
     });
   }

@@ -175,6 +175,10 @@ static const Phase kPhases[] = {
         Pieces &) {
        if (options.head == "bf16")
          return;
+       if (options.head == "screened") {
+         passes.addPass(createScreenOutputHead());
+         return;
+       }
        QuantizeOutputHeadOptions head;
        head.format = options.head;
        passes.addNestedPass<func::FuncOp>(createQuantizeOutputHead(head));
@@ -226,7 +230,8 @@ static const Phase kPhases[] = {
      verifyBufferised},
 
     {"plan-memory",
-     "@step has its C signature; all buffers are places in one arena",
+     "@step, and what a screened head has beside it, have their C signature; "
+     "all buffers are places in one arena",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
        PlanMemoryOptions plan;
@@ -296,8 +301,14 @@ ArrayRef<Phase> getPhases() { return kPhases; }
 /// What the model's own signature says.
 static void readSignature(ModuleOp module, CompiledModel &model) {
   auto step = module.lookupSymbol<func::FuncOp>("step");
-  model.vocabSize =
-      cast<ShapedType>(step.getFunctionType().getResult(0)).getShape().back();
+  auto getWidth = [](func::FuncOp function) -> uint32_t {
+    return cast<ShapedType>(function.getResultTypes()[0]).getShape().back();
+  };
+  model.vocabSize = getWidth(step);
+  if (auto rows = module.lookupSymbol<func::FuncOp>("head_rows")) {
+    model.hiddenSize = getWidth(step);
+    model.vocabSize = getWidth(rows);
+  }
   for (Type type : step.getArgumentTypes())
     if (auto cache = dyn_cast<ternary::KVCacheType>(type)) {
       model.context = cache.getCapacity();
@@ -361,6 +372,8 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
   model.ternaryWeights = attribute("ternary.num_trits");
   model.ternaryBytes = attribute("ternary.ternary_bytes");
   model.headBytes = attribute("ternary.head_bytes");
+  model.headGroupBytes = attribute("ternary.head_group_bytes");
+  model.errorBounds = attribute("ternary.error_bounds");
   model.module = std::move(module);
   return model;
 }

@@ -19,7 +19,8 @@ struct CompileOptions {
   TargetSpec target;
   /// Packing of ternary weights by name; auto: what the backend selects.
   std::string packing = "auto";
-  /// Precision of the head: bf16 (as the model has it), i8, q6 or q4.
+  /// Precision of the head: bf16 (as the model has it), i8, q6, q4 or
+  /// screened.
   std::string head = "bf16";
   /// Capacity of one step, in tokens.
   int64_t maxStepTokens = 128;
@@ -60,6 +61,11 @@ struct CompiledModel {
   uint64_t ternaryWeights = 0;
   uint64_t ternaryBytes = 0;
   uint64_t headBytes = 0;
+  /// Of a screened head: where its table of error bounds is in the weights, the
+  /// bytes of 16 rows, and the width of its hidden states. 0: no such head.
+  uint64_t errorBounds = 0;
+  uint64_t headGroupBytes = 0;
+  uint32_t hiddenSize = 0;
   uint32_t vocabSize = 0;
   uint32_t context = 0;
   uint32_t maxStepTokens = 0;

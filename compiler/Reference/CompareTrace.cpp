@@ -74,11 +74,15 @@ TraceComparison::create(const ArtifactProgram &program,
   tokens = tokens.take_front(info->maxStepTokens);
   trace.numTokens = tokens.size();
   std::vector<tercet_trace_range> ranges;
-  auto step = planned.lookupSymbol<mlir::func::FuncOp>("step");
-  for (mlir::Operation &op : step.getBody().front()) {
-    if (!isKernel(&op))
-      continue;
-    Kernel kernel{op.getName().getStringRef(), {}};
+  // Those that a screened head has beside the step, in the order of --trace.
+  SmallVector<mlir::Operation *> ops;
+  for (StringRef name : {"step", "head_rows", "screen"})
+    if (auto function = planned.lookupSymbol<mlir::func::FuncOp>(name))
+      for (mlir::Operation &op : function.getBody().front())
+        if (isKernel(&op))
+          ops.push_back(&op);
+  for (mlir::Operation *op : ops) {
+    Kernel kernel{op->getName().getStringRef(), {}};
     if (auto destinations = dyn_cast<mlir::DestinationStyleOpInterface>(op))
       for (auto [result, init] : enumerate(destinations.getDpsInits()))
         if (auto placement = place(result, init)) {

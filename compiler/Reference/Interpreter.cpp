@@ -270,7 +270,10 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](GatherRowsOp) -> Result {
         return single(gatherRows(in[0].floats(), in[1].ints()));
       })
-      .Case([&](LinearOp) -> Result {
+      .Case([&](LinearOp linearOp) -> Result {
+        if (linearOp.getGroups())
+          return single(linear(in[0].floats(), in[1].floats(), in[2].ints(),
+                               in[3].floats()));
         return Values{linear(in[0].floats(), in[1].floats(), widthOf(in[2]))};
       })
       .Case([&](QuantizedLinearOp linear) -> Result {
@@ -300,9 +303,12 @@ static Expected<Values> executeTernary(mlir::Operation *op,
         return Values{packedMatmul(matmul.getLayout(), in)};
       })
       .Case([&](PackedLinearOp packed) -> Result {
-        int64_t width = widthOf(in[2]);
+        int64_t width = widthOf(in.back());
         Floats weight = unpackFloats(in[1].bytes(), packed.getLayout(), width,
                                      widthOf(in[0]));
+        if (packed.getGroups())
+          return single(
+              linear(in[0].floats(), weight, in[2].ints(), in[3].floats()));
         return Values{linear(in[0].floats(), weight, width)};
       })
       .Case([&](UnpackOp unpackOp) -> Result {
@@ -566,7 +572,7 @@ Expected<Values> Interpreter::run(StringRef name, ArrayRef<Value> arguments) {
 //===----------------------------------------------------------------------===//
 
 ReferenceModel::ReferenceModel(mlir::ModuleOp module, ParameterReader &reader)
-    : interpreter(module, reader) {
+    : module(module), interpreter(module, reader) {
   auto step = module.lookupSymbol<mlir::func::FuncOp>("step");
   for (mlir::Type type : step ? step.getArgumentTypes() : mlir::TypeRange())
     if (auto cacheType = dyn_cast<KVCacheType>(type))
@@ -587,7 +593,29 @@ Expected<Floats> ReferenceModel::step(ArrayRef<int32_t> tokens,
                                ids(logitRows), Value(cache)});
   if (!results)
     return results.takeError();
-  return results->front().floats();
+  if (!module.lookupSymbol("head_rows"))
+    return results->front().floats();
+  return computeHead(results->front());
+}
+
+/// Of a screened head: all groups of rows, then, for whoever observes, the
+/// approximations.
+Expected<Floats> ReferenceModel::computeHead(const Value &hidden) {
+  auto rows = module.lookupSymbol<mlir::func::FuncOp>("head_rows");
+  int64_t width =
+      cast<mlir::ShapedType>(rows.getResultTypes()[0]).getDimSize(1);
+  std::vector<int32_t> groups(divideCeil(width, int64_t(kRowGroup)));
+  std::iota(groups.begin(), groups.end(), 0);
+  int64_t numGroups = groups.size();
+  Expected<Values> exact = interpreter.run(
+      "head_rows", {hidden, Value(Ints(numGroups, std::move(groups))),
+                    Value(Floats({shapeOf(hidden)[0], width}))});
+  if (!exact)
+    return exact.takeError();
+  Expected<Values> screened = interpreter.run("screen", {hidden});
+  if (!screened)
+    return screened.takeError();
+  return exact->front().floats();
 }
 
 Expected<Floats> ReferenceModel::step(ArrayRef<int32_t> tokens, int32_t slot) {

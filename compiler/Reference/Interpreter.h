@@ -118,6 +118,9 @@ public:
   Interpreter &getInterpreter() { return interpreter; }
 
 private:
+  llvm::Expected<Floats> computeHead(const Value &hidden);
+
+  mlir::ModuleOp module;
   Interpreter interpreter;
   std::shared_ptr<KVCache> cache;
   std::map<int32_t, int32_t> nextPosition;

@@ -313,6 +313,22 @@ Floats reference::linear(const Floats &x, const Floats &weight,
   return y;
 }
 
+Expected<Floats> reference::linear(const Floats &x, const Floats &weight,
+                                   const Ints &groups, const Floats &y) {
+  int64_t numRows = weight.shape[0];
+  if (Error error = checkIds(groups.data,
+                             divideCeil(numRows, ternary::kRowGroup), "group"))
+    return std::move(error);
+  Floats all = linear(x, weight, y.shape[1]), result = y;
+  for (int64_t group : groups.data) {
+    int64_t first = group * ternary::kRowGroup;
+    int64_t count = std::min(ternary::kRowGroup, numRows - first);
+    for (int64_t n = 0; n < x.shape[0]; ++n)
+      copy(all.row(n).slice(first, count), result.row(n).begin() + first);
+  }
+  return result;
+}
+
 WideActivations reference::quantizeWide(const Floats &x, int64_t group) {
   int64_t numTokens = x.shape[0], columns = x.shape[1];
   int64_t padded = getPaddedColumns(columns);

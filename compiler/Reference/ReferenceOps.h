@@ -101,6 +101,9 @@ Floats gatedActivation(ternary::Activation activation, const Floats &gate,
 llvm::Expected<Floats> gatherRows(const Floats &x, const Ints &rows);
 /// Columns of the result from the rows of `weight` on are zero.
 Floats linear(const Floats &x, const Floats &weight, int64_t columns);
+/// `linear` on the groups of 16 rows that are listed; y elsewhere.
+llvm::Expected<Floats> linear(const Floats &x, const Floats &weight,
+                              const Ints &groups, const Floats &y);
 
 /// Digits of activations: q = 256 * high + low.
 struct WideActivations {

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/Support/Endian.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/xxhash.h"
@@ -31,6 +32,9 @@ struct Checkpoint {
 struct Run {
   std::vector<Checkpoint> checkpoints;
   Floats logits;
+  /// Of a screened head, once it is packed: what it approximates logits from,
+  /// and how.
+  std::optional<Floats> hidden, approximations;
 };
 
 /// One line of the report.
@@ -49,6 +53,8 @@ private:
   Error import();
   Error traceArtifact();
   Error checkPhases();
+  void checkScreen(mlir::ModuleOp module, ArrayRef<uint8_t> weights,
+                   const Run &run);
   Error checkArtifact();
   Error checkDump();
   Error measureHead();
@@ -79,6 +85,11 @@ static bool isCheckpoint(mlir::Operation *op) {
              GatherRowsOp, mlir::linalg::AddOp>(op);
 }
 
+static bool isInScreen(mlir::Operation *op) {
+  auto function = op->getParentOfType<mlir::func::FuncOp>();
+  return function && function.getName() == "screen";
+}
+
 static uint64_t hash(const Floats &array) {
   return xxh3_64bits(
       ArrayRef(reinterpret_cast<const uint8_t *>(array.data.data()),
@@ -98,6 +109,10 @@ static Expected<Run> runModule(mlir::ModuleOp module, ParameterReader &reader,
                                          ArrayRef<Value> results) {
     if (trace)
       trace->observe(op, operands, results);
+    if (isInScreen(op) && isa<QuantizeWideOp>(op))
+      run.hidden = operands[0].floats();
+    if (isInScreen(op) && isa<PackedQuantizedLinearOp>(op))
+      run.approximations = results[0].floats();
     if (!isCheckpoint(op))
       return;
     StringRef kind = op->getName().getStringRef();
@@ -226,8 +241,35 @@ Error Verifier::checkPhases() {
           add(phase, false, *difference);
         else
           add(phase, true, "identical");
+        checkScreen(module, weights, *run);
         return Error::success();
       });
+}
+
+/// What a screened head rests on: no logit is further from its approximation
+/// than its bound.
+void Verifier::checkScreen(mlir::ModuleOp module, ArrayRef<uint8_t> weights,
+                           const Run &run) {
+  auto offset =
+      module->getAttrOfType<mlir::IntegerAttr>("ternary.error_bounds");
+  if (!offset || !run.approximations || !run.hidden)
+    return;
+  const uint8_t *bounds = weights.data() + offset.getInt();
+  double largest = 0;
+  for (int64_t n = 0; n < run.logits.shape[0]; ++n) {
+    double squares = 0;
+    for (float x : run.hidden->row(n))
+      squares += double(x) * x;
+    for (auto [row, logit, approximation] :
+         enumerate(run.logits.row(n), run.approximations->row(n))) {
+      float bound = bit_cast<float>(
+          support::endian::read32le(bounds + row * sizeof(float)));
+      largest = std::max(largest, std::fabs(double(logit) - approximation) /
+                                      (bound * std::sqrt(squares)));
+    }
+  }
+  add("screen", largest <= 1,
+      formatv("errors are up to {0:f3} of their bounds", largest));
 }
 
 Error Verifier::checkArtifact() {

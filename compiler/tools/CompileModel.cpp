@@ -208,6 +208,9 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
   header.ternary_weights = model.ternaryWeights;
   header.ternary_bytes = model.ternaryBytes;
   header.head_bytes = model.headBytes;
+  header.hidden_size = model.hiddenSize;
+  header.head_group_bytes = model.headGroupBytes;
+  header.error_bounds = model.errorBounds;
 
   auto add = [&](tercet_section_kind kind, std::string bytes) {
     if (!bytes.empty())
@@ -311,9 +314,6 @@ static Error checkPhase(StringRef option, StringRef name) {
 
 /// Choices of the design that this version does not make yet.
 Error CompileRequest::check() const {
-  if (head == "screened")
-    return createStringError("--head=screened is not supported yet; use auto, "
-                             "bf16, i8, q6 or q4");
   if (tune == "quick")
     return createStringError("--tune=quick is not supported yet");
   return Error::success();

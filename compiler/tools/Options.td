@@ -49,7 +49,8 @@ defm packing : Value<"packing", "auto|i2|t5",
     "and size", [CompileVis, RunVis, VerifyVis]>;
 defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     "Precision of the output head: auto is bf16, exact; i8, q6 and q4 read "
-    "8.25, 6.25 and 4.5 bits a weight and round logits (see verify)",
+    "8.25, 6.25 and 4.5 bits a weight and round logits (see verify); screened "
+    "reads the i8 copy and the bf16 rows that may win: exact, 1.5 times the memory",
     [CompileVis, RunVis, VerifyVis]>;
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for, beyond "

@@ -31,13 +31,21 @@ FailureOr<SmallVector<Value>> getBuffers(Operation *op, RewriterBase &rewriter,
   return operands;
 }
 
-/// Destination-style ops write all of `outs` and never read it.
+/// Whether an op leaves a part of `outs` as it was.
+bool writesPartially(Operation *op) {
+  auto linear = dyn_cast<LinearOp>(op);
+  auto packed = dyn_cast<PackedLinearOp>(op);
+  return (linear && linear.getGroups()) || (packed && packed.getGroups());
+}
+
+/// Other destination-style ops write all of `outs` and never read it.
 template <typename OpTy>
 struct DestinationModel
     : DstBufferizableOpInterfaceExternalModel<DestinationModel<OpTy>, OpTy> {
   bool bufferizesToMemoryRead(Operation *op, OpOperand &operand,
                               const AnalysisState &state) const {
-    return !cast<DestinationStyleOpInterface>(op).isDpsInit(&operand);
+    return writesPartially(op) ||
+           !cast<DestinationStyleOpInterface>(op).isDpsInit(&operand);
   }
 
   LogicalResult bufferize(Operation *op, RewriterBase &rewriter,

@@ -410,10 +410,11 @@ LogicalResult PackedLinearOp::verify() {
     return emitOpError("(C1) x [N, K] needs outs [N, W]");
   int64_t size =
       getPackedBytes(getLayout(), dimOf(getOuts(), 1), dimOf(getX(), 1));
-  return check(*this,
-               getLayout().getPacking() == Packing::BF16Pairs &&
-                   hasShape(getWeights(), size),
-               "(C2) weights do not fit layout and shapes");
+  if (getLayout().getPacking() != Packing::BF16Pairs ||
+      !hasShape(getWeights(), size))
+    return emitOpError("(C2) weights do not fit layout and shapes");
+  return check(*this, !getGroups() || getLayout().getTileRows() == kRowGroup,
+               "(C3) groups need tiles of 16 rows");
 }
 
 LogicalResult PackedQuantizedLinearOp::verify() {

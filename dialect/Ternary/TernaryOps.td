@@ -519,7 +519,9 @@ def Ternary_GatherRowsOp : Ternary_DestinationOp<"gather_rows"> {
 def Ternary_LinearOp : Ternary_DestinationOp<"linear"> {
   let summary = "y[n, m] = sum_k w[m, k] * x[n, k] in f32, a chain over k";
   let description = [{
-    The head, and any layer that was not converted to ternary.
+    The head, and any layer that was not converted to ternary. With `groups` it
+    computes the rows 16g .. 16g + 15 of the weight for each g in groups; the other
+    columns of outs keep what they hold.
 
     - (C1) x is [N, K], weight [M, K], outs [N, W] with W >= M.
 
@@ -534,12 +536,33 @@ def Ternary_LinearOp : Ternary_DestinationOp<"linear"> {
     }
     // result: [[1, -1, 3]]
     ```
+
+    ```mlir
+    func.func @f() -> tensor<1x2xf32> {
+      %x = arith.constant dense<[[1.0, 2.0]]> : tensor<1x2xf32>
+      %w = arith.constant dense<1.0> : tensor<17x2xbf16>
+      %groups = arith.constant dense<[1]> : tensor<1xi32>
+      %y = arith.constant dense<0.5> : tensor<1x17xf32>
+      %z = ternary.linear ins(%x, %w : tensor<1x2xf32>, tensor<17x2xbf16>)
+          groups(%groups : tensor<1xi32>) outs(%y : tensor<1x17xf32>) -> tensor<1x17xf32>
+      %0 = tensor.extract_slice %z[0, 15] [1, 2] [1, 1] : tensor<1x17xf32> to tensor<1x2xf32>
+      return %0 : tensor<1x2xf32>
+    }
+    // result: [[0.5, 3]]
+    ```
   }];
-  let arguments = (ins Activations:$x, FloatMatrix:$weight, Activations:$outs,
+  let arguments = (ins Activations:$x, FloatMatrix:$weight,
+                       Optional<TokenIds>:$groups, Activations:$outs,
                        OptionalAttr<Ternary_LayoutAttr>:$layout);
   let results = (outs Optional<Activations>:$result);
+  let builders = [OpBuilder<(ins "::mlir::Value":$x, "::mlir::Value":$weight,
+                                 "::mlir::Value":$outs), [{
+    build($_builder, $_state, outs.getType(), x, weight, /*groups=*/nullptr,
+          outs, /*layout=*/nullptr);
+  }]>];
   let assemblyFormat = [{
     `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
+    (`groups` `(` $groups^ `:` type($groups) `)`)?
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];
 }
@@ -550,7 +573,9 @@ def Ternary_QuantizedLinearOp : Ternary_DestinationOp<"quantized_linear"> {
     Each row of the weight is cut into groups of columns, each a scale (q4: and
     a minimum) times integer codes; each row of x is one scale times 16-bit
     integers (`quantize_wide`). Sums of products are exact inside a group; over
-    groups they are a chain of fma in f32 (docs/numerics.md).
+    groups they are a chain of fma in f32 (docs/numerics.md). `bounded` asks for a
+    table of how far each row may be from `linear` (compiler/Support/ErrorBound.h)
+    in the weights section.
 
     - (C1) x is [N, K], weight [M, K], outs [N, W] with W >= M.
 
@@ -567,11 +592,12 @@ def Ternary_QuantizedLinearOp : Ternary_DestinationOp<"quantized_linear"> {
     ```
   }];
   let arguments = (ins Activations:$x, FloatMatrix:$weight, Activations:$outs,
-                       Ternary_CodeFormatAttr:$format,
+                       Ternary_CodeFormatAttr:$format, UnitAttr:$bounded,
                        OptionalAttr<Ternary_CodeLayoutAttr>:$layout);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
-    $format `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
+    $format (`bounded` $bounded^)?
+    `ins` `(` $x `,` $weight `:` type($x) `,` type($weight) `)`
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];
 }
@@ -698,9 +724,12 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
 def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
   let summary = "linear on packed weights";
   let description = [{
+    With `groups`, some rows as in `linear`.
+
     - (C1) x is [N, K], outs [N, W].
     - (C2) `layout` packs floats; weights has the bytes that it needs for W rows
       (rounded up to tile_rows) of K columns (rounded up to 2).
+    - (C3) with groups, tile_rows is 16: a group is a tile.
 
     ```mlir
     // The bf16 0x4040 is 3.
@@ -716,11 +745,13 @@ def Ternary_PackedLinearOp : Ternary_DestinationOp<"packed_linear"> {
     // result: [[9, 9, 9]]
     ```
   }];
-  let arguments = (ins Activations:$x, PackedBytes:$weights, Activations:$outs,
+  let arguments = (ins Activations:$x, PackedBytes:$weights,
+                       Optional<TokenIds>:$groups, Activations:$outs,
                        Ternary_LayoutAttr:$layout);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
     $layout `ins` `(` $x `,` $weights `:` type($x) `,` type($weights) `)`
+    (`groups` `(` $groups^ `:` type($groups) `)`)?
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];
 }

@@ -460,8 +460,7 @@ Value Emitter::linear(const Linear &linear, Value x) {
   Value out = empty(linear.rows, numTokens), scale;
   switch (linear.kind) {
   case Linear::Kind::Float:
-    return ternary::LinearOp::create(b, out.getType(), x, weight, out, nullptr)
-        .getResult();
+    return ternary::LinearOp::create(b, x, weight, out).getResult();
   case Linear::Kind::Packed:
     scale = arith::ConstantOp::create(b, b.getF32FloatAttr(linear.scale));
     break;
@@ -575,8 +574,7 @@ OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
   setLocation("lm_head");
   out = empty(config.vocabSize, numRows);
   Value logits =
-      ternary::LinearOp::create(b, out.getType(), x,
-                                getParameter(model.head->name), out, nullptr)
+      ternary::LinearOp::create(b, x, getParameter(model.head->name), out)
           .getResult();
   func::ReturnOp::create(b, logits);
   return module;

@@ -205,6 +205,28 @@ int tercet_eval_all(tercet_session *session, uint32_t sequence,
   return append(session, sequence, tokens, count, Session::Logits::All, logits);
 }
 
+int tercet_eval_sample(tercet_session *session, uint32_t sequence,
+                       const int32_t *tokens, size_t count,
+                       const tercet_sampling *sampling, int32_t *token) {
+  if (!token)
+    return failNull();
+  if (count == 0)
+    return fail(TERCET_ERROR_ARGUMENT, "no token to choose a successor of");
+  if (int status = append(session, sequence, tokens, count,
+                          Session::Logits::Sample, nullptr))
+    return status;
+  SamplerOptions options;
+  if (sampling)
+    options = {.temperature = sampling->temperature,
+               .topP = sampling->top_p == 0 ? 1 : sampling->top_p,
+               .topK = sampling->top_k,
+               .seed = sampling->seed,
+               .draw = sampling->draw};
+  Sampler sampler(options);
+  *token = session->session->sample(sampler);
+  return TERCET_OK;
+}
+
 int tercet_eval_batch(tercet_session *handle, const int32_t *sequences,
                       const int32_t *tokens, size_t count, const int32_t *rows,
                       size_t numRows, float *logits) {

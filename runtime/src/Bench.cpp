@@ -186,13 +186,14 @@ static Error fillContexts(Session &session, int64_t depth) {
   return Error::success();
 }
 
-static Error measurePrefill(Series &series, int64_t depth, TokenSpan prompt,
-                            std::vector<float> &logits) {
+static Error measurePrefill(Series &series, int64_t depth, TokenSpan prompt) {
   series.session->truncate(0, depth);
   double start = secondsNow();
-  if (Error error = series.session->append(0, prompt, Session::Logits::Last,
-                                           logits.data()))
+  if (Error error =
+          series.session->append(0, prompt, Session::Logits::Sample, nullptr))
     return error;
+  Sampler greedy({});
+  series.session->sample(greedy);
   series.prefill.push_back(prompt.size() / (secondsNow() - start));
   return Error::success();
 }
@@ -209,6 +210,13 @@ static Error measureDecode(Session &session, int64_t depth, int64_t batch,
   Sampler greedy({});
   double start = secondsNow();
   for (int64_t step = 0; step < numSteps; ++step) {
+    if (batch == 1) { // as an answer does: a screened head computes less
+      if (Error error =
+              session.append(0, tokens, Session::Logits::Sample, nullptr))
+        return error;
+      tokens[0] = session.sample(greedy);
+      continue;
+    }
     // The slots 0, 1, 2, ... are also the rows of the logits.
     if (Error error = session.append({tokens, slots, slots}, logits.data()))
       return error;
@@ -220,14 +228,31 @@ static Error measureDecode(Session &session, int64_t depth, int64_t batch,
   return Error::success();
 }
 
+/// Groups of rows that a screened head read for a token, on average.
+static double groupsPerToken(const Session &session) {
+  const ScreenedHead::Statistics *screen = session.screenStatistics();
+  return screen ? double(screen->numGroups) / screen->numTokens : 0;
+}
+
+/// What a step of some sequences reads of the head: of a screened one either
+/// the copy and some groups of rows, or for several sequences all groups.
+static double headBytes(const tercet_blob_header &header,
+                        const Session &session, int64_t batch) {
+  if (batch == 1 || !session.screenStatistics())
+    return header.head_bytes +
+           groupsPerToken(session) * header.head_group_bytes;
+  return (header.vocab_size + TERCET_HEAD_GROUP - 1) / TERCET_HEAD_GROUP *
+         double(header.head_group_bytes);
+}
+
 /// A sequence's part of weights and head, and its KV cache at the mean length
 /// of the measurement.
-static double bytesPerToken(const Artifact &artifact, int64_t batch,
-                            double meanLength) {
+static double bytesPerToken(const Artifact &artifact, const Session &session,
+                            int64_t batch, double meanLength) {
   const tercet_blob_header &header = artifact.header();
   double kvPerToken =
       double(header.kv_stripes * artifact.kvBlockSize()) / TERCET_KV_BLOCK;
-  return double(header.ternary_bytes + header.head_bytes) / batch +
+  return (header.ternary_bytes + headBytes(header, session, batch)) / batch +
          kvPerToken * meanLength;
 }
 
@@ -237,6 +262,16 @@ static double bytesPerToken(const Artifact &artifact, int64_t batch,
 
 static double ratio(double part, double whole) {
   return whole > 0 ? part / whole : 0;
+}
+
+/// Of a screened head, what a token took of the exact one.
+static std::string describeScreen(const Session &session) {
+  const ScreenedHead::Statistics *screen = session.screenStatistics();
+  if (!screen)
+    return "";
+  return format(", \"exact_groups_per_token\": %.2f, \"full_heads\": %llu",
+                groupsPerToken(session),
+                (unsigned long long)screen->numComplete);
 }
 
 static std::string report(const Model &model, const CommandLine &line,
@@ -258,16 +293,18 @@ static std::string report(const Model &model, const CommandLine &line,
     for (size_t i = 0; i < line.benchBatches.size(); ++i) {
       int64_t batch = line.benchBatches[i];
       double rate = median(series.decode[i]);
-      double bytes = bytesPerToken(model.artifact(), batch, meanLength);
+      double bytes =
+          bytesPerToken(model.artifact(), *series.session, batch, meanLength);
       double ofRead = ratio(rate * bytes, read);
       decode +=
           format("%s{\"threads\": %d, \"batch\": %lld, \"depth\": %lld, "
                  "\"tokens\": %lld, \"tokens_per_s\": %.2f, "
                  "\"bytes_per_token\": %.0f, \"read_gb_per_s\": %.2f, "
-                 "\"fraction_of_read\": %.4f, \"fraction_of_prefill\": %.4f}",
+                 "\"fraction_of_read\": %.4f, \"fraction_of_prefill\": %.4f%s}",
                  decode.empty() ? "" : ", ", threads, (long long)batch,
                  (long long)line.benchDepth, (long long)line.benchGenerate,
-                 rate, bytes, read / 1e9, ofRead, ratio(rate, prefillRate));
+                 rate, bytes, read / 1e9, ofRead, ratio(rate, prefillRate),
+                 batch == 1 ? describeScreen(*series.session).c_str() : "");
       table += i == 0 ? format("%7d %12.1f %7.1f%% of %6.1f GMAC/s", threads,
                                prefillRate, 100 * ofDot, dot / 1e9)
                       : std::string(43, ' ');
@@ -339,7 +376,7 @@ Error tercet::runBench(const Model &model, const CommandLine &line,
   for (int round = -1; round < 3 || (secondsNow() - start < 1 && round < 50);
        ++round) {
     for (Series &series : all) {
-      if (Error error = measurePrefill(series, line.benchDepth, prompt, logits))
+      if (Error error = measurePrefill(series, line.benchDepth, prompt))
         return error;
       for (size_t i = 0; i < line.benchBatches.size(); ++i)
         if (Error error = measureDecode(

@@ -112,9 +112,9 @@ Error Generator::stepPrompt(TokenSpan prompt, Answer &result) {
         prompt.first(std::min<size_t>(session.stepTokens(), prompt.size()));
     prompt = prompt.subspan(part.size());
     if (Error error = session.append(0, part,
-                                     prompt.empty() ? Session::Logits::Last
+                                     prompt.empty() ? Session::Logits::Sample
                                                     : Session::Logits::None,
-                                     logits.data()))
+                                     nullptr))
       return error;
     progress.update(result.promptTokens - prompt.size());
   }
@@ -141,10 +141,10 @@ Error Generator::generate(Sink sink, Answer &result) {
       }
       TokenSpan last = TokenSpan(result.tokens).last(1);
       if (Error error =
-              session.append(0, last, Session::Logits::Last, logits.data()))
+              session.append(0, last, Session::Logits::Sample, nullptr))
         return error;
     }
-    if (Error error = builder.add(sampler.sample(logits)))
+    if (Error error = builder.add(session.sample(sampler)))
       return error;
   }
   Error error = builder.finish();

@@ -88,8 +88,7 @@ private:
 class Generator {
 public:
   Generator(Session &session, const AnswerRules &rules)
-      : session(session), rules(rules), sampler(rules.makeSampler()),
-        logits(session.vocabSize()) {}
+      : session(session), rules(rules), sampler(rules.makeSampler()) {}
 
   /// Both of what follows.
   Error answer(TokenSpan prompt, Sink sink, Answer &result);
@@ -104,7 +103,6 @@ private:
   Session &session;
   const AnswerRules &rules;
   Sampler sampler;
-  std::vector<float> logits;
 };
 
 /// "prompt 12 tokens, 345.6/s; ...": the line on stderr.

@@ -5,10 +5,22 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 
 using namespace tercet;
+
+// What the code of another head lacks and nobody calls.
+[[gnu::weak]] void tercet_screen(const void *, void *, const float *, float *,
+                                 int64_t, tercet_pool *) {
+  abort();
+}
+[[gnu::weak]] void tercet_head_rows(const void *, void *, const float *,
+                                    const int32_t *, float *, int64_t, int64_t,
+                                    tercet_pool *) {
+  abort();
+}
 
 //===----------------------------------------------------------------------===//
 // Model
@@ -75,7 +87,15 @@ Session::Session(const Model &model, const Options &options)
       contextSize(options.context ? options.context : model.header().context),
       stepLimit(std::min(options.stepTokens ? options.stepTokens : UINT32_MAX,
                          model.header().max_step_tokens)),
-      held(options.numSlots), positions(stepLimit) {}
+      held(options.numSlots), positions(stepLimit) {
+  if (!hasScreen())
+    return;
+  hidden.resize(uint64_t(stepLimit) * model.header().hidden_size);
+  allGroups.resize((vocabSize() + TERCET_HEAD_GROUP - 1) / TERCET_HEAD_GROUP);
+  std::iota(allGroups.begin(), allGroups.end(), 0);
+  screen = std::make_unique<ScreenedHead>(model.header(), model.weights(),
+                                          arena.data(), threads);
+}
 
 Error Session::create(const Model &model, const Options &options,
                       std::unique_ptr<Session> &result) {
@@ -121,10 +141,16 @@ Error Session::check(const Batch &batch) const {
   return Error::success();
 }
 
+/// Exact logits; null: with a screened head, hidden states only.
 void Session::step(const Batch &batch, float *logits) {
   tercet_step(model.weights(), arena.data(), kv.data(), batch.tokens.data(),
               positions.data(), batch.slots.data(), batch.logitRows.data(),
-              logits, batch.tokens.size(), batch.logitRows.size(), &threads);
+              hasScreen() ? hidden.data() : logits, batch.tokens.size(),
+              batch.logitRows.size(), &threads);
+  if (hasScreen() && logits && !batch.logitRows.empty())
+    tercet_head_rows(model.weights(), arena.data(), hidden.data(),
+                     allGroups.data(), logits, batch.logitRows.size(),
+                     allGroups.size(), &threads);
 }
 
 Error Session::append(const Batch &batch, float *logits) {
@@ -145,9 +171,22 @@ Error Session::append(const Batch &batch, float *logits) {
          rows = rows.subspan(1))
       stepRows.push_back(rows.front() - begin);
     step({tokens, slots, stepRows}, logits);
-    logits += stepRows.size() * vocabSize();
+    if (logits)
+      logits += stepRows.size() * vocabSize();
   }
   return Error::success();
+}
+
+int32_t Session::sample(Sampler &sampler) {
+  if (!hasScreen())
+    return sampler.sample(lastLogits);
+  screen->start(hidden.data());
+  return sampler.sample(*screen);
+}
+
+void Session::approximate(size_t numRows, float *logits) {
+  tercet_screen(model.weights(), arena.data(), hidden.data(), logits, numRows,
+                &threads);
 }
 
 Error Session::append(uint32_t slot, TokenSpan tokens, Logits wanted,
@@ -159,7 +198,11 @@ Error Session::append(uint32_t slot, TokenSpan tokens, Logits wanted,
   }
   auto rows = std::span<const int32_t>(allRows).first(tokens.size());
   if (wanted != Logits::All)
-    rows = rows.last(wanted == Logits::Last && !rows.empty() ? 1 : 0);
+    rows = rows.last(wanted != Logits::None && !rows.empty() ? 1 : 0);
+  if (wanted == Logits::Sample) {
+    lastLogits.resize(hasScreen() ? 0 : vocabSize());
+    logits = hasScreen() ? nullptr : lastLogits.data();
+  }
   return append({tokens, sameSlot, rows}, logits);
 }
 

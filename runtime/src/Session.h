@@ -8,6 +8,8 @@
 
 #include "runtime/src/Artifact.h"
 #include "runtime/src/Memory.h"
+#include "runtime/src/Sampler.h"
+#include "runtime/src/ScreenedHead.h"
 #include "runtime/src/ThreadPool.h"
 
 #include <memory>
@@ -63,7 +65,8 @@ public:
     uint32_t numSlots = 1;
     uint32_t stepTokens = 0; // Most tokens in one step; 0: the model's limit.
   };
-  enum class Logits { None, Last, All };
+  /// Sample: those of the last token, for `sample` only.
+  enum class Logits { None, Last, All, Sample };
 
   static Error create(const Model &model, const Options &options,
                       std::unique_ptr<Session> &result);
@@ -72,6 +75,19 @@ public:
   /// [vocabSize()] for Last, [tokens.size()][vocabSize()] for All. An error
   /// (token out of range, context full) leaves the sequence as it was.
   Error append(uint32_t slot, TokenSpan tokens, Logits wanted, float *logits);
+
+  /// A token to follow the one that was appended last, with Logits::Sample.
+  /// Where the head is screened, only the logits that decide are computed.
+  int32_t sample(Sampler &sampler);
+
+  /// How much of a screened head that took so far; null for other heads.
+  const ScreenedHead::Statistics *screenStatistics() const {
+    return screen ? &screen->statistics() : nullptr;
+  }
+
+  /// A screened head's approximations of the logits of the last step, for
+  /// tracing.
+  void approximate(size_t numRows, float *logits);
 
   /// Appends a batch in as few steps as possible; logits is
   /// [logitRows.size()][vocabSize()]. An error leaves all sequences as they
@@ -113,6 +129,7 @@ private:
   Session(const Model &model, const Options &options);
   Error check(const Batch &batch) const;
   void step(const Batch &batch, float *logits);
+  bool hasScreen() const { return model.header().hidden_size != 0; }
 
   const Model &model;
   tercet_pool threads;
@@ -123,6 +140,11 @@ private:
   std::vector<int32_t> positions, stepRows;
   // Of a batch of one sequence: that slot over and over, and 0, 1, 2, ...
   std::vector<int32_t> sameSlot, allRows;
+  // What `sample` chooses from: all logits of a row, or with a screened head
+  // the hidden states of a step, in whose place `allGroups` puts logits.
+  std::vector<float> lastLogits, hidden;
+  std::vector<int32_t> allGroups;
+  std::unique_ptr<ScreenedHead> screen;
 };
 
 } // namespace tercet

@@ -64,6 +64,8 @@ Error tercet::runTrace(Session &session, const CommandLine &line,
   session.pool().observer = onCall;
   session.pool().observerContext = &trace;
   Error error = session.append(0, tokens, Session::Logits::All, logits.data());
+  if (!error && session.screenStatistics())
+    session.approximate(tokens.size(), logits.data());
   session.pool().observer = nullptr;
 
   fwrite(&trace.numCalls, sizeof trace.numCalls, 1, trace.file);

@@ -71,12 +71,12 @@ void bench::addHeads() {
     add(formatv("head/N{0}/", numTokens).str() + toName(layout),
         [=] { return makeBF16(rows, layout, numTokens); });
   };
-  for (int64_t tileRows : {64, 128})
+  for (int64_t tileRows : {16, 64, 128})
     for (int64_t unroll : {1, 2, 4})
       for (int64_t prefetch : {0, 4096})
         addBF16(kRows, tileRows, unroll, 4, prefetch, 1);
   for (int64_t tokens : {2, 4})
-    for (int64_t tileRows : {64, 128})
+    for (int64_t tileRows : {16, 64, 128})
       addBF16(4096, tileRows, 1, tokens, 0, 32);
   for (const char *format : {"i8", "q6", "q4"})
     for (int64_t prefetch : {0, 4096}) {

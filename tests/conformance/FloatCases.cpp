@@ -335,6 +335,49 @@ void runLinear(const TargetSpec &target, int64_t rows, int64_t columns) {
   y.expect(linear(x, weight, rows));
 }
 
+/// Some groups of rows: others keep what they hold. The same bits as all rows.
+void runLinearRows(const TargetSpec &target, Head head, bool isPacked) {
+  Random random(head.rows + head.columns);
+  Floats weight = random.bf16s({head.rows, head.columns});
+  Floats x = random.floats({kTokens, head.columns});
+  std::vector<uint8_t> packed = packTable(weight, /*tileRows=*/16);
+  std::string xType = rowsType(head.columns), yType = rowsType(head.rows),
+              wType = isPacked ? formatv("memref<{0}xi8>", packed.size()).str()
+                               : formatv("memref<{0}x{1}xf32>", head.rows,
+                                         head.columns)
+                                     .str();
+  std::string op =
+      isPacked ? "packed_linear " + bf16Pairs(16, head.unroll, head.tokens)
+               : std::string("linear");
+  KernelJIT run =
+      compile(target,
+              formatv("%x: {0}, %w: {1}, %groups: memref<?xi32>, %y: {2}",
+                      xType, wType, yType),
+              formatv("ternary.{3} ins(%x, %w : {0}, {1}) groups(%groups : "
+                      "memref<?xi32>) outs(%y : {2})",
+                      xType, wType, yType, op));
+  Rows<float> xRows(x, kUntouched);
+  int32_t last = (head.rows - 1) / 16;
+  for (std::vector<int32_t> list :
+       {std::vector<int32_t>{}, {last}, {last / 2, 0}, {0, last, last / 2}}) {
+    if (last < 2 && list.size() > 1)
+      continue; // they would be the same
+    Ints groups(int64_t(list.size()), list);
+    for (int64_t n : {int64_t(1), kTokens}) {
+      Rows<float> y(kTokens, head.rows, kUntouched);
+      if (isPacked)
+        run(xRows.first(n), makeMemRef(packed), makeMemRef(groups.data),
+            y.first(n));
+      else
+        run(xRows.first(n), makeMemRef(weight.data, head.columns, head.columns),
+            makeMemRef(groups.data), y.first(n));
+      Floats untouched({kTokens, head.rows});
+      llvm::fill(untouched.data, kUntouched);
+      y.expect(take(linear(x, weight, groups, untouched)), n);
+    }
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // Rope and attention
 //===----------------------------------------------------------------------===//
@@ -476,6 +519,12 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
     add("packed_linear_" + std::to_string(head.rows) + "x" +
             std::to_string(head.columns),
         head.columns == 37, [=](Target t) { runPackedLinear(t, head); });
+  for (bool isPacked : {true, false})
+    for (Head head : {Head{1, 37, 16, 2, 4}, Head{80, 64, 16, 1, 4},
+                      Head{77, 37, 16, 2, 4}, Head{130, 2560, 16, 2, 4}})
+      add(formatv("linear_rows_{0}x{1}_{2}", head.rows, head.columns,
+                  isPacked ? "packed" : "plain"),
+          head.rows == 77, [=](Target t) { runLinearRows(t, head, isPacked); });
   for (int64_t rows : {1, 16, 17, 48})
     add("linear_" + std::to_string(rows), rows == 17,
         [=](Target t) { runLinear(t, rows, 50); });

@@ -102,6 +102,35 @@ func.func @ends(%tokens: tensor<?xi32>, %rows: tensor<?xi32>) -> tensor<?x40xf32
   return %z : tensor<?x40xf32>
 }
 
+// Some groups of rows are written into the others' buffer.
+// CHECK-LABEL: func @head_rows
+// CHECK-SAME: (%[[X:.+]]: memref<?x32xf32>, %[[G:.+]]: memref<?xi32>, %[[Y:.+]]: memref<?x40xf32>)
+func.func @head_rows(%x: tensor<?x32xf32>, %groups: tensor<?xi32>, %y: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  %c0 = arith.constant 0 : index
+  %w = ternary.packed_parameter %c0 : tensor<3072xi8>
+  // CHECK-NOT: memref.copy
+  // CHECK: ternary.packed_linear {{.*}} ins(%[[X]], {{.*}} groups(%[[G]] : memref<?xi32>) outs(%[[Y]] : memref<?x40xf32>)
+  %z = ternary.packed_linear <bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+      ins(%x, %w : tensor<?x32xf32>, tensor<3072xi8>) groups(%groups : tensor<?xi32>)
+      outs(%y : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: return %[[Y]]
+  return %z : tensor<?x40xf32>
+}
+
+// Others are read: what is still needed of them is copied first.
+// CHECK-LABEL: func @head_rows_of_a_copy
+func.func @head_rows_of_a_copy(%x: tensor<?x32xf32>, %groups: tensor<?xi32>, %y: tensor<?x40xf32>)
+    -> (tensor<?x40xf32>, tensor<?x40xf32>) {
+  %c0 = arith.constant 0 : index
+  %w = ternary.packed_parameter %c0 : tensor<3072xi8>
+  // CHECK: memref.copy
+  // CHECK: ternary.packed_linear
+  %z = ternary.packed_linear <bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+      ins(%x, %w : tensor<?x32xf32>, tensor<3072xi8>) groups(%groups : tensor<?xi32>)
+      outs(%y : tensor<?x40xf32>) -> tensor<?x40xf32>
+  return %y, %z : tensor<?x40xf32>, tensor<?x40xf32>
+}
+
 // CHECK-LABEL: func @quantised_head
 func.func @quantised_head(%x: tensor<?x32xf32>) -> tensor<?x40xf32> {
   %c0 = arith.constant 0 : index

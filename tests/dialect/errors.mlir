@@ -369,6 +369,15 @@ func.func @f(%x: memref<2x4xf32>, %w: memref<128xi8>, %y: memref<3x16xf32>) {
 
 // -----
 
+#l = #ternary.layout<bf16_pairs, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%x: memref<2x4xf32>, %w: memref<512xi8>, %g: memref<1xi32>, %y: memref<2x64xf32>) {
+  // expected-error @+1 {{(C3) groups need tiles of 16 rows}}
+  ternary.packed_linear #l ins(%x, %w : memref<2x4xf32>, memref<512xi8>) groups(%g : memref<1xi32>) outs(%y : memref<2x64xf32>)
+  return
+}
+
+// -----
+
 #l = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 func.func @f(%x: memref<2x4xf32>, %w: memref<64xi8>, %y: memref<2x16xf32>) {
   // expected-error @+1 {{(C2) weights do not fit}}

@@ -51,6 +51,10 @@ func.func @tensors(%tokens: tensor<?xi32>, %cache: !cache, %x: tensor<?x16xf32>,
   %rows = ternary.gather_rows ins(%s, %tokens : tensor<?x16xf32>, tensor<?xi32>) outs(%x : tensor<?x16xf32>) -> tensor<?x16xf32>
   // CHECK: ternary.linear
   %l = ternary.linear ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) -> tensor<?x18xf32>
+  // CHECK: ternary.linear {{.*}} groups(%{{.+}} : tensor<?xi32>) outs
+  %lg = ternary.linear ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) groups(%tokens : tensor<?xi32>) outs(%l : tensor<?x18xf32>) -> tensor<?x18xf32>
+  // CHECK: ternary.quantized_linear i8 bounded ins
+  %qb = ternary.quantized_linear i8 bounded ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) -> tensor<?x18xf32>
   // CHECK: ternary.quantized_linear q6 ins({{.*}}) outs({{.*}}) {layout = #ternary.code_layout<q6, tile_rows = 64, lanes = 16, parts = 1, tokens = 2, prefetch = 0>} ->
   %ql = ternary.quantized_linear q6 ins(%rows, %table : tensor<?x16xf32>, tensor<8x16xbf16>) outs(%y_out : tensor<?x18xf32>) {layout = #q6} -> tensor<?x18xf32>
   // CHECK: ternary.quantize_activations {{.*}} -> tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>

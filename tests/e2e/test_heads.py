@@ -46,6 +46,29 @@ def test_same_bits(tmp_path, shape, head):
     assert 0 < error < {"i8": 0.02, "q6": 0.06, "q4": 0.25}[head], error
 
 
+@pytest.mark.parametrize("shape", ["bitnet-odd", "bitnet-8to1-untied", "llama-head256"])
+def test_screened(tmp_path, shape):
+    """The logits and the tokens of the bf16 head, on every level."""
+    model = make(tmp_path / "model", SHAPES[shape])
+    tokens = prompt(SHAPES[shape], 40)
+    exact = compile_model(model, tmp_path / "exact")
+    sampling = ("--tokens", ",".join(map(str, tokens)), "-n", 50, "--temp", 2, "--top-p", 0.9, "--json")
+    expected, answer = logits(exact, tokens), json.loads(subprocess.check_output([exact, *map(str, sampling)]))
+    for target in TARGETS:
+        program = compile_model(model, tmp_path / "program", f"--target={target}", "--head=screened")
+        started = subprocess.run([program, "--info"], text=True, capture_output=True)
+        if "this CPU" in started.stderr:
+            continue
+        checks = verify(model, program, f"--target={target}", "--head=screened",
+                        "--tokens=" + ",".join(map(str, tokens)))
+        assert checks["artifact"]["detail"] == "identical logits"
+        for chunk in (1, 7, 40):
+            got = logits(program, tokens, "--threads", 2, "--chunk", chunk)
+            assert np.array_equal(got.view(np.uint32), expected.view(np.uint32)), (target, chunk)
+        got = json.loads(subprocess.check_output([program, *map(str, sampling)]))
+        assert got["tokens"] == answer["tokens"]
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_cost(tmp_path, persuasion, head):  # noqa: F811
     """What verify says it costs is what the two executables measure."""

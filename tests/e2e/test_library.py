@@ -21,10 +21,10 @@ def run(*command, **options):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
+@pytest.fixture(scope="module", params=["bf16", "screened"])
+def library(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("library")
-    run(TERCET, "compile", MODEL, "-o", directory / "libausten.so", "--emit=lib")
+    run(TERCET, "compile", MODEL, "-o", directory / "libausten.so", "--emit=lib", f"--head={request.param}")
     assert sorted(path.name for path in directory.iterdir()) == ["libausten.so", "tercet.h"]
     return directory
 

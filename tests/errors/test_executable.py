@@ -15,7 +15,7 @@ MODEL = ROOT / "tests/models/austen"
 TERCET = pathlib.Path(os.environ["TERCET_BIN_DIR"]) / "tercet"
 CONTEXT = 64
 
-HEADER = struct.Struct("<QIIQQ64sQQ4I3Q2I3Q")  # tercet_blob_header
+HEADER = struct.Struct("<QIIQQ64sQQ6I3Q2I5Q")  # tercet_blob_header
 SECTION = struct.Struct("<IIQQQ")  # tercet_section
 SECTIONS = {"weights": 1, "tokenizer": 2, "chat-template": 3, "generation": 4, "info": 5}
 
@@ -43,7 +43,7 @@ def refusal(program, *arguments, **options):
 def parts(program):
     """The file's bytes, where the blob is and where in it the sections are."""
     data = program.read_bytes()
-    blob = data.index(b"TERCETB\0" + struct.pack("<I", 2), 4096)
+    blob = data.index(b"TERCETB\0" + struct.pack("<I", 3), 4096)
     count = HEADER.unpack_from(data, blob)[2]
     table = [SECTION.unpack_from(data, blob + HEADER.size + i * SECTION.size) for i in range(count)]
     return data, blob, {kind: (offset, size) for kind, _, offset, size, _ in table}

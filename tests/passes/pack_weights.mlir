@@ -128,3 +128,37 @@ func.func @quantised(%tokens: tensor<?xi32>, %ex: tensor<?x12xf32>, %ey: tensor<
                                 outs(%ey : tensor<?x40xf32>) {layout = #codes} -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
+
+// -----
+
+// A screened head: codes, a bound for each row, and the rows themselves in tiles
+// of 16, which are read when somebody asks for them.
+
+#codes = #ternary.code_layout<i8, tile_rows = 16, lanes = 16, parts = 1, tokens = 1, prefetch = 0>
+#pairs = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 2, tokens = 4, prefetch = 0>
+
+ternary.parameter @table : tensor<40x12xbf16> = dense<1.0> : tensor<40x12xbf16>
+
+// CHECK: ternary.error_bounds = 896
+// CHECK-SAME: ternary.head_bytes = 1024
+// CHECK-SAME: ternary.head_group_bytes = 384
+// CHECK-SAME: ternary.weights_size = 2240
+// CHECK-LABEL: func @screen
+func.func @screen(%x: tensor<?x12xf32>, %ey: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  // CHECK: ternary.packed_parameter %{{.+}} : tensor<864xi8>
+  // CHECK: ternary.packed_quantized_linear
+  %table = ternary.get_parameter @table : tensor<40x12xbf16>
+  %y = ternary.quantized_linear i8 bounded ins(%x, %table : tensor<?x12xf32>, tensor<40x12xbf16>)
+                                outs(%ey : tensor<?x40xf32>) {layout = #codes} -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}
+// CHECK-LABEL: func @head_rows
+func.func @head_rows(%x: tensor<?x12xf32>, %groups: tensor<?xi32>, %ey: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  // CHECK: %[[AT:.+]] = arith.constant 1088 : index
+  // CHECK: %[[W:.+]] = ternary.packed_parameter %[[AT]] : tensor<1152xi8>
+  // CHECK: ternary.packed_linear <bf16_pairs, tile_rows = 16, {{.*}}> ins(%arg0, %[[W]] : {{.*}}) groups(%arg1 : tensor<?xi32>) outs(%arg2
+  %table = ternary.get_parameter @table : tensor<40x12xbf16>
+  %y = ternary.linear ins(%x, %table : tensor<?x12xf32>, tensor<40x12xbf16>) groups(%groups : tensor<?xi32>)
+                      outs(%ey : tensor<?x40xf32>) {layout = #pairs} -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}

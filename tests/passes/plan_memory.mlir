@@ -75,3 +75,43 @@ func.func @step(%tokens: memref<?xi32>, %positions: memref<?xi32>, %slots: memre
   "test.write"(%y, %b) : (memref<?x24xf32>, memref<16xf32>) -> ()
   return %y : memref<?x24xf32>
 }
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 1, heads = 1, context = 64, head_dim = 16>
+
+// What a screened head has beside @step. A result that is an argument stays one;
+// its groups of 16 rows are a dimension of their own.
+
+// CHECK: ternary.arena_size = 256
+// CHECK: func.func @step
+func.func @step(%tokens: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %rows: memref<?xi32>, %cache: !cache) -> memref<?x8xf32> {
+  %c0 = arith.constant 0 : index
+  %r = memref.dim %rows, %c0 : memref<?xi32>
+  %y = memref.alloc(%r) : memref<?x8xf32>
+  return %y : memref<?x8xf32>
+}
+// CHECK: func.func @screen(%{{[^:]+}}: memref<1xi8>, %[[ARENA:[^:]+]]: memref<256xi8>, %[[X:[^:]+]]: memref<4x8xf32>,
+// CHECK-SAME: %[[Y:[^:]+]]: memref<4x40xf32>, %[[N:[^:]+]]: index, %{{[^:]+}}: !llvm.ptr) {
+func.func @screen(%x: memref<?x8xf32>) -> memref<?x40xf32> {
+  %c0 = arith.constant 0 : index
+  %n = memref.dim %x, %c0 : memref<?x8xf32>
+  // CHECK: memref.view %[[ARENA]][%{{.+}}][%[[N]]] : memref<256xi8> to memref<?x16xf32>
+  %t = memref.alloc(%n) : memref<?x16xf32>
+  "test.write"(%t, %x) : (memref<?x16xf32>, memref<?x8xf32>) -> ()
+  %y = memref.alloc(%n) : memref<?x40xf32>
+  "test.write"(%y, %t) : (memref<?x40xf32>, memref<?x16xf32>) -> ()
+  return %y : memref<?x40xf32>
+}
+// CHECK: func.func @head_rows(%{{[^:]+}}: memref<1xi8>, %{{[^:]+}}: memref<1xi8>, %[[X:[^:]+]]: memref<4x8xf32>,
+// CHECK-SAME: %[[G:[^:]+]]: memref<3xi32>, %[[Y:[^:]+]]: memref<4x40xf32>, %[[N:[^:]+]]: index, %[[M:[^:]+]]: index, %{{[^:]+}}: !llvm.ptr) {
+func.func @head_rows(%x: memref<?x8xf32>, %groups: memref<?xi32>, %y: memref<?x40xf32>) -> memref<?x40xf32> {
+  // CHECK-DAG: memref.reinterpret_cast %[[X]] to offset: [0], sizes: [%[[N]], 8]
+  // CHECK-DAG: memref.reinterpret_cast %[[G]] to offset: [0], sizes: [%[[M]]]
+  // CHECK-DAG: memref.reinterpret_cast %[[Y]] to offset: [0], sizes: [%[[N]], 40]
+  "test.write"(%y, %x, %groups) : (memref<?x40xf32>, memref<?x8xf32>, memref<?xi32>) -> ()
+  // CHECK: return
+  // CHECK-NOT: %
+  return %y : memref<?x40xf32>
+}

@@ -34,3 +34,17 @@ func.func @step(%tokens: memref<?xi32>, %positions: memref<?xi32>, %slots: memre
                 %rows: memref<?xi32>, %cache: !cache) -> memref<?xi32> {
   return %tokens : memref<?xi32>
 }
+
+// -----
+
+!cache = !ternary.kv_cache<layers = 1, heads = 1, context = 64, head_dim = 16>
+func.func @step(%tokens: memref<?xi32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
+                %rows: memref<?xi32>, %cache: !cache) -> memref<?x8xf32> {
+  %c4 = arith.constant 4 : index
+  %y = memref.alloc(%c4) : memref<?x8xf32>
+  return %y : memref<?x8xf32>
+}
+// expected-error @+1 {{expected the signature of a language model's head_rows}}
+func.func @head_rows(%x: memref<?x8xf32>, %y: memref<?x40xf32>) -> memref<?x40xf32> {
+  return %y : memref<?x40xf32>
+}

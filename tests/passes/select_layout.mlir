@@ -70,3 +70,12 @@ func.func @quantised_head(%x: tensor<?x16xf32>, %out: tensor<?x40xf32>) -> tenso
                                    outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
+
+// CHECK-LABEL: func @head_rows
+func.func @head_rows(%x: tensor<?x16xf32>, %groups: tensor<?xi32>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
+  %h = ternary.get_parameter @head : tensor<40x16xbf16>
+  // CHECK: ternary.linear {{.*}}layout = #ternary.layout<bf16_pairs, tile_rows = 16,
+  %y = ternary.linear ins(%x, %h : tensor<?x16xf32>, tensor<40x16xbf16>) groups(%groups : tensor<?xi32>)
+                      outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
+  return %y : tensor<?x40xf32>
+}

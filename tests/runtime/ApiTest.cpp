@@ -157,6 +157,30 @@ TEST_F(ApiTest, SavesAndLoadsSequences) {
   remove(path.c_str());
 }
 
+TEST_F(ApiTest, Samples) {
+  int32_t tokens[] = {10, 20, 30}, token;
+  ASSERT_EQ(tercet_eval_sample(session, 1, tokens, 3, nullptr, &token),
+            TERCET_OK);
+  EXPECT_EQ(token, 31);
+  // A draw is a function of its number, not of earlier draws.
+  auto draw = [&](uint64_t number, int32_t topK) {
+    tercet_sampling sampling = {
+        .temperature = 3, .top_k = topK, .seed = 7, .draw = number};
+    EXPECT_EQ(tercet_truncate(session, 1, 0), TERCET_OK);
+    EXPECT_EQ(tercet_eval_sample(session, 1, tokens, 3, &sampling, &token),
+              TERCET_OK);
+    return token;
+  };
+  std::vector<int32_t> drawn;
+  for (uint64_t number = 0; number < 20; ++number)
+    drawn.push_back(draw(number, 0));
+  for (uint64_t number = 20; number-- > 0;)
+    EXPECT_EQ(draw(number, 0), drawn[number]);
+  std::sort(drawn.begin(), drawn.end());
+  EXPECT_NE(drawn.front(), drawn.back());
+  EXPECT_EQ(draw(3, 1), 31);
+}
+
 TEST_F(ApiTest, RefusesBadArguments) {
   int32_t tokens[30] = {};
   int32_t outside = FakeVocab;
@@ -167,6 +191,14 @@ TEST_F(ApiTest, RefusesBadArguments) {
   EXPECT_EQ(tercet_eval(session, 0, &outside, 1, out), TERCET_ERROR_ARGUMENT);
   EXPECT_EQ(tercet_eval(session, 0, tokens, 0, out), TERCET_ERROR_ARGUMENT);
   EXPECT_EQ(tercet_eval(session, 0, tokens, 21, out), TERCET_ERROR_CONTEXT);
+  int32_t token;
+  EXPECT_EQ(tercet_eval_sample(session, 0, tokens, 1, nullptr, nullptr),
+            TERCET_ERROR_ARGUMENT);
+  EXPECT_EQ(tercet_eval_sample(session, 0, tokens, 0, nullptr, &token),
+            TERCET_ERROR_ARGUMENT);
+  EXPECT_STREQ(tercet_last_error(), "no token to choose a successor of");
+  EXPECT_EQ(tercet_eval_sample(session, 0, tokens, 21, nullptr, &token),
+            TERCET_ERROR_CONTEXT);
   EXPECT_EQ(tercet_truncate(session, 0, 1), TERCET_ERROR_ARGUMENT);
   tercet_session_options options = {1, FakeContext + 1, 1};
   tercet_session *other;

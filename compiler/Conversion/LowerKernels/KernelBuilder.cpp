@@ -344,6 +344,14 @@ void KernelBuilder::parallel(Value items,
   body(parallel.getInductionVars()[0]);
 }
 
+void KernelBuilder::parallelGroups(Value groups, int64_t count,
+                                   llvm::function_ref<void(Value)> body) {
+  if (!groups)
+    return parallel(index(count), body);
+  parallel(dim(groups, 0),
+           [&](Value item) { body(toIndex(loadScalar(groups, item))); });
+}
+
 KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, Value step,
                                           ValueRange inits, LoopBody body,
                                           bool hoist) {

@@ -137,6 +137,9 @@ public:
 
   // Control flow.
   void parallel(Value items, llvm::function_ref<void(Value item)> body);
+  /// Items: the entries of a memref of i32, or without one 0 .. count - 1.
+  void parallelGroups(Value groups, int64_t count,
+                      llvm::function_ref<void(Value group)> body);
   using LoopBody = llvm::function_ref<Values(Value iv, ValueRange carried)>;
   /// A loop that LLVM must not unroll; returns the carried values. Without
   /// `hoist`, memory that every iteration loads and stores stays memory: LLVM

@@ -10,15 +10,17 @@ using namespace tercet::ternary;
 
 using Values = KernelBuilder::Values;
 
-/// Items: groups of 16 rows, all tokens. Row-major weights have to be gathered
-/// into lanes element by element; `packed_linear` is the fast form.
+/// Items: groups of 16 rows (all, or those listed), all tokens. Row-major
+/// weights have to be gathered into lanes element by element; `packed_linear`
+/// is the fast form.
 static void emitLinear(LinearOp op, KernelBuilder &b) {
   constexpr int64_t kTokens = 4; // share a gathered vector
   Value x = op.getX(), weight = op.getWeight(), y = op.getOuts();
   int64_t numColumns = getNumColumns(x);
   int64_t numRows = cast<ShapedType>(weight.getType()).getDimSize(0);
-  b.parallel(b.index(llvm::divideCeil(numRows, kLanes)), [&](Value item) {
-    Value firstRow = b.mulIndex(item, kLanes);
+  int64_t numGroups = llvm::divideCeil(numRows, kLanes);
+  b.parallelGroups(op.getGroups(), numGroups, [&](Value group) {
+    Value firstRow = b.mulIndex(group, kLanes);
     // Lanes beyond the last row repeat it and are not stored.
     Values rows;
     for (int64_t lane = 0; lane < kLanes; ++lane)

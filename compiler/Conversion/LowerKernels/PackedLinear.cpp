@@ -12,10 +12,10 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-/// One item: a tile of rows, all tokens. 16 rows are in lanes, so each row's
-/// chain over k stays in its lane; row groups and tokens are independent chains
-/// beside each other. A tile is read from memory once: further blocks of tokens
-/// find it in the cache.
+/// One item: a tile of rows (each, or those listed), all tokens. 16 rows are in
+/// lanes, so each row's chain over k stays in its lane; row groups and tokens
+/// are independent chains beside each other. A tile is read from memory once:
+/// further blocks of tokens find it in the cache.
 class PackedLinearKernel {
 public:
   PackedLinearKernel(PackedLinearOp op, KernelBuilder &b)
@@ -26,8 +26,8 @@ public:
 
   void emit() {
     Value numTokens = b.dim(op.getX(), 0);
-    Value numTiles = b.index(llvm::divideCeil(numRows, layout.getTileRows()));
-    b.parallel(numTiles, [&](Value item) {
+    int64_t numTiles = llvm::divideCeil(numRows, layout.getTileRows());
+    b.parallelGroups(op.getGroups(), numTiles, [&](Value item) {
       tile = item;
       b.blockedLoop(numTokens, layout.getTokens(),
                     [&](Value token, int64_t numTokens) {

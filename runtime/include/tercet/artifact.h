@@ -21,7 +21,7 @@ extern "C" {
 #pragma GCC visibility push(hidden)
 
 #define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
-#define TERCET_BLOB_VERSION 2u
+#define TERCET_BLOB_VERSION 3u
 /* The blob starts at a file offset and an address that are multiples of this
  * (a huge page), and so does its weights section. */
 #define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
@@ -88,6 +88,8 @@ typedef struct tercet_blob_header {
   uint32_t context;         /* KV capacity of a sequence, in tokens */
   uint32_t max_step_tokens; /* capacity of one tercet_step call, in tokens */
   uint32_t num_layers;
+  uint32_t hidden_size; /* of a screened head; 0: another head */
+  uint32_t reserved;
   uint64_t arena_size;   /* bytes of activation memory a step needs */
   uint64_t scratch_size; /* bytes of private memory a worker needs */
   uint64_t kv_slot_size; /* bytes of KV cache per sequence slot */
@@ -101,6 +103,10 @@ typedef struct tercet_blob_header {
   uint64_t ternary_weights;
   uint64_t ternary_bytes;
   uint64_t head_bytes;
+  /* A screened head: bytes that tercet_head_rows reads for a group, and where
+   * float[vocab_size], how far off tercet_screen may be, is in the weights. */
+  uint64_t head_group_bytes;
+  uint64_t error_bounds;
 } tercet_blob_header;
 
 #define TERCET_MAX_EOS 8
@@ -142,12 +148,33 @@ void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
  *               there on is stale, not zero
  *   slots       [num_tokens] sequence slot of each token
  *   logit_rows  [num_logit_rows] indices into the batch whose logits are asked
- *   logits      out, [num_logit_rows][vocab_size]
+ *   logits      out, [num_logit_rows][vocab_size]; with a screened head hidden
+ *               states, [num_logit_rows][hidden_size]
  * The caller has checked every value: compiled code does not. */
 void tercet_step(const void *weights, void *arena, void *kv,
                  const int32_t *tokens, const int32_t *positions,
                  const int32_t *slots, const int32_t *logit_rows, float *logits,
                  int64_t num_tokens, int64_t num_logit_rows, tercet_pool *pool);
+
+/* ---- What it provides beside that with a screened head ------------------ */
+
+/* Rows of the head that are computed together. */
+#define TERCET_HEAD_GROUP 16
+
+/* Approximations of logits [num_rows][vocab_size] from hidden states
+ * [num_rows][hidden_size], at most max_step_tokens rows. Logit m of a row is
+ * off by at most error_bounds[m] * activationNorm(its hidden states)
+ * (runtime/src/LogitBounds.h). */
+void tercet_screen(const void *weights, void *arena, const float *hidden,
+                   float *logits, int64_t num_rows, tercet_pool *pool);
+
+/* The logits themselves of rows 16g .. 16g + 15 of the head for each g of
+ * groups[0..num_groups), all different; others are left as they are. */
+void tercet_head_rows(const void *weights, void *arena, const float *hidden,
+                      const int32_t *groups, float *logits, int64_t num_rows,
+                      int64_t num_groups, tercet_pool *pool);
+
+/* ---- For --bench --------------------------------------------------------- */
 
 /* Runs `iterations` rounds of a loop of this target's best integer dot product
  * on registers alone and returns how many multiply-accumulates that was: the
@@ -159,7 +186,8 @@ int64_t tercet_dot_peak(int64_t iterations);
 /* FILE is an array of these in ascending order of `call`. The executable runs
  * one step and appends, for each range, those bytes of the arena as
  * tercet_parallel_for call number `call` of the step left them, then the
- * number of calls as a uint64_t. */
+ * number of calls as a uint64_t. With a screened head, tercet_head_rows of all
+ * groups and tercet_screen follow the step and count on. */
 typedef struct tercet_trace_range {
   uint64_t call;
   uint64_t offset;

@@ -132,6 +132,25 @@ TERCET_API int tercet_eval_all(tercet_session *session, uint32_t sequence,
                                const int32_t *tokens, size_t count,
                                float *logits);
 
+/* How a token is chosen. All zeros: the likeliest one. The choice is the same
+ * for every number of threads and on every machine. */
+typedef struct tercet_sampling {
+  float temperature; /* 0: the likeliest token */
+  float top_p;       /* 0 or 1: off */
+  int32_t top_k;     /* 0: off */
+  uint64_t seed;
+  uint64_t draw; /* tokens drawn with one seed need different numbers, such as
+                  * the sequence's length */
+} tercet_sampling;
+
+/* tercet_eval of at least one token, and then a token to follow them; sampling
+ * may be null: all zeros. With --head=screened it is the way to be fast: exact
+ * logits are computed only for tokens that they decide on. */
+TERCET_API int tercet_eval_sample(tercet_session *session, uint32_t sequence,
+                                  const int32_t *tokens, size_t count,
+                                  const tercet_sampling *sampling,
+                                  int32_t *token);
+
 /* Appends tokens[i] to sequences[i] for i in [0, count), in this order:
  * prompts, parts of prompts and single tokens of any sequences, one batch.
  * Sequences join and leave from call to call; tokens of one sequence are the
