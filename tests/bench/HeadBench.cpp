@@ -78,12 +78,20 @@ void bench::addHeads() {
   for (int64_t tokens : {2, 4})
     for (int64_t tileRows : {16, 64, 128})
       addBF16(4096, tileRows, 1, tokens, 0, 32);
-  for (const char *format : {"i8", "q6", "q4"})
-    for (int64_t prefetch : {0, 4096}) {
-      std::string layout = formatv("{0}, tile_rows = 64, lanes = 16, parts = "
-                                   "1, tokens = 2, prefetch = {1}",
-                                   format, prefetch);
-      add("codes/N1/" + toName(layout),
-          [=] { return makeCodes(kRows, layout, 1); });
-    }
+  auto addCodes = [](const char *format, int64_t rows, int64_t tileRows,
+                     int64_t tokens, int64_t prefetch, int64_t numTokens) {
+    std::string layout = formatv("{0}, tile_rows = {1}, lanes = 16, parts = 1, "
+                                 "tokens = {2}, prefetch = {3}",
+                                 format, tileRows, tokens, prefetch);
+    add(formatv("codes/N{0}/", numTokens).str() + toName(layout),
+        [=] { return makeCodes(rows, layout, numTokens); });
+  };
+  for (const char *format : {"i8", "q6", "q4"}) {
+    for (int64_t tileRows : {32, 64})
+      for (int64_t prefetch : {0, 4096})
+        addCodes(format, kRows, tileRows, 2, prefetch, 1);
+    for (int64_t tileRows : {32, 64})
+      for (int64_t tokens : {1, 2, 3, 4})
+        addCodes(format, 4096, tileRows, tokens, 0, 8);
+  }
 }

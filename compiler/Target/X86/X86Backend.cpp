@@ -358,10 +358,11 @@ public:
     return schedule;
   }
 
-  /// 32 zmm hold the sums of 4 row groups x 2 digits, of two tokens too where
-  /// codes need little unpacking. 16 ymm hold those of one row group, but only
-  /// half of it beside what vpmaddubsw needs. q4's bytes have the most dot
-  /// products: four chains of vpdpbusd would wait for each other.
+  /// 32 zmm hold the sums of 4 row groups x 2 digits x 2 tokens; beside what
+  /// unpacks q6, those of 2 row groups, of four tokens too. 16 ymm hold those
+  /// of one row group, but only half of it beside what vpmaddubsw needs. q4's
+  /// bytes have the most dot products: four chains of vpdpbusd would wait for
+  /// each other.
   ternary::CodeLayoutAttr
   selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
                    const TargetSpec &target) const override {
@@ -372,7 +373,8 @@ public:
     };
     switch (getDotKind(target)) {
     case DotKind::AVX512VNNI:
-      return layout(64, 16, 1, format == ternary::CodeFormat::Q6 ? 1 : 2);
+      return format == ternary::CodeFormat::Q6 ? layout(32, 16, 1, 4)
+                                               : layout(64, 16, 1, 2);
     case DotKind::AVXVNNI:
       return layout(format == ternary::CodeFormat::Q4 ? 32 : 16, 8, 2, 1);
     case DotKind::AVX512BW:
