@@ -4,9 +4,11 @@
 
 Random trits in the packed Hugging Face layout, random embeddings: for measuring
 compile time, memory and speed, not for text. 1.2 GB; --layers makes it smaller,
---positions allows longer contexts than the model's 4096.
+--positions allows longer contexts than the model's 4096, and --vocab leaves out
+most of the head, to measure the rest.
 
     python3 tests/bench/make_2b_checkpoint.py DIR [--layers N] [--positions N]
+        [--vocab N]
 """
 import argparse
 import json
@@ -14,7 +16,7 @@ import pathlib
 
 import numpy as np
 
-HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB = 2560, 6912, 20, 5, 128, 128256
+HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM = 2560, 6912, 20, 5, 128
 
 
 def bf16(values):
@@ -31,10 +33,10 @@ def packed_trits(rng, rows, columns):
     return table[codes]
 
 
-def tensors(rng, layers):
+def tensors(rng, layers, vocab):
     """Yields (name, dtype, array) in the order of the file."""
     yield "model.embed_tokens.weight", "BF16", bf16(
-        rng.standard_normal((VOCAB, HIDDEN), np.float32) * 0.02)
+        rng.standard_normal((vocab, HIDDEN), np.float32) * 0.02)
     matrices = {
         "self_attn.q_proj": (HEADS * HEAD_DIM, HIDDEN),
         "self_attn.k_proj": (KV_HEADS * HEAD_DIM, HIDDEN),
@@ -66,11 +68,12 @@ def main():
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--positions", type=int, default=4096)
+    parser.add_argument("--vocab", type=int, default=128256)
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
 
     rng = np.random.default_rng(0)
-    items = list(tensors(rng, arguments.layers))
+    items = list(tensors(rng, arguments.layers, arguments.vocab))
     header, offset = {}, 0
     for name, dtype, array in items:
         header[name] = {"dtype": dtype, "shape": list(array.shape),
@@ -88,9 +91,9 @@ def main():
         "hidden_size": HIDDEN, "intermediate_size": FFN,
         "num_hidden_layers": arguments.layers, "num_attention_heads": HEADS,
         "num_key_value_heads": KV_HEADS, "hidden_act": "relu2",
-        "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "vocab_size": VOCAB,
+        "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "vocab_size": arguments.vocab,
         "tie_word_embeddings": True, "max_position_embeddings": arguments.positions,
-        "bos_token_id": 128000, "eos_token_id": 128001, "torch_dtype": "bfloat16",
+        "bos_token_id": arguments.vocab - 256, "eos_token_id": arguments.vocab - 255, "torch_dtype": "bfloat16",
         "quantization_config": {"quant_method": "bitnet",
                                 "linear_class": "autobitlinear",
                                 "quantization_mode": "offline"},
