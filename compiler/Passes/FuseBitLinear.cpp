@@ -67,7 +67,7 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
       b.getF32Type());
   Value fused =
       ternary::BitLinearOp::create(b, loc, empty.getType(), first.getX(),
-                                   weights, scales, empty)
+                                   weights, scales, empty, first.getGroupAttr())
           .getResult();
 
   for (size_t i = 0; i < siblings.size(); ++i) {
@@ -86,12 +86,15 @@ void fuse(ArrayRef<ternary::BitLinearOp> siblings) {
 struct FuseBitLinear : impl::FuseBitLinearBase<FuseBitLinear> {
   void runOnOperation() override {
     for (Block &block : getOperation().getBody()) {
-      llvm::MapVector<Value, SmallVector<ternary::BitLinearOp>> siblings;
+      // Of the same input, whose sums are those of the same columns.
+      llvm::MapVector<std::pair<Value, Attribute>,
+                      SmallVector<ternary::BitLinearOp>>
+          siblings;
       for (auto op : block.getOps<ternary::BitLinearOp>())
         if (op.getWeights().size() == 1 && op.getResult() &&
             !ShapedType::isDynamic(getWidth(op)))
-          siblings[op.getX()].push_back(op);
-      for (auto &[x, ops] : siblings)
+          siblings[{op.getX(), op.getGroupAttr()}].push_back(op);
+      for (auto &[key, ops] : siblings)
         if (ops.size() > 1 || getWidth(ops[0]) % ternary::kRowGroup != 0)
           fuse(ops);
     }

@@ -33,16 +33,21 @@ void lower(ternary::BitLinearOp op) {
     return tensor::EmptyOp::create(b, loc, sizes, element);
   };
 
+  SmallVector<int64_t> groups; // their number, if there are any
+  if (std::optional<int64_t> group = op.getGroup())
+    groups.push_back(llvm::divideCeil(xType.getDimSize(1), *group));
   SmallVector<Value> outs = {empty({cols}, b.getI8Type()),
                              empty({}, b.getF32Type()),
-                             empty({}, b.getI32Type())};
+                             empty(groups, b.getI32Type())};
   SmallVector<Type> types = llvm::to_vector(ValueRange(outs).getTypes());
   auto quantised = ternary::QuantizeActivationsOp::create(
       b, loc, types[0], types[1], types[2], op.getX(), outs[0], outs[1],
-      outs[2]);
-  Value acc = empty({width}, b.getI32Type());
+      outs[2], op.getGroupAttr());
+  groups.push_back(width);
+  Value acc = empty(groups, b.getI32Type());
   acc = ternary::MatmulOp::create(b, loc, acc.getType(), quantised.getQ(),
-                                  op.getWeights(), acc, /*layout=*/nullptr)
+                                  op.getWeights(), acc, op.getGroupAttr(),
+                                  /*layout=*/nullptr)
             .getResult();
   SmallVector<int64_t> rows;
   for (Value weight : op.getWeights())

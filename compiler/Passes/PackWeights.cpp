@@ -28,7 +28,8 @@ using PieceWriter = std::function<llvm::Error(llvm::MutableArrayRef<uint8_t>)>;
 /// Matrices above this are cut into several pieces.
 constexpr uint64_t kPieceSize = 2 << 20;
 
-/// A matrix of a fused matmul: its rows go to `firstRow` of the packed one.
+/// A matrix of a fused matmul: its rows go to `firstRow` of the packed one. Of
+/// weights, or of their scales by row and group.
 struct FusedMatrix {
   ternary::ParameterOp parameter;
   int64_t firstRow, rows, cols;
@@ -122,6 +123,7 @@ private:
                      ternary::LayoutAttr layout);
   int64_t placeRowScales(ArrayRef<FusedMatrix> matrices, ArrayRef<float> scales,
                          int64_t rows);
+  int64_t placeGroupScales(ArrayRef<FusedMatrix> scales, int64_t rows);
   int64_t placeBF16Pairs(ternary::ParameterOp parameter,
                          ternary::LayoutAttr layout);
   /// By row; 0: not known yet. Who writes codes leaves their bounds here, and
@@ -144,6 +146,8 @@ private:
     return get ? symbols->lookup<ternary::ParameterOp>(get.getName()) : nullptr;
   }
 
+  FailureOr<Value> packScales(ternary::RescaleOp rescale,
+                              ArrayRef<FusedMatrix> matrices, int64_t rows);
   LogicalResult packMatmul(ternary::RescaleOp rescale);
   LogicalResult packLinear(ternary::LinearOp linear);
   LogicalResult packQuantizedLinear(ternary::QuantizedLinearOp linear);
@@ -226,6 +230,39 @@ int64_t PackWeights::placeRowScales(ArrayRef<FusedMatrix> matrices,
                  memcpy(out.data(), table.data(), out.size());
                  return llvm::Error::success();
                });
+}
+
+/// Rows of padding have scales of zero.
+int64_t PackWeights::placeGroupScales(ArrayRef<FusedMatrix> scales,
+                                      int64_t rows) {
+  int64_t numGroups = scales.front().cols;
+  uint64_t unitSize = ternary::kRowGroup * numGroups * sizeof(float);
+  return place(
+      rows / ternary::kRowGroup * unitSize, unitSize,
+      [=, reader = reader, scales = SmallVector<FusedMatrix>(scales)](
+          int64_t begin, int64_t end,
+          MutableArrayRef<uint8_t> out) -> llvm::Error {
+        MutableArrayRef table(reinterpret_cast<float *>(out.data()),
+                              out.size() / sizeof(float));
+        llvm::fill(table, 0.0f);
+        for (const FusedMatrix &matrix : scales) {
+          int64_t first = std::max(begin * ternary::kRowGroup, matrix.firstRow);
+          int64_t last =
+              std::min(end * ternary::kRowGroup, matrix.firstRow + matrix.rows);
+          if (first >= last)
+            continue;
+          std::vector<float> values((last - first) * numGroups);
+          if (llvm::Error error = reader->readFloats(
+                  matrix.parameter, (first - matrix.firstRow) * numGroups,
+                  (last - matrix.firstRow) * numGroups, values))
+            return error;
+          for (auto [i, value] : llvm::enumerate(values))
+            table[getGroupScaleIndex(first - begin * ternary::kRowGroup +
+                                         i / numGroups,
+                                     i % numGroups, numGroups)] = value;
+        }
+        return llvm::Error::success();
+      });
 }
 
 int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
@@ -322,29 +359,54 @@ int64_t PackWeights::placeFloats(ternary::ParameterOp parameter) {
   return offset;
 }
 
+/// The scales of `rows` rows: of the matrices, or of rows and groups.
+FailureOr<Value> PackWeights::packScales(ternary::RescaleOp rescale,
+                                         ArrayRef<FusedMatrix> matrices,
+                                         int64_t rows) {
+  SmallVector<FusedMatrix> ofGroups;
+  SmallVector<float> ofMatrices;
+  for (auto [scale, matrix] :
+       llvm::zip_equal(rescale.getWeightScales(), matrices)) {
+    if (ternary::ParameterOp parameter = lookup(scale))
+      ofGroups.push_back({parameter, matrix.firstRow, matrix.rows,
+                          cast<ShapedType>(scale.getType()).getDimSize(1)});
+    else if (auto constant = scale.getDefiningOp<arith::ConstantFloatOp>())
+      ofMatrices.push_back(constant.value().convertToFloat());
+    else
+      return rescale.emitOpError("expected constant scales");
+  }
+  OpBuilder b(rescale);
+  SmallVector<int64_t> shape = {rows / ternary::kRowGroup};
+  if (!ofGroups.empty())
+    shape.append({ofGroups.front().cols, ternary::kRowGroup});
+  auto type = RankedTensorType::get(shape, b.getF32Type());
+  ternaryBytes += type.getNumElements() * sizeof(float);
+  int64_t offset = ofGroups.empty() ? placeRowScales(matrices, ofMatrices, rows)
+                                    : placeGroupScales(ofGroups, rows);
+  return parameterAt(b, rescale.getLoc(), offset, type);
+}
+
 /// matmul + rescale become packed_matmul: the i32 sums stay in registers.
 LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   auto matmul = rescale.getAcc().getDefiningOp<ternary::MatmulOp>();
   if (!matmul || !matmul->hasOneUse() || !matmul.getLayout())
     return rescale.emitOpError("expected the sums of one matmul with a layout");
   auto quantise = matmul.getQ().getDefiningOp<ternary::QuantizeActivationsOp>();
-  if (!quantise || quantise.getQ() != matmul.getQ())
-    return matmul.emitOpError("expected activations of quantize_activations");
+  if (!quantise || quantise.getQ() != matmul.getQ() ||
+      quantise.getGroup() != matmul.getGroup())
+    return matmul.emitOpError("expected activations of quantize_activations "
+                              "and its groups");
   ternary::LayoutAttr layout = *matmul.getLayout();
 
   SmallVector<int64_t> offsets = ternary::getColumnOffsets(rescale.getRows());
   SmallVector<FusedMatrix> matrices;
-  SmallVector<float> scales;
-  for (auto [weight, scale, firstRow] :
-       llvm::zip(matmul.getWeights(), rescale.getWeightScales(), offsets)) {
+  for (auto [weight, firstRow] : llvm::zip(matmul.getWeights(), offsets)) {
     ternary::ParameterOp parameter = lookup(weight);
-    auto constant = scale.getDefiningOp<arith::ConstantFloatOp>();
-    if (!parameter || !constant)
-      return matmul.emitOpError("expected constant weights and scales");
+    if (!parameter)
+      return matmul.emitOpError("expected constant weights");
     auto type = cast<ShapedType>(weight.getType());
     matrices.push_back(
         {parameter, firstRow, type.getDimSize(0), type.getDimSize(1)});
-    scales.push_back(constant.value().convertToFloat());
     numTrits += type.getNumElements();
   }
   int64_t width = cast<ShapedType>(rescale.getOuts().getType()).getDimSize(1);
@@ -353,17 +415,16 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   OpBuilder b(rescale);
   Location loc = matmul.getLoc();
   int64_t size = layout.getPackedBytes(width, cols);
-  int64_t groups = width / ternary::kRowGroup;
-  ternaryBytes += size + groups * sizeof(float);
-  Value scaleTable =
-      parameterAt(b, loc, placeRowScales(matrices, scales, width),
-                  RankedTensorType::get({groups}, b.getF32Type()));
+  ternaryBytes += size;
+  FailureOr<Value> scales = packScales(rescale, matrices, width);
+  if (failed(scales))
+    return failure();
   Value packed = parameterAt(b, loc, placeTrits(matrices, width, cols, layout),
                              RankedTensorType::get({size}, b.getI8Type()));
   Value result = ternary::PackedMatmulOp::create(
                      b, loc, rescale.getOuts().getType(), matmul.getQ(),
-                     quantise.getScale(), quantise.getSum(), packed, scaleTable,
-                     rescale.getOuts(), layout)
+                     quantise.getScale(), quantise.getSum(), packed, *scales,
+                     rescale.getOuts(), layout, matmul.getGroupAttr())
                      .getResult();
   rescale.getResult().replaceAllUsesWith(result);
   rescale.erase();

@@ -30,8 +30,8 @@ def ScreenOutputHead : Pass<"screen-output-head", "::mlir::ModuleOp"> {
 def FuseBitLinear : Pass<"fuse-bit-linear", "::mlir::func::FuncOp"> {
   let summary = "Make siblings share one quantised input and one matmul";
   let description = [{
-    `bit_linear`s of the same input (q/k/v, gate/up) become one with several
-    matrices, each keeping its own scale; the results become slices. Row counts
+    `bit_linear`s of the same input (q/k/v, gate/up) and group size become one with
+    several matrices, each keeping its own scales; the results become slices. Row counts
     that are not multiples of 16 are padded the same way.
   }];
   let dependentDialects = ["::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];

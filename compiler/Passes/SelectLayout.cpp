@@ -25,7 +25,7 @@ ternary::LayoutAttr getHeadLayout(ternary::LinearOp head) {
 }
 
 MatmulShape getShape(ternary::MatmulOp matmul) {
-  return {cast<ShapedType>(matmul.getOuts().getType()).getDimSize(1),
+  return {cast<ShapedType>(matmul.getOuts().getType()).getShape().back(),
           cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
 }
 

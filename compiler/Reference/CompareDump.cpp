@@ -244,10 +244,18 @@ Expected<Value> DumpComparer::evaluateBitLinear(BitLinearOp op, StringRef qFile,
     return createStringError(qFile + " and the input differ in shape");
   Quantised ours = quantizeActivations(x, x.shape[1]);
   compareActivations(x, ours, *q, result);
-  Ints acc({x.shape[0], weight->bytes().shape[0]});
+  const Floats &scales = scale->floats();
+  int64_t numTokens = x.shape[0], numRows = weight->bytes().shape[0];
+  Floats y({numTokens, numRows});
+  if (std::optional<int64_t> group = op.getGroup()) {
+    Ints acc({numTokens, scales.shape[1], numRows});
+    matmul(*q, weight->bytes(), 0, acc, group);
+    rescaleGroups(acc, ours.scale, scales, 0, y);
+    return y;
+  }
+  Ints acc({numTokens, numRows});
   matmul(*q, weight->bytes(), 0, acc);
-  Floats y(acc.shape);
-  rescale(acc, ours.scale, scale->floats().data[0], 0, acc.shape[1], y);
+  rescale(acc, ours.scale, scales.data[0], 0, numRows, y);
   return y;
 }
 

@@ -165,41 +165,58 @@ static SmallVector<int64_t> getRowCounts(ArrayRef<Value> weights) {
   return map_to_vector(weights, [](const Value &w) { return shapeOf(w)[0]; });
 }
 
-static Ints multiply(const Bytes &q, ArrayRef<Value> weights, int64_t width) {
-  Ints acc({q.shape[0], width});
+/// [N, width], or with `group` [N, groups, width].
+static Ints multiply(const Bytes &q, ArrayRef<Value> weights, int64_t width,
+                     std::optional<int64_t> group) {
+  SmallVector<int64_t> shape = {q.shape[0], width};
+  if (group)
+    shape.insert(shape.begin() + 1,
+                 divideCeil(weights[0].bytes().shape[1], *group));
+  Ints acc(shape);
   SmallVector<int64_t> columns = getColumnOffsets(getRowCounts(weights));
   for (auto [weight, column] : zip(weights, columns))
-    matmul(q, weight.bytes(), column, acc);
+    matmul(q, weight.bytes(), column, acc, group);
   return acc;
 }
 
 static Floats rescaleMatrices(const Ints &acc, const Floats &activationScale,
                               ArrayRef<Value> scales, ArrayRef<int64_t> rows) {
-  Floats y(acc.shape);
+  Floats y({acc.shape.front(), acc.shape.back()});
+  bool hasGroups = acc.shape.size() == 3;
   SmallVector<int64_t> columns = getColumnOffsets(rows);
   for (auto [scale, column, count] : zip(scales, columns, rows))
-    rescale(acc, activationScale, scale.floats().data[0], column,
-            column + count, y);
+    if (hasGroups)
+      rescaleGroups(acc, activationScale, scale.floats(), column, y);
+    else
+      rescale(acc, activationScale, scale.floats().data[0], column,
+              column + count, y);
   return y;
 }
 
 static Floats bitLinear(const Floats &x, ArrayRef<Value> weights,
-                        ArrayRef<Value> scales, int64_t width) {
+                        ArrayRef<Value> scales, int64_t width,
+                        std::optional<int64_t> group) {
   Quantised quantised = quantizeActivations(x, x.shape[1]);
-  Ints acc = multiply(quantised.q, weights, width);
+  Ints acc = multiply(quantised.q, weights, width, group);
   return rescaleMatrices(acc, quantised.scale, scales, getRowCounts(weights));
 }
 
-/// matmul and rescale with a weight scale per group of rows.
-static Floats packedMatmul(LayoutAttr layout, ArrayRef<Value> operands) {
+/// matmul and rescale with a weight scale for 16 rows, or for each row and
+/// group of columns.
+static Floats packedMatmul(LayoutAttr layout, std::optional<int64_t> group,
+                           ArrayRef<Value> operands) {
   const Bytes &q = operands[0].bytes();
   const Floats &scale = operands[1].floats(),
                &weightScales = operands[4].floats();
   int64_t width = widthOf(operands[5]);
-  Ints acc({q.shape[0], width});
-  matmul(q, unpackTrits(operands[3].bytes(), layout, width, q.shape[1]), 0,
-         acc);
-  Floats y(acc.shape);
+  Ints acc = multiply(
+      q, Value(unpackTrits(operands[3].bytes(), layout, width, q.shape[1])),
+      width, group);
+  Floats y({q.shape[0], width});
+  if (group) {
+    rescaleGroups(acc, scale, unpackGroupScales(weightScales), 0, y);
+    return y;
+  }
   for (int64_t row = 0; row < width; row += kRowGroup)
     rescale(acc, scale, weightScales.data[row / kRowGroup], row,
             row + kRowGroup, y);
@@ -217,17 +234,18 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](BitLinearOp linear) -> Result {
         size_t count = linear.getWeights().size();
         return Values{bitLinear(in[0].floats(), in.slice(1, count),
-                                in.slice(1 + count, count),
-                                widthOf(in.back()))};
+                                in.slice(1 + count, count), widthOf(in.back()),
+                                linear.getGroup())};
       })
-      .Case([&](QuantizeActivationsOp) -> Result {
-        Quantised result = quantizeActivations(in[0].floats(), widthOf(in[1]));
+      .Case([&](QuantizeActivationsOp quantize) -> Result {
+        Quantised result = quantizeActivations(in[0].floats(), widthOf(in[1]),
+                                               quantize.getGroup());
         return Values{std::move(result.q), std::move(result.scale),
                       std::move(result.sum)};
       })
-      .Case([&](MatmulOp) -> Result {
+      .Case([&](MatmulOp matmul) -> Result {
         return Values{multiply(in[0].bytes(), in.drop_front().drop_back(),
-                               widthOf(in.back()))};
+                               shapeOf(in.back()).back(), matmul.getGroup())};
       })
       .Case([&](RescaleOp rescale) -> Result {
         return Values{rescaleMatrices(in[0].ints(), in[1].floats(),
@@ -300,7 +318,7 @@ static Expected<Values> executeTernary(mlir::Operation *op,
             width)};
       })
       .Case([&](PackedMatmulOp matmul) -> Result {
-        return Values{packedMatmul(matmul.getLayout(), in)};
+        return Values{packedMatmul(matmul.getLayout(), matmul.getGroup(), in)};
       })
       .Case([&](PackedLinearOp packed) -> Result {
         int64_t width = widthOf(in.back());

@@ -28,18 +28,23 @@ static Error checkIds(ArrayRef<int32_t> ids, int64_t bound, const char *what) {
 // BitLinear
 //===----------------------------------------------------------------------===//
 
-Quantised reference::quantizeActivations(const Floats &x, int64_t columns) {
-  int64_t numTokens = x.shape[0];
+Quantised reference::quantizeActivations(const Floats &x, int64_t columns,
+                                         std::optional<int64_t> group) {
+  int64_t numTokens = x.shape[0], numGroups = 1;
+  SmallVector<int64_t> sumShape = {numTokens};
+  if (group)
+    sumShape.push_back(numGroups = divideCeil(x.shape[1], *group));
   Quantised result{Bytes({numTokens, columns}), Floats(numTokens),
-                   Ints(numTokens)};
+                   Ints(sumShape)};
   for (int64_t n = 0; n < numTokens; ++n) {
     float absmax = 0;
     for (float value : x.row(n))
       absmax = std::max(absmax, std::fabs(value));
     float s = 127.0f / std::max(absmax, 1e-5f);
-    for (auto [value, q] : zip(x.row(n), result.q.row(n))) {
-      q = int8_t(std::clamp(roundEven(value * s), -128.0f, 127.0f));
-      result.sum.data[n] += q;
+    for (auto [k, value] : enumerate(x.row(n))) {
+      auto q = int8_t(std::clamp(roundEven(value * s), -128.0f, 127.0f));
+      result.q.row(n)[k] = q;
+      result.sum.data[n * numGroups + (group ? k / *group : 0)] += q;
     }
     result.scale.data[n] = s;
   }
@@ -47,14 +52,21 @@ Quantised reference::quantizeActivations(const Floats &x, int64_t columns) {
 }
 
 void reference::matmul(const Bytes &q, const Bytes &weights, int64_t column,
-                       Ints &acc) {
+                       Ints &acc, std::optional<int64_t> group) {
+  int64_t width = acc.shape.back();
+  int64_t columns = weights.shape[1], groupSize = group.value_or(columns);
   parallelFor(0, weights.shape[0], [&](size_t m) {
-    for (int64_t n = 0; n < q.shape[0]; ++n) {
-      int32_t sum = 0;
-      for (auto [activation, weight] : zip(q.row(n), weights.row(m)))
-        sum += int32_t(activation) * weight;
-      acc.row(n)[column + m] = sum;
-    }
+    int32_t *out = &acc.data[column + m];
+    for (int64_t n = 0; n < q.shape[0]; ++n)
+      for (int64_t begin = 0; begin < columns; begin += groupSize) {
+        int64_t size = std::min(groupSize, columns - begin);
+        int32_t sum = 0;
+        for (auto [activation, weight] : zip(q.row(n).slice(begin, size),
+                                             weights.row(m).slice(begin, size)))
+          sum += int32_t(activation) * weight;
+        *out = sum;
+        out += width;
+      }
   });
 }
 
@@ -65,6 +77,23 @@ void reference::rescale(const Ints &acc, const Floats &activationScale,
     float factor = weightScale / activationScale.data[n];
     for (int64_t column = begin; column < end; ++column)
       y.row(n)[column] = float(acc.row(n)[column]) * factor;
+  }
+}
+
+void reference::rescaleGroups(const Ints &acc, const Floats &activationScale,
+                              const Floats &weightScales, int64_t column,
+                              Floats &y) {
+  int64_t numGroups = acc.shape[1], width = acc.shape[2];
+  for (int64_t n = 0; n < y.shape[0]; ++n) {
+    float factor = 1 / activationScale.data[n];
+    for (int64_t m = 0; m < weightScales.shape[0]; ++m) {
+      float chain = 0;
+      for (int64_t g = 0; g < numGroups; ++g) {
+        int32_t sum = acc.data[(n * numGroups + g) * width + column + m];
+        chain = std::fma(float(sum), weightScales.row(m)[g], chain);
+      }
+      y.row(n)[column + m] = chain * factor;
+    }
   }
 }
 
@@ -392,6 +421,16 @@ Bytes reference::unpackTrits(const Bytes &packed, ternary::LayoutAttr layout,
     }
   });
   return trits;
+}
+
+Floats reference::unpackGroupScales(const Floats &packed) {
+  int64_t numGroups = packed.shape[1];
+  Floats scales({packed.shape[0] * ternary::kRowGroup, numGroups});
+  for (int64_t row = 0; row < scales.shape[0]; ++row)
+    for (int64_t group = 0; group < numGroups; ++group)
+      scales.row(row)[group] =
+          packed.data[getGroupScaleIndex(row, group, numGroups)];
+  return scales;
 }
 
 Floats reference::unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,

@@ -14,6 +14,7 @@
 #include "llvm/Support/Error.h"
 
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace tercet::reference {
@@ -68,15 +69,23 @@ struct Quantised {
   Floats scale;
   Ints sum;
 };
-/// Columns of q from x's on are zero.
-Quantised quantizeActivations(const Floats &x, int64_t columns);
+/// Columns of q from x's on are zero. With `group` sum is [N, groups].
+Quantised quantizeActivations(const Floats &x, int64_t columns,
+                              std::optional<int64_t> group = {});
 
-/// Writes the columns of `acc` from `column` on: one per row of `weights`.
-void matmul(const Bytes &q, const Bytes &weights, int64_t column, Ints &acc);
+/// Writes the columns of `acc` from `column` on: one per row of `weights`. With
+/// `group` acc is [N, groups, W].
+void matmul(const Bytes &q, const Bytes &weights, int64_t column, Ints &acc,
+            std::optional<int64_t> group = {});
 
 /// Writes the columns [begin, end) of `y`.
 void rescale(const Ints &acc, const Floats &activationScale, float weightScale,
              int64_t begin, int64_t end, Floats &y);
+
+/// The same for sums and scales [rows, groups] of groups: writes the columns of
+/// `y` from `column` on, one per row.
+void rescaleGroups(const Ints &acc, const Floats &activationScale,
+                   const Floats &weightScales, int64_t column, Floats &y);
 
 struct Trits {
   Bytes trits;
@@ -121,6 +130,8 @@ Floats quantizedLinear(const WideActivations &x, const CodeMatrix &weights,
 
 Bytes unpackTrits(const Bytes &packed, ternary::LayoutAttr layout, int64_t rows,
                   int64_t columns);
+/// [rows / 16, groups, 16] as [rows, groups].
+Floats unpackGroupScales(const Floats &packed);
 Floats unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
                     int64_t rows, int64_t columns);
 

@@ -129,6 +129,11 @@ void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
   }
 }
 
+int64_t tercet::getGroupScaleIndex(int64_t row, int64_t group,
+                                   int64_t numGroups) {
+  return (row / kRowGroup * numGroups + group) * kRowGroup + row % kRowGroup;
+}
+
 //===----------------------------------------------------------------------===//
 // Floats
 //===----------------------------------------------------------------------===//

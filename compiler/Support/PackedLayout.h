@@ -30,6 +30,9 @@ int8_t decodeTrit(ternary::Packing packing, uint8_t byte, int64_t plane);
 void packTrits(ternary::LayoutAttr layout, llvm::ArrayRef<int8_t> weights,
                int64_t cols, llvm::MutableArrayRef<uint8_t> out);
 
+/// Of weight scales of groups, [rows / 16, groups, 16] whatever the packing.
+int64_t getGroupScaleIndex(int64_t row, int64_t group, int64_t numGroups);
+
 //===----------------------------------------------------------------------===//
 // Floats
 //===----------------------------------------------------------------------===//

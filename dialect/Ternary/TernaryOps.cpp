@@ -86,6 +86,28 @@ GetParameterOp::verifySymbolUses(SymbolTableCollection &symbolTable) {
 }
 
 //===----------------------------------------------------------------------===//
+// Syntax
+//===----------------------------------------------------------------------===//
+
+/// ` scales tensor<16x2xf32>, ...`: the types of weight scales, unless all are
+/// f32.
+static ParseResult
+parseScaleTypes(OpAsmParser &parser,
+                ArrayRef<OpAsmParser::UnresolvedOperand> scales,
+                SmallVectorImpl<Type> &types) {
+  if (succeeded(parser.parseOptionalKeyword("scales")))
+    return parser.parseTypeList(types);
+  types.append(scales.size(), parser.getBuilder().getF32Type());
+  return success();
+}
+
+static void printScaleTypes(OpAsmPrinter &printer, Operation *, OperandRange,
+                            TypeRange types) {
+  if (!llvm::all_of(types, llvm::IsaPred<Float32Type>))
+    printer << " scales " << types;
+}
+
+//===----------------------------------------------------------------------===//
 // Verifiers
 //===----------------------------------------------------------------------===//
 
@@ -128,9 +150,11 @@ static int64_t getEndColumn(ArrayRef<int64_t> rows) {
     return ShapedType::kDynamic;
   return getColumnOffsets(rows).back();
 }
+static SmallVector<int64_t> getRows(ValueRange weights) {
+  return llvm::map_to_vector(weights, [](Value w) { return dimOf(w, 0); });
+}
 static int64_t getEndColumn(ValueRange weights) {
-  return getEndColumn(
-      llvm::map_to_vector(weights, [](Value w) { return dimOf(w, 0); }));
+  return getEndColumn(getRows(weights));
 }
 
 /// Whether every matrix is [M_i, K] with a K that accumulates exactly.
@@ -138,6 +162,37 @@ static bool shareColumns(ValueRange weights, int64_t columns) {
   return llvm::all_of(weights, [&](Value weight) {
     return compatible(dimOf(weight, 1), columns) &&
            canHold(kMaxK, dimOf(weight, 1));
+  });
+}
+
+/// `size` / `factor` rounded up, unless it is dynamic.
+static int64_t ceilDiv(int64_t size, int64_t factor) {
+  return ShapedType::isDynamic(size) ? size : llvm::divideCeil(size, factor);
+}
+
+/// Groups of columns, if they are cut into groups at all.
+static std::optional<int64_t> countGroups(int64_t columns,
+                                          std::optional<int64_t> group) {
+  if (!group)
+    return std::nullopt;
+  return ceilDiv(columns, *group);
+}
+
+/// Whether `sums` has one for each token, or for each of its groups.
+static bool haveSums(Value sums, int64_t tokens,
+                     std::optional<int64_t> numGroups) {
+  return numGroups ? hasShape(sums, {tokens, *numGroups})
+                   : hasShape(sums, tokens);
+}
+
+/// Whether scales are those of matrices, or of their rows and groups.
+static bool haveScales(ValueRange scales, ArrayRef<int64_t> rows,
+                       std::optional<int64_t> numGroups) {
+  return llvm::all_of(llvm::zip_equal(scales, rows), [&](auto pair) {
+    auto [scale, count] = pair;
+    bool isShaped = isa<ShapedType>(scale.getType());
+    return numGroups ? isShaped && hasShape(scale, {count, *numGroups})
+                     : !isShaped;
   });
 }
 
@@ -236,20 +291,25 @@ LogicalResult BitLinearOp::verify() {
   if (!shareColumns(getWeights(), dimOf(getX(), 1)))
     return emitOpError("(C2) matrices and x differ in K, or K is over ")
            << kMaxK;
+  if (!compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)) ||
+      !canHold(dimOf(getOuts(), 1), getEndColumn(getWeights())))
+    return emitOpError("(C3) outs does not hold the rows of x or all matrices");
   return check(*this,
-               compatible(dimOf(getOuts(), 0), dimOf(getX(), 0)) &&
-                   canHold(dimOf(getOuts(), 1), getEndColumn(getWeights())),
-               "(C3) outs does not hold the rows of x or all matrices");
+               haveScales(getScales(), getRows(getWeights()),
+                          countGroups(dimOf(getX(), 1), getGroup())),
+               "(C4) scales are not f32, or with group not [M_i, groups]");
 }
 
 LogicalResult QuantizeActivationsOp::verify() {
   int64_t tokens = dimOf(getX(), 0);
-  return check(*this,
-               compatible(dimOf(getQOuts(), 0), tokens) &&
-                   canHold(dimOf(getQOuts(), 1), dimOf(getX(), 1)) &&
-                   hasShape(getScaleOuts(), tokens) &&
-                   hasShape(getSumOuts(), tokens),
-               "(C1) x [N, K] needs q [N, K' >= K], scale [N] and sum [N]");
+  if (!compatible(dimOf(getQOuts(), 0), tokens) ||
+      !canHold(dimOf(getQOuts(), 1), dimOf(getX(), 1)) ||
+      !hasShape(getScaleOuts(), tokens))
+    return emitOpError("(C1) x [N, K] needs q [N, K' >= K] and scale [N]");
+  return check(
+      *this,
+      haveSums(getSumOuts(), tokens, countGroups(dimOf(getX(), 1), getGroup())),
+      "(C2) sum is not [N], or with group not [N, groups]");
 }
 
 LogicalResult MatmulOp::verify() {
@@ -259,20 +319,32 @@ LogicalResult MatmulOp::verify() {
       !canHold(dimOf(getQ(), 1), columns))
     return emitOpError("(C1) matrices differ in K, or K is over that of q or ")
            << kMaxK;
+  if (!compatible(dimOf(getOuts(), 0), dimOf(getQ(), 0)) ||
+      !canHold(shapeOf(getOuts()).back(), getEndColumn(getWeights())))
+    return emitOpError("(C2) outs does not hold the rows of q or all matrices");
+  ArrayRef<int64_t> outs = shapeOf(getOuts());
+  std::optional<int64_t> numGroups = countGroups(columns, getGroup());
   return check(*this,
-               compatible(dimOf(getOuts(), 0), dimOf(getQ(), 0)) &&
-                   canHold(dimOf(getOuts(), 1), getEndColumn(getWeights())),
-               "(C2) outs does not hold the rows of q or all matrices");
+               numGroups ? outs.size() == 3 && compatible(outs[1], *numGroups)
+                         : outs.size() == 2,
+               "(C3) outs is not [N, W], or with group not [N, groups, W]");
 }
 
 LogicalResult RescaleOp::verify() {
-  if (!hasShape(getOuts(), shapeOf(getAcc())) ||
-      !hasShape(getActivationScale(), dimOf(getAcc(), 0)))
-    return emitOpError("(C1) acc [N, W] needs outs [N, W] and scale [N]");
-  return check(*this,
-               getWeightScales().size() == getRows().size() &&
-                   canHold(dimOf(getAcc(), 1), getEndColumn(getRows())),
-               "(C2) needs a weight scale per matrix, and columns for all");
+  ArrayRef<int64_t> acc = shapeOf(getAcc());
+  if (!hasShape(getOuts(), {acc.front(), acc.back()}) ||
+      !hasShape(getActivationScale(), acc.front()))
+    return emitOpError(
+        "(C1) acc [N, W] or [N, groups, W] needs outs [N, W] and scale [N]");
+  if (getWeightScales().size() != getRows().size() ||
+      !canHold(acc.back(), getEndColumn(getRows())))
+    return emitOpError(
+        "(C2) needs a weight scale per matrix, and columns for all");
+  std::optional<int64_t> numGroups;
+  if (acc.size() == 3)
+    numGroups = acc[1];
+  return check(*this, haveScales(getWeightScales(), getRows(), numGroups),
+               "(C3) scales are not f32, or those of groups not [M_i, groups]");
 }
 
 //===----------------------------------------------------------------------===//
@@ -359,11 +431,6 @@ template <typename OpTy> static LogicalResult verifyLinear(OpTy op) {
 LogicalResult LinearOp::verify() { return verifyLinear(*this); }
 LogicalResult QuantizedLinearOp::verify() { return verifyLinear(*this); }
 
-/// `size` / `factor` rounded up, unless it is dynamic.
-static int64_t ceilDiv(int64_t size, int64_t factor) {
-  return ShapedType::isDynamic(size) ? size : llvm::divideCeil(size, factor);
-}
-
 LogicalResult QuantizeWideOp::verify() {
   int64_t tokens = dimOf(getX(), 0), columns = dimOf(getX(), 1);
   int64_t blocks = ceilDiv(columns, kRowGroup);
@@ -373,12 +440,9 @@ LogicalResult QuantizeWideOp::verify() {
       !hasShape(getScaleOuts(), tokens))
     return emitOpError("(C1) x [N, K] needs high and low [N, K'], K' a "
                        "multiple of 16, and scale [N]");
-  int64_t group = getGroup();
-  return check(
-      *this,
-      group > 0 && group % kRowGroup == 0 &&
-          hasShape(getSumOuts(), {tokens, ceilDiv(columns, group)}),
-      "(C2) group is not a multiple of 16, or sums is not [N, groups]");
+  return check(*this,
+               haveSums(getSumOuts(), tokens, countGroups(columns, getGroup())),
+               "(C2) sums is not [N, groups]");
 }
 
 //===----------------------------------------------------------------------===//
@@ -391,18 +455,28 @@ LogicalResult PackedParameterOp::verify() {
 }
 
 LogicalResult PackedMatmulOp::verify() {
-  int64_t tokens = dimOf(getQ(), 0), width = dimOf(getOuts(), 1);
-  if (!hasShape(getScale(), tokens) || !hasShape(getSum(), tokens) ||
+  int64_t tokens = dimOf(getQ(), 0), columns = dimOf(getQ(), 1);
+  int64_t width = dimOf(getOuts(), 1);
+  if (!hasShape(getScale(), tokens) ||
+      !compatible(dimOf(getSum(), 0), tokens) ||
       !compatible(dimOf(getOuts(), 0), tokens) || !divisible(width, kRowGroup))
     return emitOpError("(C1) q [N, K'] needs scale [N], sum [N] and outs "
                        "[N, W], W a multiple of ")
            << kRowGroup;
-  int64_t size = getPackedBytes(getLayout(), width, dimOf(getQ(), 1));
-  bool fits = hasShape(getWeights(), size) &&
-              (ShapedType::isDynamic(width) ||
-               hasShape(getScales(), width / kRowGroup));
-  return check(*this, getLayout().packsTrits() && fits,
-               "(C2) weights or scales do not fit layout and shapes");
+  int64_t size = getPackedBytes(getLayout(), width, columns);
+  int64_t rowGroups = ceilDiv(width, kRowGroup);
+  if (!getLayout().packsTrits() || !hasShape(getWeights(), size) ||
+      !compatible(dimOf(getScales(), 0), rowGroups))
+    return emitOpError("(C2) weights or scales do not fit layout and shapes");
+  std::optional<int64_t> numGroups = countGroups(columns, getGroup());
+  SmallVector<int64_t> scales = {rowGroups};
+  if (numGroups)
+    scales.append({*numGroups, kRowGroup});
+  return check(*this,
+               haveSums(getSum(), tokens, numGroups) &&
+                   hasShape(getScales(), scales),
+               "(C3) sum or scales have groups, or with group not [N, groups] "
+               "and [W / 16, groups, 16]");
 }
 
 LogicalResult PackedLinearOp::verify() {

@@ -13,18 +13,29 @@ class Ternary_Op<string mnemonic, list<Trait> traits = []>
     : Op<Ternary_Dialect, mnemonic, traits>;
 
 /// An activation or weight: a tensor before bufferisation, a memref after.
-class Shaped<list<Type> elements, int rank>
-    : AnyTypeOf<[TensorRankOf<elements, [rank]>, StridedMemRefRankOf<elements, [rank]>]>;
+class ShapedRankOf<list<Type> elements, list<int> ranks>
+    : AnyTypeOf<[TensorRankOf<elements, ranks>, StridedMemRefRankOf<elements, ranks>]>;
+class Shaped<list<Type> elements, int rank> : ShapedRankOf<elements, [rank]>;
 def Activations : Shaped<[F32], 2>;        // [tokens, features]
 def Accumulators : Shaped<[I32], 2>;       // [tokens, features]
 def TokenIds : Shaped<[I32], 1>;           // [tokens]
 def Quantised : Shaped<[I8], 2>;           // [tokens, features]
 def TokenScales : Shaped<[F32], 1>;        // [tokens]
-def TokenSums : Shaped<[I32], 1>;          // [tokens]
 def TritMatrix : TensorRankOf<[I<2>], [2]>;// [out, in]
 def FeatureVector : Shaped<[F32], 1>;      // [features]
 def FloatMatrix : Shaped<[F32, BF16, F16], 2>;
 def PackedBytes : Shaped<[I8], 1>;
+
+/// Columns of a group.
+def GroupSize : ConfinedAttr<I64Attr, [IntPositive,
+    AttrConstraint<CPred<"::llvm::cast<::mlir::IntegerAttr>($_self).getInt() % 16 == 0">,
+                   "and a multiple of 16">]>;
+
+// Of ops with weight scales per matrix, or per row and group of columns.
+def TokenSums : ShapedRankOf<[I32], [1, 2]>;  // [tokens], or [tokens, groups]
+def MatmulSums : ShapedRankOf<[I32], [2, 3]>; // [tokens, out], or [tokens, groups, out]
+def WeightScales : AnyTypeOf<[F32, TensorRankOf<[F32], [2]>]>; // one, or [out, groups]
+def PackedScales : ShapedRankOf<[F32], [1, 3]>; // [out / 16], or [out / 16, groups, 16]
 
 /// Destination-passing style: `outs` is the buffer of the result. Results exist
 /// on tensors only; on memrefs the op writes its `outs`.
@@ -148,12 +159,31 @@ def Ternary_BitLinearOp : Ternary_DestinationOp<"bit_linear", [AttrSizedOperandS
     // result: [[63.5, 1.5, 66]]
     // result: [[-4, 8]]
     ```
+
+    Scales of groups; the second group has one column:
+
+    ```mlir
+    func.func @f() -> tensor<1x2xf32> {
+      %x = arith.constant dense<[[127.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0]]> : tensor<1x17xf32>
+      %w = arith.constant dense<[[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                                 [1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1]]> : tensor<2x17xi2>
+      %g = arith.constant dense<[[0.5, 2.0], [1.0, 4.0]]> : tensor<2x2xf32>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.bit_linear group = 16
+          ins(%x, %w scales %g : tensor<1x17xf32>, tensor<2x17xi2> scales tensor<2x2xf32>)
+          outs(%out : tensor<1x2xf32>) -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[70.5, 113]]
+    ```
   }];
   let arguments = (ins Activations:$x, Variadic<TritMatrix>:$weights,
-                       Variadic<F32>:$scales, Activations:$outs);
+                       Variadic<WeightScales>:$scales, Activations:$outs,
+                       OptionalAttr<GroupSize>:$group);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
-    `ins` `(` $x `,` $weights `scales` $scales `:` type($x) `,` type($weights) `)`
+    (`group` `=` $group^)? `ins` `(` $x `,` $weights `scales` $scales `:` type($x) `,`
+      type($weights) custom<ScaleTypes>(ref($scales), type($scales)) `)`
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];
 }
@@ -162,9 +192,11 @@ def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations"
   let summary = "Absmax quantisation of each row to i8";
   let description = [{
     `s = 127 / max(max|x|, 1e-5)`, `q = clamp(roundeven(x * s), -128, 127)`,
-    sum = the sum of q. Columns of q beyond x's are zero.
+    sum = the sum of q, with `group` that of each group of so many columns, the
+    last one of what is left. Columns of q beyond x's are zero.
 
-    - (C1) x is [N, K]; q is [N, K'] with K' >= K; scale and sum are [N].
+    - (C1) x is [N, K]; q is [N, K'] with K' >= K; scale is [N].
+    - (C2) sum is [N]; with group it is [N, K / group rounded up].
 
     ```mlir
     func.func @f() -> (tensor<1x4xi8>, tensor<1xf32>, tensor<1xi32>) {
@@ -183,11 +215,11 @@ def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations"
     ```
   }];
   let arguments = (ins Activations:$x, Quantised:$q_outs, TokenScales:$scale_outs,
-                       TokenSums:$sum_outs);
+                       TokenSums:$sum_outs, OptionalAttr<GroupSize>:$group);
   let results = (outs Optional<Quantised>:$q, Optional<TokenScales>:$scale,
                       Optional<TokenSums>:$sum);
   let assemblyFormat = [{
-    `ins` `(` $x `:` type($x) `)`
+    (`group` `=` $group^)? `ins` `(` $x `:` type($x) `)`
     `outs` `(` $q_outs `,` $scale_outs `,` $sum_outs `:` type($q_outs) `,`
                type($scale_outs) `,` type($sum_outs) `)` attr-dict
     (`->` type($q)^ `,` type($scale) `,` type($sum))?
@@ -202,12 +234,14 @@ def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations"
 def Ternary_MatmulOp : Ternary_DestinationOp<"matmul"> {
   let summary = "acc[n, o_i + m] = sum_k q[n, k] * w_i[m, k], exact in i32";
   let description = [{
-    Columns as in `bit_linear`. `layout`, when present, is the packing and
-    schedule chosen for this matmul.
+    Columns as in `bit_linear`. With `group` acc[n, g] has the sums over the
+    columns of group g only. `layout`, when present, is the packing and schedule
+    chosen for this matmul.
 
     - (C1) q is [N, K'], matrices [M_i, K], K <= K', K <= 131072; columns of q
       beyond K are zero.
     - (C2) outs is [N, W] with W >= the end of the last matrix.
+    - (C3) with group outs is [N, K / group rounded up, W].
 
     ```mlir
     func.func @f() -> tensor<1x2xi32> {
@@ -222,10 +256,11 @@ def Ternary_MatmulOp : Ternary_DestinationOp<"matmul"> {
     ```
   }];
   let arguments = (ins Quantised:$q, Variadic<TritMatrix>:$weights,
-                       Accumulators:$outs, OptionalAttr<Ternary_LayoutAttr>:$layout);
-  let results = (outs Optional<Accumulators>:$result);
+                       MatmulSums:$outs, OptionalAttr<GroupSize>:$group,
+                       OptionalAttr<Ternary_LayoutAttr>:$layout);
+  let results = (outs Optional<MatmulSums>:$result);
   let assemblyFormat = [{
-    `ins` `(` $q `,` $weights `:` type($q) `,` type($weights) `)`
+    (`group` `=` $group^)? `ins` `(` $q `,` $weights `:` type($q) `,` type($weights) `)`
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];
 }
@@ -233,10 +268,15 @@ def Ternary_MatmulOp : Ternary_DestinationOp<"matmul"> {
 def Ternary_RescaleOp : Ternary_DestinationOp<"rescale"> {
   let summary = "y = f32(acc) * (weight scale / activation scale)";
   let description = [{
-    Matrix i, of `rows[i]` rows, has columns from o_i on (see `bit_linear`).
+    Matrix i, of `rows[i]` rows, has columns from o_i on (see `bit_linear`). The
+    sums of groups, acc [N, G, W], are added up: `y[n, o_i + m]` is the chain over
+    g of `fma(f32(acc[n, g, o_i + m]), scales_i[m, g], .)`, times
+    `1 / activation_scale[n]`.
 
-    - (C1) acc and outs are [N, W], activation_scale is [N].
+    - (C1) acc is [N, W] or [N, G, W], outs [N, W], activation_scale [N].
     - (C2) one weight scale per entry of `rows`; W >= the end of the last matrix.
+    - (C3) every weight scale is an f32; if acc is [N, G, W], that of matrix i is
+      [rows[i], G].
 
     ```mlir
     func.func @f() -> tensor<1x2xf32> {
@@ -250,14 +290,30 @@ def Ternary_RescaleOp : Ternary_DestinationOp<"rescale"> {
     }
     // result: [[5, -2.5]]
     ```
+
+    ```mlir
+    // Two groups.
+    func.func @f() -> tensor<1x2xf32> {
+      %acc = arith.constant dense<[[[20, -10], [3, 5]]]> : tensor<1x2x2xi32>
+      %s = arith.constant dense<[2.0]> : tensor<1xf32>
+      %g = arith.constant dense<[[0.5, 2.0], [1.0, 4.0]]> : tensor<2x2xf32>
+      %out = tensor.empty() : tensor<1x2xf32>
+      %y = ternary.rescale
+          ins(%acc, %s scales %g : tensor<1x2x2xi32>, tensor<1xf32> scales tensor<2x2xf32>)
+          outs(%out : tensor<1x2xf32>) rows = [2] -> tensor<1x2xf32>
+      return %y : tensor<1x2xf32>
+    }
+    // result: [[8, 5]]
+    ```
   }];
-  let arguments = (ins Accumulators:$acc, TokenScales:$activation_scale,
-                       Variadic<F32>:$weight_scales, Activations:$outs,
+  let arguments = (ins MatmulSums:$acc, TokenScales:$activation_scale,
+                       Variadic<WeightScales>:$weight_scales, Activations:$outs,
                        DenseI64ArrayAttr:$rows);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
     `ins` `(` $acc `,` $activation_scale `scales` $weight_scales `:` type($acc) `,`
-              type($activation_scale) `)`
+              type($activation_scale)
+              custom<ScaleTypes>(ref($weight_scales), type($weight_scales)) `)`
     `outs` `(` $outs `:` type($outs) `)` `rows` `=` $rows attr-dict
     (`->` type($result)^)?
   }];
@@ -612,7 +668,7 @@ def Ternary_QuantizeWideOp : Ternary_DestinationOp<"quantize_wide", [SameVariadi
 
     - (C1) x is [N, K]; high and low are [N, K'] with K' = K rounded up to 16;
       scale is [N].
-    - (C2) group is a positive multiple of 16; sums is [N, K / group rounded up].
+    - (C2) sums is [N, K / group rounded up].
 
     ```mlir
     func.func @f() -> (tensor<1x16xi8>, tensor<1x16xi8>, tensor<1xf32>, tensor<1x1xi32>) {
@@ -633,7 +689,7 @@ def Ternary_QuantizeWideOp : Ternary_DestinationOp<"quantize_wide", [SameVariadi
   }];
   let arguments = (ins Activations:$x, Quantised:$high_outs, Quantised:$low_outs,
                        TokenScales:$scale_outs, Accumulators:$sum_outs,
-                       I64Attr:$group);
+                       GroupSize:$group);
   let results = (outs Optional<Quantised>:$high, Optional<Quantised>:$low,
                       Optional<TokenScales>:$scale, Optional<Accumulators>:$sums);
   let assemblyFormat = [{
@@ -686,9 +742,15 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     16, packed in `layout`. The unsigned codes c = w + 1 give
     `sum_k c * q - sum[n]`.
 
+    With `group`, `y[n, m]` is the chain over groups g of columns of
+    `fma(f32(sum_{k in g} q[n, k] * w[m, k]), scales[m / 16, g, m mod 16], .)`,
+    times `1 / scale[n]`, and sum holds the sums of q in each group.
+
     - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
     - (C2) `layout` packs trits; weights has the bytes that it needs for W rows
       of K' columns; scales has one entry per 16 rows.
+    - (C3) with group sum is [N, G] and scales [W / 16, G, 16], with G = K' / group
+      rounded up.
 
     ```mlir
     // A strip of 16 rows: bits 0 and 1 of byte 4 * row + k are column k. A code
@@ -711,11 +773,12 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     ```
   }];
   let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
-                       PackedBytes:$weights, FeatureVector:$scales, Activations:$outs,
-                       Ternary_LayoutAttr:$layout);
+                       PackedBytes:$weights, PackedScales:$scales, Activations:$outs,
+                       Ternary_LayoutAttr:$layout, OptionalAttr<GroupSize>:$group);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
-    $layout `ins` `(` $q `,` $scale `,` $sum `,` $weights `,` $scales `:` type($q) `,`
+    $layout (`group` `=` $group^)?
+    `ins` `(` $q `,` $scale `,` $sum `,` $weights `,` $scales `:` type($q) `,`
       type($scale) `,` type($sum) `,` type($weights) `,` type($scales) `)`
     `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
   }];

@@ -473,7 +473,8 @@ Value Emitter::linear(const Linear &linear, Value x) {
     scale = quantised.getScale();
     break;
   }
-  return ternary::BitLinearOp::create(b, out.getType(), x, weight, scale, out)
+  return ternary::BitLinearOp::create(b, out.getType(), x, weight, scale, out,
+                                      /*group=*/nullptr)
       .getResult();
 }
 

@@ -157,7 +157,8 @@ void runRMSNorm(const TargetSpec &target, int64_t columns) {
 }
 
 /// Rows of zeros, of tiny and huge values, and of halves that round to even.
-void runQuantizeActivations(const TargetSpec &target, int64_t columns) {
+void runQuantizeActivations(const TargetSpec &target, int64_t columns,
+                            std::optional<int64_t> group = {}) {
   Random random(columns);
   Floats x = random.floats({kTokens, columns});
   llvm::fill(x.row(1), 0.0f);
@@ -168,23 +169,31 @@ void runQuantizeActivations(const TargetSpec &target, int64_t columns) {
   for (int64_t i = 0; i < columns; ++i)
     x.row(4)[i] = i == 0 ? 127 : i % 254 - 126.5f;
   int64_t padded = llvm::alignTo(columns, 16);
-  Quantised expected = quantizeActivations(x, padded);
+  Quantised expected = quantizeActivations(x, padded, group);
   std::string xType = rowsType(columns), qType = rowsType(padded, "i8");
-  KernelJIT run = compile(
-      target,
-      formatv("%x: {0}, %q: {1}, %scale: memref<?xf32>, %sum: memref<?xi32>",
-              xType, qType),
-      formatv(
-          "ternary.quantize_activations ins(%x : {0}) outs(%q, %scale, %sum : "
-          "{1}, memref<?xf32>, memref<?xi32>)",
-          xType, qType));
+  int64_t numGroups = group ? llvm::divideCeil(columns, *group) : 1;
+  std::string groupText = group ? formatv("group = {0} ", *group).str() : "",
+              sumType = group ? rowsType(numGroups, "i32") : "memref<?xi32>";
+  KernelJIT run =
+      compile(target,
+              formatv("%x: {0}, %q: {1}, %scale: memref<?xf32>, %sum: {2}",
+                      xType, qType, sumType),
+              formatv("ternary.quantize_activations {3}ins(%x : {0}) "
+                      "outs(%q, %scale, %sum : {1}, memref<?xf32>, {2})",
+                      xType, qType, sumType, groupText));
   Rows<float> xRows(x, kUntouched);
   Rows<int8_t> q(kTokens, padded, 99);
   std::vector<float> scale(kTokens);
-  std::vector<int32_t> sum(kTokens);
-  run(xRows.first(), q.first(), makeMemRef(scale), makeMemRef(sum));
+  if (group) {
+    Rows<int32_t> sums(kTokens, numGroups, 99);
+    run(xRows.first(), q.first(), makeMemRef(scale), sums.first());
+    sums.expect(expected.sum);
+  } else {
+    std::vector<int32_t> sum(kTokens);
+    run(xRows.first(), q.first(), makeMemRef(scale), makeMemRef(sum));
+    EXPECT_EQ(sum, expected.sum.data);
+  }
   q.expect(expected.q);
-  EXPECT_EQ(sum, expected.sum.data);
   EXPECT_EQ(std::memcmp(scale.data(), expected.scale.data.data(),
                         kTokens * sizeof(float)),
             0);
@@ -499,6 +508,10 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
     add("rms_norm" + suffix, isFast, [=](Target t) { runRMSNorm(t, k); });
     add("quantize_activations" + suffix, isFast,
         [=](Target t) { runQuantizeActivations(t, k); });
+    for (int64_t group : {16, 32, 64, 128, 256})
+      add(formatv("quantize_activations_group{0}_{1}", group, k),
+          isFast && group == 16,
+          [=](Target t) { runQuantizeActivations(t, k, group); });
     add("gated_relu2" + suffix, isFast, [=](Target t) {
       runGatedActivation(t, k, ternary::Activation::ReLU2);
     });

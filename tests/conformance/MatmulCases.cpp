@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // packed_matmul: every remainder of K, rows and tokens; the largest sums; every
-// schedule that a layout can ask for.
+// schedule that a layout can ask for; scales of groups.
 
 #include "tests/conformance/CaseSupport.h"
 
@@ -29,6 +29,7 @@ struct Matmul {
   Values values = Values::Random;
   llvm::SmallVector<int64_t> tokens = {1, 2,  3,  4,  5,  6,  7, 8,
                                        9, 10, 11, 12, 13, 31, 37};
+  std::optional<int64_t> group = {};
 };
 
 /// Largest: |q| and weights at their limits with one sign. Mixed: at their
@@ -60,57 +61,96 @@ int8_t getTrit(Values values, Random &random, int64_t row, int64_t column) {
   llvm_unreachable("every kind is handled");
 }
 
+/// What the sums become with weight scales of row groups, or of rows and
+/// groups.
+Floats rescaleAll(const Ints &acc, const Floats &scale, const Floats &scales) {
+  Floats y({acc.shape.front(), acc.shape.back()});
+  if (acc.shape.size() == 3) {
+    reference::rescaleGroups(acc, scale, unpackGroupScales(scales), 0, y);
+    return y;
+  }
+  for (int64_t group = 0; group < scales.shape[0]; ++group)
+    reference::rescale(acc, scale, scales.data[group],
+                       group * ternary::kRowGroup,
+                       (group + 1) * ternary::kRowGroup, y);
+  return y;
+}
+
+/// `memref<4x2x16xf32>` of a contiguous array.
+std::string memrefType(llvm::ArrayRef<int64_t> shape, llvm::StringRef element) {
+  std::string type = "memref<";
+  for (int64_t size : shape)
+    type += std::to_string(size) + "x";
+  return type + element.str() + ">";
+}
+
 void runMatmul(const TargetSpec &target, const Matmul &matmul,
                LayoutAttr layout) {
   Random random(matmul.rows * 31 + matmul.columns);
   int64_t width = llvm::alignTo(matmul.rows, ternary::kRowGroup);
   int64_t columns = llvm::alignTo(matmul.columns, 16);
   int64_t maxTokens = matmul.tokens.back();
+  int64_t groupSize = matmul.group.value_or(columns);
+  int64_t numGroups = llvm::divideCeil(columns, groupSize);
 
   Bytes weights({width, columns}), q({maxTokens, columns});
   for (int64_t m = 0; m < matmul.rows; ++m)
     for (int64_t k = 0; k < matmul.columns; ++k)
       weights.row(m)[k] = getTrit(matmul.values, random, m, k);
-  Ints sum({maxTokens}), acc({maxTokens, width});
-  Floats scale({maxTokens}), scales({width / ternary::kRowGroup});
+  llvm::SmallVector<int64_t> accShape = {maxTokens, width},
+                             scalesShape = {width / ternary::kRowGroup};
+  if (matmul.group) {
+    accShape.insert(accShape.begin() + 1, numGroups);
+    scalesShape.append({numGroups, ternary::kRowGroup});
+  }
+  Ints sum({maxTokens, numGroups}), acc(accShape);
+  Floats scale({maxTokens}), scales = random.floats(scalesShape);
   for (int64_t n = 0; n < maxTokens; ++n) {
     scale.data[n] = random.integer(1, 1000) / 7.0f;
     for (int64_t k = 0; k < matmul.columns; ++k)
-      sum.data[n] += q.row(n)[k] = getQ(matmul.values, random, k);
+      sum.row(n)[k / groupSize] += q.row(n)[k] = getQ(matmul.values, random, k);
   }
-  for (float &g : scales.data)
-    g = random.integer(1, 1000) / 300.0f;
-
-  Floats expected({maxTokens, width});
-  reference::matmul(q, weights, 0, acc);
-  for (int64_t group = 0; group < scales.shape[0]; ++group)
-    reference::rescale(acc, scale, scales.data[group],
-                       group * ternary::kRowGroup,
-                       (group + 1) * ternary::kRowGroup, expected);
+  reference::matmul(q, weights, 0, acc, matmul.group);
+  Floats expected = rescaleAll(acc, scale, scales);
 
   std::vector<uint8_t> packed(layout.getPackedBytes(width, columns));
   packTrits(layout, weights.data, columns, packed);
 
-  std::string layoutText;
+  std::string layoutText, group;
   llvm::raw_string_ostream(layoutText) << layout;
-  std::string qType = rowsType(columns, "i8"), yType = rowsType(width);
-  std::string weightTypes = llvm::formatv("memref<{0}xi8>, memref<{1}xf32>",
-                                          packed.size(), scales.data.size());
+  if (matmul.group)
+    group = llvm::formatv(" group = {0}", *matmul.group);
+  std::string qType = rowsType(columns, "i8"), yType = rowsType(width),
+              sumType = matmul.group ? rowsType(numGroups, "i32")
+                                     : std::string("memref<?xi32>"),
+              wType = memrefType(packed.size(), "i8"),
+              scalesType = memrefType(scales.shape, "f32");
   KernelJIT run = compile(
       target,
-      llvm::formatv("%q: {0}, %scale: memref<?xf32>, %sum: memref<?xi32>, "
-                    "%w: memref<{1}xi8>, %scales: memref<{2}xf32>, %y: {3}",
-                    qType, packed.size(), scales.data.size(), yType),
+      llvm::formatv("%q: {0}, %scale: memref<?xf32>, %sum: {1}, %w: {2}, "
+                    "%scales: {3}, %y: {4}",
+                    qType, sumType, wType, scalesType, yType),
       llvm::formatv(
-          "ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
-          "{1}, memref<?xf32>, memref<?xi32>, {2}) outs(%y : {3})",
-          layoutText.substr(kPrefix.size()), qType, weightTypes, yType));
+          "ternary.packed_matmul {0}{1} ins(%q, %scale, %sum, %w, %scales : "
+          "{2}, memref<?xf32>, {3}, {4}, {5}) outs(%y : {6})",
+          layoutText.substr(kPrefix.size()), group, qType, sumType, wType,
+          scalesType, yType));
 
   Rows<int8_t> qRows(q, kEndOfRow);
+  Rows<int32_t> sumRows(sum, kEndOfRow);
   for (int64_t n : matmul.tokens) {
     Rows<float> y(maxTokens, width, kUntouched);
-    run(qRows.first(n), makeMemRef(scale.data), makeMemRef(sum.data),
-        makeMemRef(packed), makeMemRef(scales.data), y.first(n));
+    auto runWith = [&](auto sum, auto scales) {
+      run(qRows.first(n), makeMemRef(scale.data), sum, makeMemRef(packed),
+          scales, y.first(n));
+    };
+    if (matmul.group)
+      runWith(sumRows.first(n),
+              makeContiguous<float, 3>(
+                  scales.data.data(),
+                  {scales.shape[0], numGroups, ternary::kRowGroup}));
+    else
+      runWith(makeMemRef(sum.data), makeMemRef(scales.data));
     y.expect(expected, n);
     if (testing::Test::HasFatalFailure())
       return;
@@ -120,12 +160,12 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
 constexpr Packing kPackings[] = {Packing::I2, Packing::T5};
 
 /// Each packing, with the schedule of the backend.
-void addMatmul(std::vector<Case> &cases, llvm::StringRef name, bool isFast,
+void addMatmul(std::vector<Case> &cases, const llvm::Twine &name, bool isFast,
                Matmul matmul) {
   for (Packing packing : kPackings)
     cases.push_back(
         {llvm::formatv("matmul_{0}_{1}_{2}x{3}", stringifyPacking(packing),
-                       name, matmul.rows, matmul.columns),
+                       name.str(), matmul.rows, matmul.columns),
          isFast,
          [=](const TargetSpec &target) {
            mlir::MLIRContext context;
@@ -143,12 +183,13 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
                  Matmul matmul = {112, 100}) {
   for (Packing packing : kPackings)
     cases.push_back(
-        {llvm::formatv("schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
-                       "chain{5}_{6}x{7}_{8}",
-                       stringifyPacking(packing), schedule.lanes,
-                       schedule.unroll, schedule.tokens, schedule.prefetch,
-                       schedule.chain, matmul.rows, matmul.columns,
-                       int(matmul.values)),
+        {llvm::formatv(
+             "schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
+             "chain{5}_{6}x{7}_{8}{9}",
+             stringifyPacking(packing), schedule.lanes, schedule.unroll,
+             schedule.tokens, schedule.prefetch, schedule.chain, matmul.rows,
+             matmul.columns, int(matmul.values),
+             matmul.group ? "_group" + std::to_string(*matmul.group) : ""),
          isFast,
          [=](const TargetSpec &target) {
            mlir::MLIRContext context;
@@ -164,6 +205,30 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
                      LayoutAttr::getTrits(&context, packing, changed));
          },
          /*hasDots=*/schedule.chain == 1});
+}
+
+/// Tiles and strips, with a last group that is shorter; groups in which cells
+/// of t5 end anywhere.
+void addGroupCases(std::vector<Case> &cases) {
+  for (int64_t group : {16, 32, 64, 128, 256})
+    for (int64_t columns : {group, 2 * group + 1, 6 * group + 39, int64_t(20)})
+      addMatmul(cases, "group" + llvm::Twine(group),
+                group == 32 && columns == 2 * group + 1,
+                {144, columns, Values::Random, {1, 2, 3, 7, 31}, group});
+  addMatmul(cases, "group128", false,
+            {144, 6912, Values::Random, {1, 2, 7, 31}, 128});
+  for (auto values :
+       {Values::LargestPositive, Values::LargestNegative, Values::Mixed})
+    addMatmul(cases, "group256_" + llvm::Twine(int(values)), false,
+              {144, 800, values, {1, 2, 7}, 256});
+  for (int64_t lanes : {4, 8, 16})
+    for (auto [chain, unroll] :
+         {std::pair(1, 1), std::pair(1, 3), std::pair(2, 1), std::pair(64, 3)})
+      for (int64_t group : {32, 256})
+        addSchedule(
+            cases, lanes == 8 && chain == 2 && group == 32,
+            {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
+            {112, 6 * group + 16, Values::Mixed, {1, 2, 3}, group});
 }
 
 } // namespace
@@ -211,6 +276,7 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
     for (int64_t lanes : {4, 8, 16})
       addSchedule(cases, lanes == 8 && values == Values::LargestPositive,
                   {.lanes = lanes, .tokens = 2}, {144, 256, values, {1, 2, 3}});
+  addGroupCases(cases);
 }
 
 std::vector<Case> tercet::conformance::getCases() {

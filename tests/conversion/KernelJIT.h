@@ -34,6 +34,17 @@ MemRef<T, 2> makeMemRef(std::vector<T> &data, int64_t columns, int64_t stride) {
   return {data.data(), data.data(), 0, {rows, columns}, {stride, 1}};
 }
 
+/// An array without gaps.
+template <typename T, size_t Rank>
+MemRef<T, Rank> makeContiguous(T *data,
+                               const std::array<int64_t, Rank> &sizes) {
+  MemRef<T, Rank> memref = {data, data, 0, sizes, {}};
+  int64_t stride = 1;
+  for (size_t i = Rank; i-- > 0; stride *= sizes[i])
+    memref.strides[i] = stride;
+  return memref;
+}
+
 class KernelJIT {
 public:
   /// Compiles `source`, a module with a function @kernel on memrefs and

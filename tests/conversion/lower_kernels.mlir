@@ -38,10 +38,10 @@ func.func @quantize_activations(%x: memref<?x16xf32>, %q: memref<?x32xi8>,
   // CHECK: math.roundeven
   // CHECK: arith.fptosi
   // CHECK: vector.store %{{.+}}, %arg1[%{{.+}}, %{{.+}}] : memref<?x32xi8>, vector<16xi8>
-  // CHECK: vector.store %{{.+}}, %arg1[%{{.+}}, %{{.+}}] : memref<?x32xi8>, vector<16xi8>
-  // CHECK: memref.store %{{.+}}, %arg2
   // CHECK: vector.reduction <add>
   // CHECK: memref.store %{{.+}}, %arg3
+  // CHECK: vector.store %{{.+}}, %arg1[%{{.+}}, %{{.+}}] : memref<?x32xi8>, vector<16xi8>
+  // CHECK: memref.store %{{.+}}, %arg2
   ternary.quantize_activations ins(%x : memref<?x16xf32>)
     outs(%q, %scale, %sum : memref<?x32xi8>, memref<?xf32>, memref<?xi32>)
   return

@@ -112,9 +112,57 @@ func.func @f(%x: memref<?x4xf32>, %w: tensor<3x4xi2>, %v: tensor<3x5xi2>, %g: f3
 
 // -----
 
+func.func @f(%x: memref<?x40xf32>, %w: tensor<3x40xi2>, %g: tensor<3x2xf32>, %y: memref<?x3xf32>) {
+  // expected-error @+1 {{'group' failed to satisfy constraint: 64-bit signless integer attribute whose value is positive and a multiple of 16}}
+  ternary.bit_linear group = 24 ins(%x, %w scales %g : memref<?x40xf32>, tensor<3x40xi2> scales tensor<3x2xf32>) outs(%y : memref<?x3xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x40xf32>, %w: tensor<3x40xi2>, %g: f32, %y: memref<?x3xf32>) {
+  // expected-error @+1 {{(C4) scales are not f32, or with group not [M_i, groups]}}
+  ternary.bit_linear group = 32 ins(%x, %w scales %g : memref<?x40xf32>, tensor<3x40xi2>) outs(%y : memref<?x3xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x40xf32>, %w: tensor<3x40xi2>, %g: tensor<3x1xf32>, %y: memref<?x3xf32>) {
+  // expected-error @+1 {{(C4) scales are not f32, or with group not [M_i, groups]}}
+  ternary.bit_linear group = 32 ins(%x, %w scales %g : memref<?x40xf32>, tensor<3x40xi2> scales tensor<3x1xf32>) outs(%y : memref<?x3xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<?x40xf32>, %w: tensor<3x40xi2>, %g: tensor<3x2xf32>, %y: memref<?x3xf32>) {
+  // expected-error @+1 {{(C4) scales are not f32, or with group not [M_i, groups]}}
+  ternary.bit_linear ins(%x, %w scales %g : memref<?x40xf32>, tensor<3x40xi2> scales tensor<3x2xf32>) outs(%y : memref<?x3xf32>)
+  return
+}
+
+// -----
+
 func.func @f(%x: memref<2x4xf32>, %q: memref<2x3xi8>, %s: memref<2xf32>, %t: memref<2xi32>) {
   // expected-error @+1 {{(C1) x [N, K] needs q}}
   ternary.quantize_activations ins(%x : memref<2x4xf32>) outs(%q, %s, %t : memref<2x3xi8>, memref<2xf32>, memref<2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x40xf32>, %q: memref<2x48xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>) {
+  // expected-error @+1 {{(C2) sum is not [N], or with group not [N, groups]}}
+  ternary.quantize_activations ins(%x : memref<2x40xf32>) outs(%q, %s, %t : memref<2x48xi8>, memref<2xf32>, memref<2x2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: memref<2x40xf32>, %q: memref<2x48xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>) {
+  // expected-error @+1 {{(C2) sum is not [N], or with group not [N, groups]}}
+  ternary.quantize_activations group = 16 ins(%x : memref<2x40xf32>) outs(%q, %s, %t : memref<2x48xi8>, memref<2xf32>, memref<2x2xi32>)
   return
 }
 
@@ -136,8 +184,24 @@ func.func @f(%q: memref<2x4xi8>, %w: tensor<3x4xi2>, %y: memref<2x2xi32>) {
 
 // -----
 
+func.func @f(%q: memref<2x48xi8>, %w: tensor<3x40xi2>, %y: memref<2x3x3xi32>) {
+  // expected-error @+1 {{(C3) outs is not [N, W], or with group not [N, groups, W]}}
+  ternary.matmul group = 32 ins(%q, %w : memref<2x48xi8>, tensor<3x40xi2>) outs(%y : memref<2x3x3xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<2x48xi8>, %w: tensor<3x40xi2>, %y: memref<2x2x3xi32>) {
+  // expected-error @+1 {{(C3) outs is not [N, W], or with group not [N, groups, W]}}
+  ternary.matmul ins(%q, %w : memref<2x48xi8>, tensor<3x40xi2>) outs(%y : memref<2x2x3xi32>)
+  return
+}
+
+// -----
+
 func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32, %y: memref<2x18xf32>) {
-  // expected-error @+1 {{(C1) acc [N, W] needs}}
+  // expected-error @+1 {{(C1) acc [N, W] or [N, groups, W] needs}}
   ternary.rescale ins(%a, %t scales %g : memref<2x18xi32>, memref<3xf32>) outs(%y : memref<2x18xf32>) rows = [18]
   return
 }
@@ -155,6 +219,22 @@ func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32
 func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %t: memref<3xf32>, %g: f32, %y: memref<2x18xf32>) {
   // expected-error @+1 {{(C2) needs a weight scale per matrix}}
   ternary.rescale ins(%a, %s scales %g : memref<2x18xi32>, memref<2xf32>) outs(%y : memref<2x18xf32>) rows = [19]
+  return
+}
+
+// -----
+
+func.func @f(%a: memref<2x18xi32>, %s: memref<2xf32>, %g: tensor<18x1xf32>, %y: memref<2x18xf32>) {
+  // expected-error @+1 {{(C3) scales are not f32, or those of groups not [M_i, groups]}}
+  ternary.rescale ins(%a, %s scales %g : memref<2x18xi32>, memref<2xf32> scales tensor<18x1xf32>) outs(%y : memref<2x18xf32>) rows = [18]
+  return
+}
+
+// -----
+
+func.func @f(%a: memref<2x3x18xi32>, %s: memref<2xf32>, %g: tensor<18x2xf32>, %y: memref<2x18xf32>) {
+  // expected-error @+1 {{(C3) scales are not f32, or those of groups not [M_i, groups]}}
+  ternary.rescale ins(%a, %s scales %g : memref<2x3x18xi32>, memref<2xf32> scales tensor<18x2xf32>) outs(%y : memref<2x18xf32>) rows = [18]
   return
 }
 
@@ -281,7 +361,7 @@ func.func @f(%x: memref<2x20xf32>, %q: memref<2x20xi8>, %s: memref<2xf32>, %t: m
 // -----
 
 func.func @f(%x: memref<2x20xf32>, %q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>) {
-  // expected-error @+1 {{(C2) group is not a multiple}}
+  // expected-error @+1 {{'group' failed to satisfy constraint}}
   ternary.quantize_wide group = 24 ins(%x : memref<2x20xf32>) outs(%q, %q, %s, %t : memref<2x32xi8>, memref<2x32xi8>, memref<2xf32>, memref<2x1xi32>)
   return
 }
@@ -289,7 +369,7 @@ func.func @f(%x: memref<2x20xf32>, %q: memref<2x32xi8>, %s: memref<2xf32>, %t: m
 // -----
 
 func.func @f(%x: memref<2x20xf32>, %q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x1xi32>) {
-  // expected-error @+1 {{(C2) group is not a multiple}}
+  // expected-error @+1 {{(C2) sums is not [N, groups]}}
   ternary.quantize_wide group = 16 ins(%x : memref<2x20xf32>) outs(%q, %q, %s, %t : memref<2x32xi8>, memref<2x32xi8>, memref<2xf32>, memref<2x1xi32>)
   return
 }
@@ -355,6 +435,33 @@ func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memre
 func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %v: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %z: memref<2x30xf32>) {
   // expected-error @+1 {{(C2) weights or scales}}
   ternary.packed_matmul #l ins(%q, %s, %t, %v, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<64xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<256xi8>, %g: memref<2x2x16xf32>, %y: memref<2x32xf32>) {
+  // expected-error @+1 {{(C3) sum or scales}}
+  ternary.packed_matmul #l group = 16 ins(%q, %s, %t, %w, %g : memref<2x32xi8>, memref<2xf32>, memref<2xi32>, memref<256xi8>, memref<2x2x16xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>, %w: memref<256xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>) {
+  // expected-error @+1 {{(C3) sum or scales}}
+  ternary.packed_matmul #l group = 16 ins(%q, %s, %t, %w, %g : memref<2x32xi8>, memref<2xf32>, memref<2x2xi32>, memref<256xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<256xi8>, %g: memref<2x1x16xf32>, %y: memref<2x32xf32>) {
+  // expected-error @+1 {{(C3) sum or scales}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x32xi8>, memref<2xf32>, memref<2xi32>, memref<256xi8>, memref<2x1x16xf32>) outs(%y : memref<2x32xf32>)
   return
 }
 

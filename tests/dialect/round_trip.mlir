@@ -124,3 +124,22 @@ func.func private @schedules() attributes {
   a = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true, parts = 1>,
   b = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 1>
 }
+
+// CHECK-LABEL: @groups
+func.func @groups(%x: tensor<2x40xf32>, %a: tensor<3x40xi2>, %b: tensor<16x40xi2>,
+                  %g: tensor<3x2xf32>, %h: tensor<16x2xf32>, %eq: tensor<2x48xi8>,
+                  %es: tensor<2xf32>, %et: tensor<2x2xi32>, %ea: tensor<2x2x32xi32>,
+                  %w: tensor<384xi8>, %packed: tensor<2x2x16xf32>, %ey: tensor<2x32xf32>)
+    -> (tensor<2x32xf32>, tensor<2x32xf32>, tensor<2x32xf32>) {
+  // CHECK: ternary.bit_linear group = 32 ins({{.*}} scales %{{.+}}, %{{.+}} : tensor<2x40xf32>, tensor<3x40xi2>, tensor<16x40xi2> scales tensor<3x2xf32>, tensor<16x2xf32>) outs
+  %y = ternary.bit_linear group = 32 ins(%x, %a, %b scales %g, %h : tensor<2x40xf32>, tensor<3x40xi2>, tensor<16x40xi2> scales tensor<3x2xf32>, tensor<16x2xf32>) outs(%ey : tensor<2x32xf32>) -> tensor<2x32xf32>
+  // CHECK: ternary.quantize_activations group = 32 ins({{.*}} -> tensor<2x48xi8>, tensor<2xf32>, tensor<2x2xi32>
+  %q, %s, %t = ternary.quantize_activations group = 32 ins(%x : tensor<2x40xf32>) outs(%eq, %es, %et : tensor<2x48xi8>, tensor<2xf32>, tensor<2x2xi32>) -> tensor<2x48xi8>, tensor<2xf32>, tensor<2x2xi32>
+  // CHECK: ternary.matmul group = 32 ins({{.*}} -> tensor<2x2x32xi32>
+  %acc = ternary.matmul group = 32 ins(%q, %a, %b : tensor<2x48xi8>, tensor<3x40xi2>, tensor<16x40xi2>) outs(%ea : tensor<2x2x32xi32>) -> tensor<2x2x32xi32>
+  // CHECK: ternary.rescale ins({{.*}} : tensor<2x2x32xi32>, tensor<2xf32> scales tensor<3x2xf32>, tensor<16x2xf32>) outs
+  %z = ternary.rescale ins(%acc, %s scales %g, %h : tensor<2x2x32xi32>, tensor<2xf32> scales tensor<3x2xf32>, tensor<16x2xf32>) outs(%ey : tensor<2x32xf32>) rows = [3, 16] -> tensor<2x32xf32>
+  // CHECK: ternary.packed_matmul <i2, {{.*}}> group = 32 ins({{.*}}tensor<2x2x16xf32>) outs
+  %p = ternary.packed_matmul #i2 group = 32 ins(%q, %s, %t, %w, %packed : tensor<2x48xi8>, tensor<2xf32>, tensor<2x2xi32>, tensor<384xi8>, tensor<2x2x16xf32>) outs(%ey : tensor<2x32xf32>) -> tensor<2x32xf32>
+  return %y, %z, %p : tensor<2x32xf32>, tensor<2x32xf32>, tensor<2x32xf32>
+}

@@ -117,3 +117,29 @@ func.func @fused(%x: tensor<?x32xf32>, %w: tensor<16x32xi2>, %g: f32, %out: tens
       outs(%out : tensor<?x32xf32>) -> tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
+
+// -----
+
+// The same groups of columns fuse; others, which have other sums, do not.
+
+// CHECK-LABEL: func @groups
+func.func @groups(%x: tensor<?x64xf32>, %w: tensor<16x64xi2>, %g: tensor<16x2xf32>,
+                  %h: tensor<16x1xf32>, %s: f32, %out: tensor<?x16xf32>)
+    -> (tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>) {
+  // CHECK: ternary.bit_linear group = 32 ins(%arg0, %arg1, %arg1 scales %arg2, %arg2 : {{.*}} scales tensor<16x2xf32>, tensor<16x2xf32>)
+  // CHECK: ternary.bit_linear group = 64 ins(%arg0, %arg1 scales %arg3
+  // CHECK: ternary.bit_linear ins(%arg0, %arg1 scales %arg4
+  // CHECK-NOT: ternary.bit_linear
+  %a = ternary.bit_linear group = 32
+      ins(%x, %w scales %g : tensor<?x64xf32>, tensor<16x64xi2> scales tensor<16x2xf32>)
+      outs(%out : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %b = ternary.bit_linear group = 64
+      ins(%x, %w scales %h : tensor<?x64xf32>, tensor<16x64xi2> scales tensor<16x1xf32>)
+      outs(%out : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %c = ternary.bit_linear ins(%x, %w scales %s : tensor<?x64xf32>, tensor<16x64xi2>)
+      outs(%out : tensor<?x16xf32>) -> tensor<?x16xf32>
+  %d = ternary.bit_linear group = 32
+      ins(%x, %w scales %g : tensor<?x64xf32>, tensor<16x64xi2> scales tensor<16x2xf32>)
+      outs(%out : tensor<?x16xf32>) -> tensor<?x16xf32>
+  return %a, %b, %c, %d : tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>
+}

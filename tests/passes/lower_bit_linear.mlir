@@ -33,3 +33,17 @@ func.func @static_tokens(%x: tensor<2x16xf32>, %a: tensor<16x16xi2>, %g: f32,
                           outs(%out : tensor<2x16xf32>) -> tensor<2x16xf32>
   return %y : tensor<2x16xf32>
 }
+
+// Sums of groups of columns, the last of 8.
+
+// CHECK-LABEL: func @groups
+func.func @groups(%x: tensor<?x40xf32>, %a: tensor<16x40xi2>, %g: tensor<16x2xf32>,
+                  %out: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  // CHECK: ternary.quantize_activations group = 32 {{.*}} -> tensor<?x48xi8>, tensor<?xf32>, tensor<?x2xi32>
+  // CHECK: %[[ACC:.+]] = ternary.matmul group = 32 {{.*}} -> tensor<?x2x16xi32>
+  // CHECK: ternary.rescale ins(%[[ACC]], %{{.+}} scales %{{.+}} : tensor<?x2x16xi32>, tensor<?xf32> scales tensor<16x2xf32>)
+  %y = ternary.bit_linear group = 32
+      ins(%x, %a scales %g : tensor<?x40xf32>, tensor<16x40xi2> scales tensor<16x2xf32>)
+      outs(%out : tensor<?x16xf32>) -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}

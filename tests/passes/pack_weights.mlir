@@ -162,3 +162,46 @@ func.func @head_rows(%x: tensor<?x12xf32>, %groups: tensor<?xi32>, %ey: tensor<?
                       outs(%ey : tensor<?x40xf32>) {layout = #pairs} -> tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
+
+// -----
+
+// Scales of groups: of two row groups, two groups of columns and 16 rows (256
+// bytes), then two strips of 16 rows by 3 x 16 columns of 64 bytes.
+
+#layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+ternary.parameter @a : tensor<16x40xi2> = dense<1> : tensor<16x40xi2>
+ternary.parameter @b : tensor<3x40xi2> = dense<-1> : tensor<3x40xi2>
+ternary.parameter @ga : tensor<16x2xf32> = dense<0.5> : tensor<16x2xf32>
+ternary.parameter @gb : tensor<3x2xf32> = dense<0.25> : tensor<3x2xf32>
+
+// CHECK: ternary.ternary_bytes = 640
+// CHECK-SAME: ternary.weights_size = 640
+// CHECK-NOT: ternary.parameter
+// CHECK-LABEL: func @groups
+func.func @groups(%x: tensor<?x40xf32>, %n: index) -> tensor<?x32xf32> {
+  %a = ternary.get_parameter @a : tensor<16x40xi2>
+  %b = ternary.get_parameter @b : tensor<3x40xi2>
+  %ga = ternary.get_parameter @ga : tensor<16x2xf32>
+  %gb = ternary.get_parameter @gb : tensor<3x2xf32>
+  %eq = tensor.empty(%n) : tensor<?x48xi8>
+  %es = tensor.empty(%n) : tensor<?xf32>
+  %et = tensor.empty(%n) : tensor<?x2xi32>
+  %ea = tensor.empty(%n) : tensor<?x2x32xi32>
+  %ey = tensor.empty(%n) : tensor<?x32xf32>
+  // CHECK: %[[C0:.+]] = arith.constant 0 : index
+  // CHECK: %[[SCALES:.+]] = ternary.packed_parameter %[[C0]] : tensor<2x2x16xf32>
+  // CHECK: %[[C256:.+]] = arith.constant 256 : index
+  // CHECK: %[[W:.+]] = ternary.packed_parameter %[[C256]] : tensor<384xi8>
+  // CHECK: ternary.packed_matmul <i2, {{.*}}> group = 32 ins({{.*}}, %[[W]], %[[SCALES]]
+  %q, %s, %t = ternary.quantize_activations group = 32 ins(%x : tensor<?x40xf32>)
+      outs(%eq, %es, %et : tensor<?x48xi8>, tensor<?xf32>, tensor<?x2xi32>)
+      -> tensor<?x48xi8>, tensor<?xf32>, tensor<?x2xi32>
+  %acc = ternary.matmul group = 32 ins(%q, %a, %b : tensor<?x48xi8>, tensor<16x40xi2>, tensor<3x40xi2>)
+      outs(%ea : tensor<?x2x32xi32>) {layout = #layout} -> tensor<?x2x32xi32>
+  %y = ternary.rescale
+      ins(%acc, %s scales %ga, %gb
+          : tensor<?x2x32xi32>, tensor<?xf32> scales tensor<16x2xf32>, tensor<3x2xf32>)
+      outs(%ey : tensor<?x32xf32>) rows = [16, 3] -> tensor<?x32xf32>
+  return %y : tensor<?x32xf32>
+}

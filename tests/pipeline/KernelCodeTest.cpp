@@ -26,11 +26,13 @@ namespace {
 
 constexpr int64_t kMaxTokens = 64;
 
-/// Assembly of packed_matmul with as many tokens as the caller says.
+/// Assembly of packed_matmul with as many tokens as the caller says, and scales
+/// of groups if there are any.
 class MatmulCode {
 public:
-  MatmulCode(StringRef targetText, int64_t rows, int64_t columns)
-      : rows(rows), columns(columns), context(makeRegistry()) {
+  MatmulCode(StringRef targetText, int64_t rows, int64_t columns,
+             std::optional<int64_t> group = {})
+      : rows(rows), columns(columns), group(group), context(makeRegistry()) {
     context.loadAllAvailableDialects();
     options.target = llvm::cantFail(parseTarget(targetText));
   }
@@ -55,6 +57,7 @@ private:
   }
 
   int64_t rows, columns;
+  std::optional<int64_t> group;
   MLIRContext context;
   CompileOptions options;
 };
@@ -94,20 +97,27 @@ std::string emitAssembly(StringRef source, MLIRContext &context,
 std::string MatmulCode::emit(LayoutAttr layout) {
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
-  int64_t size = layout.getPackedBytes(rows, columns), groups = rows / 16;
+  int64_t size = layout.getPackedBytes(rows, columns);
+  int64_t numGroups = group ? llvm::divideCeil(columns, *group) : 0;
+  std::string groupText, sums, scales = formatv("{0}xf32", rows / 16);
+  if (group) {
+    groupText = formatv("group = {0}", *group);
+    sums = formatv("{0}x", numGroups);
+    scales = formatv("{0}x{1}x16xf32", rows / 16, numGroups);
+  }
   std::string source = formatv(
       "func.func @matmul(%q: memref<{0}x{1}xi8>, %scale: memref<{0}xf32>, "
-      "%sum: memref<{0}xi32>, %w: memref<{2}xi8>, %scales: memref<{3}xf32>, "
+      "%sum: memref<{0}x{5}i32>, %w: memref<{2}xi8>, %scales: memref<{3}>, "
       "%y: memref<{0}x{4}xf32>, %n: index, %pool: !llvm.ptr) {{\n",
-      kMaxTokens, columns, size, groups, rows);
+      kMaxTokens, columns, size, scales, rows, sums);
   source += firstRows("q", "i8", columns) + firstRows("scale", "f32", 0) +
-            firstRows("sum", "i32", 0) + firstRows("y", "f32", rows);
+            firstRows("sum", "i32", numGroups) + firstRows("y", "f32", rows);
   source += formatv(
-      "ternary.packed_matmul {0} ins(%q_n, %scale_n, %sum_n, %w, %scales : "
-      "memref<?x{1}xi8>, memref<?xf32>, memref<?xi32>, memref<{2}xi8>, "
-      "memref<{3}xf32>) outs(%y_n : memref<?x{4}xf32>)\nreturn\n}",
+      "ternary.packed_matmul {0} {5} ins(%q_n, %scale_n, %sum_n, %w, %scales : "
+      "memref<?x{1}xi8>, memref<?xf32>, memref<?x{6}i32>, memref<{2}xi8>, "
+      "memref<{3}>) outs(%y_n : memref<?x{4}xf32>)\nreturn\n}",
       StringRef(layoutText).substr(strlen("#ternary.layout")), columns, size,
-      groups, rows);
+      scales, rows, groupText, sums);
   return emitAssembly(source, context, options);
 }
 
@@ -233,15 +243,16 @@ TEST(KernelCode, EachTileParameterChangesTheCode) {
 struct InnerLoops {
   const char *target;
   Packing packing;
+  std::optional<int64_t> group = {};
 };
 
 class InnerLoopTest : public testing::TestWithParam<InnerLoops> {};
 
 TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
-  auto [target, packing] = GetParam();
+  auto [target, packing, group] = GetParam();
   // Whole tiles; tiles and strips.
   for (auto [rows, columns] : {std::pair(2560, 2560), std::pair(2592, 6912)}) {
-    MatmulCode code(target, rows, columns);
+    MatmulCode code(target, rows, columns, group);
     std::string assembly =
         withoutFunction(code.emit(code.selected(packing)), "tercet_dot_peak");
     unsigned numLoops = 0;
@@ -271,6 +282,16 @@ INSTANTIATE_TEST_SUITE_P(
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
                                Packing::T5}));
+
+// Without an instruction for it, an fma has branches, which look like loops.
+INSTANTIATE_TEST_SUITE_P(
+    Groups, InnerLoopTest,
+    testing::Values(InnerLoops{"x86-64-v3", Packing::I2, 128},
+                    InnerLoops{"x86-64-v3+avxvnni", Packing::I2, 128},
+                    InnerLoops{"x86-64-v4", Packing::I2, 128},
+                    InnerLoops{"x86-64-v4+avx512vnni", Packing::I2, 128},
+                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::T5,
+                               128}));
 
 class HeadLoopTest : public testing::TestWithParam<const char *> {};
 

@@ -3,8 +3,10 @@
 // The ternary GEMV and GEMM. One item is a tile of rows, or one of the strips
 // of 16 rows that are left beyond the last tile; all tokens. 16 rows are in the
 // lanes of a 64-byte vector whose bytes several planes share: groups of rows in
-// a tile, of columns in a strip (docs/packings.md). Everything that a tuner may
-// change comes from the layout on the op.
+// a tile, of columns in a strip (docs/packings.md). Sums are exact in integers
+// over all of K, or over a group of columns with scales of its own: then they
+// become one fma of each row's chain. Everything that a tuner may change comes
+// from the layout on the op.
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
 
@@ -13,6 +15,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace tercet;
@@ -39,26 +43,44 @@ public:
   void emit();
 
 private:
-  void emitItem(Value address, Value firstGroup, bool isStrip);
+  void emitItem(Value address, Value firstRowGroup, bool isStrip);
   void emitBlock(Value token, int64_t count);
   void emitParts(ArrayRef<int64_t> parts, int64_t unroll);
+  void emitGroups(ArrayRef<int64_t> parts, int64_t unroll);
+  Values sumGroup(Value firstCell, int64_t skipped, int64_t columns,
+                  ArrayRef<int64_t> parts, int64_t unroll);
+  Values sumColumns(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
+                    int64_t unroll, Values sums);
+  Values sumSomePlanes(Value cellIndex, int64_t firstPlane, int64_t endPlane,
+                       ArrayRef<int64_t> parts);
   Values sumCells(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
-                  int64_t unroll, VectorType type);
-  void emitCell(Value index, ArrayRef<int64_t> parts, int64_t numPlanes,
-                MutableArrayRef<Value> sums);
+                  int64_t unroll, Values sums);
+  void emitCell(Value index, ArrayRef<int64_t> parts, int64_t firstPlane,
+                int64_t endPlane, MutableArrayRef<Value> sums);
   void expandTile();
   Value getExpandedIndex(Value index, int64_t half, int64_t part);
   Values loadFields(Value index, int64_t part);
   Values loadExpanded(Value index, int64_t part);
   Values loadPlanes(Value index, int64_t part);
   void undoInPlace(MutableArrayRef<Value> planeSums);
+  Values addPairs(ValueRange sums, ValueRange pairs);
+  /// A sum for each of `parts`, plane and token, in this order.
+  Values zeros(ArrayRef<int64_t> parts, VectorType type) {
+    return Values(parts.size() * numPlanes * numTokens,
+                  arith::ConstantOp::create(b, b.getZeroAttr(type)));
+  }
   /// Whether plane 3 is left with the fields of the planes below it, which have
   /// the same q: their sums are subtracted at the end, and one AND is saved.
   /// Such codes are as large as 170, too much for 16 bits.
   bool sharesFields() const {
     return layout.getInPlace() && !isStrip && !b.options.dotSaturates;
   }
-  void emitResult(int64_t part, int64_t group, int64_t token, Value sum);
+  using SumEmitter = llvm::function_ref<void(int64_t part, int64_t rowGroup,
+                                             int64_t token, Value exact)>;
+  void forEachSum(ValueRange planeSums, ArrayRef<int64_t> parts, Value group,
+                  SumEmitter emit);
+  void emitResult(int64_t part, int64_t rowGroup, int64_t token, Value exact);
+  void store(int64_t part, int64_t rowGroup, int64_t token, Value result);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
   VectorType pairs() { return VectorType::get(2 * lanes, b.getI16Type()); }
@@ -84,7 +106,7 @@ private:
   int64_t lanes, numPlanes, numColumns;
 
   // The rows of an item.
-  Value address, firstGroup;
+  Value address, firstRowGroup;
   bool isStrip;
   Cell cell;
   Value expanded; ///< what `expandTile` wrote, if anything
@@ -126,10 +148,10 @@ void PackedMatmulKernel::emit() {
   });
 }
 
-void PackedMatmulKernel::emitItem(Value itemAddress, Value itemGroup,
+void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
                                   bool itemIsStrip) {
   address = itemAddress;
-  firstGroup = itemGroup;
+  firstRowGroup = itemRowGroup;
   isStrip = itemIsStrip;
   cell = isStrip ? layout.getStripCell() : layout.getCell();
   // The rows are in the cache for every block of tokens but the first.
@@ -229,72 +251,146 @@ void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
               unroll);
 }
 
-/// All of K for some parts and tokens. Chains in i16 are widened one after the
-/// other; the sums in i32 are touched between them only, and so may be in
-/// memory where registers are few.
+/// All of K for some parts and tokens.
 void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
-  int64_t chain = layout.getChain(), chainColumns = chain * cell.columns;
-  Values sums;
-  if (chain == 1) {
-    sums = sumCells(b.index(0), numColumns, parts, unroll, ints());
-  } else {
-    auto addChain = [&](ValueRange sums, Value firstCell, int64_t columns) {
-      Values next;
-      for (auto [sum, chained] : llvm::zip_equal(
-               sums, sumCells(firstCell, columns, parts, unroll, pairs())))
-        next.push_back(AddPairsOp::create(b, sum, chained));
-      return next;
-    };
-    Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
-    int64_t end = numColumns / chainColumns * chain;
-    sums = b.loop(b.index(0), b.index(end), chain,
-                  Values(parts.size() * numPlanes * numTokens, zero),
-                  [&](Value firstCell, ValueRange sums) {
-                    return addChain(sums, firstCell, chainColumns);
-                  });
-    if (int64_t rest = numColumns % chainColumns)
-      sums = addChain(sums, b.index(end), rest);
-  }
-  for (auto [i, part] : llvm::enumerate(parts))
+  if (op.getGroup())
+    return emitGroups(parts, unroll);
+  Values sums =
+      sumColumns(b.index(0), numColumns, parts, unroll, zeros(parts, ints()));
+  forEachSum(sums, parts, /*group=*/{},
+             [&](int64_t part, int64_t rowGroup, int64_t token, Value exact) {
+               emitResult(part, rowGroup, token, exact);
+             });
+}
+
+/// The same, one group of columns after the other: a chain for each sum.
+void PackedMatmulKernel::emitGroups(ArrayRef<int64_t> parts, int64_t unroll) {
+  auto emitGroup = [&](Value group, ValueRange sums, ValueRange chains) {
+    Values next;
+    forEachSum(sums, parts, group,
+               [&](int64_t part, int64_t rowGroup, int64_t token, Value exact) {
+                 Value scales = vector::LoadOp::create(
+                     b, floats(), op.getScales(),
+                     ValueRange{b.addIndex(firstRowGroup, rowGroup), group,
+                                b.index(part * lanes)});
+                 next.push_back(
+                     b.fma(arith::SIToFPOp::create(b, floats(), exact), scales,
+                           chains[next.size()]));
+               });
+    return next;
+  };
+  // Groups and cells begin together every so many groups: every one, unless
+  // columns are planes of t5.
+  int64_t groupColumns = *op.getGroup();
+  int64_t periodColumns = std::lcm(groupColumns, cell.columns);
+  auto emitPeriod = [&](Value period, int64_t columns, Values chains) {
+    Value firstGroup = b.mulIndex(period, periodColumns / groupColumns);
+    Value firstCell = b.mulIndex(period, periodColumns / cell.columns);
+    for (int64_t first = 0; first < columns; first += groupColumns)
+      chains = emitGroup(b.addIndex(firstGroup, first / groupColumns),
+                         sumGroup(b.addIndex(firstCell, first / cell.columns),
+                                  first % cell.columns,
+                                  std::min(groupColumns, columns - first),
+                                  parts, unroll),
+                         chains);
+    return chains;
+  };
+  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(floats()));
+  int64_t numPeriods = numColumns / periodColumns;
+  int64_t numRowGroups = isStrip ? 1 : numPlanes;
+  Values chains =
+      b.loop(b.index(0), b.index(numPeriods), 1,
+             Values(parts.size() * numRowGroups * numTokens, zero),
+             [&](Value period, ValueRange chains) {
+               return emitPeriod(period, periodColumns, Values(chains));
+             });
+  if (int64_t rest = numColumns % periodColumns)
+    chains = emitPeriod(b.index(numPeriods), rest, chains);
+
+  Value *chain = chains.begin();
+  for (int64_t part : parts)
     for (int64_t token = 0; token < numTokens; ++token) {
-      Values planeSums;
-      for (int64_t plane = 0; plane < numPlanes; ++plane)
-        planeSums.push_back(sums[(i * numPlanes + plane) * numTokens + token]);
-      undoInPlace(planeSums);
-      if (isStrip)
-        planeSums = {llvm::accumulate(
-            ArrayRef(planeSums).drop_front(), planeSums[0],
-            [&](Value a, Value c) { return arith::AddIOp::create(b, a, c); })};
-      for (auto [group, sum] : llvm::enumerate(planeSums))
-        emitResult(part, group, token, sum);
+      Value scale = b.loadScalar(op.getScale(), b.addIndex(firstToken, token));
+      Value factor = splat(b.div(b.scalar(1), scale), floats());
+      for (int64_t rowGroup = 0; rowGroup < numRowGroups; ++rowGroup)
+        store(part, rowGroup, token, b.mul(*chain++, factor));
     }
 }
 
-/// The dot products of `columns` columns: a sum of `type` for each part, plane
-/// and token, in this order.
+/// The sums of a group that begins `skipped` columns after a cell does.
+Values PackedMatmulKernel::sumGroup(Value firstCell, int64_t skipped,
+                                    int64_t columns, ArrayRef<int64_t> parts,
+                                    int64_t unroll) {
+  Values sums = zeros(parts, ints());
+  if (skipped == 0)
+    return sumColumns(firstCell, columns, parts, unroll, sums);
+  int64_t begun = std::min(cell.columns - skipped, columns);
+  sums = sumSomePlanes(firstCell, skipped / kStep, (skipped + begun) / kStep,
+                       parts);
+  if (begun == columns)
+    return sums;
+  return sumColumns(b.addIndex(firstCell, 1), columns - begun, parts, unroll,
+                    sums);
+}
+
+/// Adds to sums in i32 whole cells, and the first planes of one more. Chains in
+/// i16 are widened one after the other; the sums in i32 are touched between
+/// them only, and so may be in memory where registers are few.
+Values PackedMatmulKernel::sumColumns(Value firstCell, int64_t columns,
+                                      ArrayRef<int64_t> parts, int64_t unroll,
+                                      Values sums) {
+  int64_t chain = layout.getChain(), chainColumns = chain * cell.columns;
+  if (chain == 1)
+    return sumCells(firstCell, columns, parts, unroll, sums);
+  auto addChain = [&](ValueRange sums, Value firstCell, int64_t columns) {
+    return addPairs(sums, sumCells(firstCell, columns, parts, unroll,
+                                   zeros(parts, pairs())));
+  };
+  int64_t chainedCells = columns / chainColumns * chain;
+  sums = b.loop(firstCell, b.addIndex(firstCell, chainedCells), chain, sums,
+                [&](Value cell, ValueRange sums) {
+                  return addChain(sums, cell, chainColumns);
+                });
+  if (int64_t rest = columns % chainColumns)
+    sums = addChain(sums, b.addIndex(firstCell, chainedCells), rest);
+  return sums;
+}
+
+/// The sums in i32 of some planes of one cell.
+Values PackedMatmulKernel::sumSomePlanes(Value cellIndex, int64_t firstPlane,
+                                         int64_t endPlane,
+                                         ArrayRef<int64_t> parts) {
+  bool isChained = layout.getChain() != 1;
+  Values sums = zeros(parts, isChained ? pairs() : ints());
+  emitCell(cellIndex, parts, firstPlane, endPlane, sums);
+  return isChained ? addPairs(zeros(parts, ints()), sums) : sums;
+}
+
+/// Adds the dot products of `columns` columns to the sum of each part, plane
+/// and token.
 Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
                                     ArrayRef<int64_t> parts, int64_t unroll,
-                                    VectorType type) {
-  int64_t setSize = parts.size() * numPlanes * numTokens;
+                                    Values sums) {
+  int64_t setSize = sums.size();
   int64_t numWholeCells = columns / cell.columns;
   int64_t unrolledEnd = numWholeCells / unroll * unroll;
-  Value zero = arith::ConstantOp::create(b, b.getZeroAttr(type));
   // A set of sums for each cell in flight.
-  Values sums = b.loop(
-      firstCell, b.addIndex(firstCell, unrolledEnd), unroll,
-      Values(unroll * setSize, zero), [&](Value index, ValueRange carried) {
-        Values sums(carried.begin(), carried.end());
-        for (int64_t u = 0; u < unroll; ++u)
-          emitCell(b.addIndex(index, u), parts, numPlanes,
-                   MutableArrayRef(sums).slice(u * setSize, setSize));
-        return sums;
-      });
+  sums.resize(unroll * setSize,
+              arith::ConstantOp::create(b, b.getZeroAttr(sums[0].getType())));
+  sums = b.loop(firstCell, b.addIndex(firstCell, unrolledEnd), unroll, sums,
+                [&](Value index, ValueRange carried) {
+                  Values sums(carried.begin(), carried.end());
+                  for (int64_t u = 0; u < unroll; ++u)
+                    emitCell(b.addIndex(index, u), parts, 0, numPlanes,
+                             MutableArrayRef(sums).slice(u * setSize, setSize));
+                  return sums;
+                });
   for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
-    emitCell(b.addIndex(firstCell, i), parts, numPlanes,
+    emitCell(b.addIndex(firstCell, i), parts, 0, numPlanes,
              MutableArrayRef(sums).take_front(setSize));
   // The last cell of a strip may have planes beyond K.
   if (int64_t rest = columns % cell.columns)
-    emitCell(b.addIndex(firstCell, numWholeCells), parts, rest / kStep,
+    emitCell(b.addIndex(firstCell, numWholeCells), parts, 0, rest / kStep,
              MutableArrayRef(sums).take_front(setSize));
 
   // Integer sums: the order does not matter.
@@ -305,11 +401,11 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
   return sums;
 }
 
-/// The first `numPlanes` planes of a vector of packed bytes: one dot product a
-/// plane and token. Plane-major order keeps the q of all tokens alive beside
-/// one plane of codes, the other all planes beside one vector of q.
+/// Some planes of a vector of packed bytes: one dot product a plane and token.
+/// Plane-major order keeps the q of all tokens alive beside one plane of codes,
+/// the other all planes beside one vector of q.
 void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
-                                  int64_t numPlanes,
+                                  int64_t firstPlane, int64_t endPlane,
                                   MutableArrayRef<Value> sums) {
   if (numTokens == 1 && layout.getPrefetch())
     b.prefetch(op.getWeights(),
@@ -327,7 +423,7 @@ void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
   };
   auto addDots = [&](int64_t plane, int64_t token, Value q) {
     for (auto [part, planes] : llvm::enumerate(codes)) {
-      Value &sum = sums[(part * this->numPlanes + plane) * numTokens + token];
+      Value &sum = sums[(part * numPlanes + plane) * numTokens + token];
       if (layout.getChain() == 1)
         sum = DotOp::create(b, sum, planes[plane], q);
       else
@@ -335,12 +431,12 @@ void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
     }
   };
   if (layout.getPlaneMajor()) {
-    for (int64_t plane = 0; plane < numPlanes; ++plane)
+    for (int64_t plane = firstPlane; plane < endPlane; ++plane)
       for (int64_t token = 0; token < numTokens; ++token)
         addDots(plane, token, loadQ(plane, token));
   } else {
     for (int64_t token = 0; token < numTokens; ++token)
-      for (int64_t plane = 0; plane < numPlanes; ++plane)
+      for (int64_t plane = firstPlane; plane < endPlane; ++plane)
         addDots(plane, token, loadQ(plane, token));
   }
 }
@@ -360,19 +456,53 @@ void PackedMatmulKernel::undoInPlace(MutableArrayRef<Value> planeSums) {
   }
 }
 
-/// Codes are w + 1: subtract the sum of q, then rescale.
-void PackedMatmulKernel::emitResult(int64_t part, int64_t group, int64_t token,
-                                    Value sum) {
-  Value tokenIndex = b.addIndex(firstToken, token);
-  Value groupIndex = b.addIndex(firstGroup, group);
-  Value sumOfQ = b.loadScalar(op.getSum(), tokenIndex);
-  Value exact = arith::SubIOp::create(b, sum, splat(sumOfQ, ints()));
-  Value factor = b.div(b.loadScalar(op.getScales(), groupIndex),
-                       b.loadScalar(op.getScale(), tokenIndex));
-  Value result = b.mul(arith::SIToFPOp::create(b, floats(), exact),
-                       splat(factor, floats()));
-  Value row = b.addIndex(b.mulIndex(groupIndex, kRowGroup), part * lanes);
-  vector::StoreOp::create(b, result, op.getOuts(), ValueRange{tokenIndex, row});
+Values PackedMatmulKernel::addPairs(ValueRange sums, ValueRange pairs) {
+  Values next;
+  for (auto [sum, chained] : llvm::zip_equal(sums, pairs))
+    next.push_back(AddPairsOp::create(b, sum, chained));
+  return next;
+}
+
+/// From the sums of planes those of rows. Codes are w + 1: the sum of q, of
+/// `group` if there are groups, is subtracted.
+void PackedMatmulKernel::forEachSum(ValueRange sums, ArrayRef<int64_t> parts,
+                                    Value group, SumEmitter emit) {
+  for (auto [i, part] : llvm::enumerate(parts))
+    for (int64_t token = 0; token < numTokens; ++token) {
+      Values planeSums;
+      for (int64_t plane = 0; plane < numPlanes; ++plane)
+        planeSums.push_back(sums[(i * numPlanes + plane) * numTokens + token]);
+      undoInPlace(planeSums);
+      if (isStrip)
+        planeSums = {llvm::accumulate(
+            ArrayRef(planeSums).drop_front(), planeSums[0],
+            [&](Value a, Value c) { return arith::AddIOp::create(b, a, c); })};
+      Values index = {b.addIndex(firstToken, token)};
+      if (group)
+        index.push_back(group);
+      Value sumOfQ = splat(b.loadScalar(op.getSum(), index), ints());
+      for (auto [rowGroup, sum] : llvm::enumerate(planeSums))
+        emit(part, rowGroup, token, arith::SubIOp::create(b, sum, sumOfQ));
+    }
+}
+
+/// Rescales by the scales of matrix and token.
+void PackedMatmulKernel::emitResult(int64_t part, int64_t rowGroup,
+                                    int64_t token, Value exact) {
+  Value factor =
+      b.div(b.loadScalar(op.getScales(), b.addIndex(firstRowGroup, rowGroup)),
+            b.loadScalar(op.getScale(), b.addIndex(firstToken, token)));
+  store(part, rowGroup, token,
+        b.mul(arith::SIToFPOp::create(b, floats(), exact),
+              splat(factor, floats())));
+}
+
+void PackedMatmulKernel::store(int64_t part, int64_t rowGroup, int64_t token,
+                               Value result) {
+  Value row = b.mulIndex(b.addIndex(firstRowGroup, rowGroup), kRowGroup);
+  vector::StoreOp::create(
+      b, result, op.getOuts(),
+      ValueRange{b.addIndex(firstToken, token), b.addIndex(row, part * lanes)});
 }
 
 void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns,
