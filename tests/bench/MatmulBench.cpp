@@ -24,33 +24,50 @@ static std::string getText(LayoutAttr layout) {
 }
 
 std::shared_ptr<KernelJIT> bench::compileMatmul(LayoutAttr layout, int64_t rows,
-                                                int64_t columns) {
+                                                int64_t columns,
+                                                int64_t group) {
   int64_t size = layout.getPackedBytes(rows, columns);
-  std::string y = getRowsType(rows);
+  std::string y = getRowsType(rows), attribute, sum = "memref<?xi32>";
+  std::string scales = formatv("memref<{0}xf32>", rows / 16);
+  if (group) {
+    int64_t numGroups = llvm::divideCeil(columns, group);
+    attribute = formatv(" group = {0}", group);
+    sum = formatv("memref<?x{0}xi32>", numGroups);
+    scales = formatv("memref<{0}x{1}x16xf32>", rows / 16, numGroups);
+  }
   return std::make_shared<KernelJIT>(makeKernel(
-      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: "
-              "memref<?xi32>, %w: memref<{1}xi8>, %scales: memref<{2}xf32>, "
-              "%y: {3}",
-              columns, size, rows / 16, y),
-      formatv("ternary.packed_matmul {0} ins(%q, %scale, %sum, %w, %scales : "
-              "memref<?x{1}xi8>, memref<?xf32>, memref<?xi32>, "
-              "memref<{2}xi8>, memref<{3}xf32>) outs(%y : {4})",
-              getText(layout), columns, size, rows / 16, y)));
+      formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: {4}, "
+              "%w: memref<{1}xi8>, %scales: {2}, %y: {3}",
+              columns, size, scales, y, sum),
+      formatv("ternary.packed_matmul {0}{6} ins(%q, %scale, %sum, %w, %scales "
+              ": memref<?x{1}xi8>, memref<?xf32>, {5}, memref<{2}xi8>, {3}) "
+              "outs(%y : {4})",
+              getText(layout), columns, size, scales, y, sum, attribute)));
 }
 
 static Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
-                       Packing packing, const Schedule &schedule) {
+                       Packing packing, const Schedule &schedule,
+                       int64_t group) {
   mlir::MLIRContext context;
   context.loadDialect<ternary::TernaryDialect>();
   auto layout = LayoutAttr::getTrits(&context, packing, schedule);
-  auto kernel = compileMatmul(layout, rows, columns);
+  auto kernel = compileMatmul(layout, rows, columns, group);
   int64_t size = layout.getPackedBytes(rows, columns);
   auto q = makeMatrix<int8_t>(numTokens, columns);
-  auto scale = makeVector<float>(numTokens),
-       scales = makeVector<float>(rows / 16);
-  auto sum = makeVector<int32_t>(numTokens);
+  auto scale = makeVector<float>(numTokens);
   auto weights = wrap(getWeights(size), size);
   auto out = makeFloats(numTokens, rows);
+  if (group) {
+    int64_t numGroups = llvm::divideCeil(columns, group);
+    auto sum = makeMatrix<int32_t>(numTokens, numGroups);
+    auto scales = makeContiguous<float, 3>(allocate<float>(rows * numGroups),
+                                           {rows / 16, numGroups, 16});
+    return makeMatrixCase(
+        [=] { (*kernel)(q, scale, sum, weights, scales, out); },
+        size + rows * numGroups * sizeof(float), rows, columns, numTokens);
+  }
+  auto scales = makeVector<float>(rows / 16);
+  auto sum = makeVector<int32_t>(numTokens);
   return makeMatrixCase([=] { (*kernel)(q, scale, sum, weights, scales, out); },
                         size, rows, columns, numTokens);
 }
@@ -91,14 +108,17 @@ void bench::addMatmuls(const TargetSpec &target) {
   for (Packing packing : {Packing::I2, Packing::T5}) {
     Schedule selected =
         getBackend(target).getSchedule(packing, {2560, 2560}, target);
-    auto addCase = [&](const char *group, int64_t rows, int64_t columns,
-                       int64_t numTokens, const Schedule &schedule) {
+    auto addCase = [&](const char *kind, int64_t rows, int64_t columns,
+                       int64_t numTokens, const Schedule &schedule,
+                       int64_t group = 0) {
       auto layout = LayoutAttr::getTrits(&context, packing, schedule);
-      std::string name = formatv("{0}/{1}x{2}/N{3}/{4}", group, rows, columns,
+      std::string name = formatv("{0}/{1}x{2}/N{3}/{4}", kind, rows, columns,
                                  numTokens, toName(getText(layout)));
+      if (group)
+        name += formatv("/group{0}", group);
       if (names.insert(name).second) // neighbours may be the same
         add(name, [=] {
-          return makeMatmul(rows, columns, numTokens, packing, schedule);
+          return makeMatmul(rows, columns, numTokens, packing, schedule, group);
         });
     };
     for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/false)) {
@@ -108,5 +128,10 @@ void bench::addMatmuls(const TargetSpec &target) {
     for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/true))
       for (int64_t numTokens : {24, 512})
         addCase("gemm", 2560, 2560, numTokens, schedule);
+    for (int64_t group : {32, 64, 128, 256}) {
+      addCase("gemv", 128 << 10, 4096, 1, selected, group);
+      addCase("gemv", 2560, 2560, 1, selected, group);
+      addCase("gemm", 2560, 2560, 512, selected, group);
+    }
   }
 }

@@ -11,8 +11,10 @@
 namespace tercet::bench {
 
 /// packed_matmul of any number of tokens: q, scale, sum, weights, scales, y.
+/// With `group`, scales are those of groups of so many columns.
 std::shared_ptr<KernelJIT> compileMatmul(ternary::LayoutAttr layout,
-                                         int64_t rows, int64_t columns);
+                                         int64_t rows, int64_t columns,
+                                         int64_t group = 0);
 
 } // namespace tercet::bench
 
