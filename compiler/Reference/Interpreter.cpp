@@ -346,6 +346,9 @@ static Expected<Values> executeTernary(mlir::Operation *op,
         auto [fields, last] = unpackT5(in[0].bytes());
         return Values{std::move(fields), std::move(last)};
       })
+      .Case([&](UnpackT3Op) -> Result {
+        return Values{unpackT3(in[0].bytes(), in[1].bytes())};
+      })
       .Case([&](LookupOp) -> Result {
         return Values{lookup(in[0].bytes(), in[1].bytes())};
       })

@@ -413,11 +413,12 @@ Floats reference::quantizedLinear(const WideActivations &x,
 Bytes reference::unpackTrits(const Bytes &packed, ternary::LayoutAttr layout,
                              int64_t rows, int64_t columns) {
   Bytes trits({rows, columns});
+  ArrayRef bytes(reinterpret_cast<const uint8_t *>(packed.data.data()),
+                 packed.data.size());
   parallelFor(0, rows, [&](size_t row) {
     for (int64_t column = 0; column < columns; ++column) {
       TritAddress at = getTritAddress(layout, row, column, rows, columns);
-      trits.row(row)[column] =
-          decodeTrit(layout.getPacking(), packed.data[at.byte], at.plane);
+      trits.row(row)[column] = decodeTrit(layout.getPacking(), bytes, at);
     }
   });
   return trits;
@@ -468,6 +469,17 @@ std::pair<Bytes, Bytes> reference::unpackT5(const Bytes &bytes) {
     code = trits[4] + 1;
   }
   return {fields, last};
+}
+
+Bytes reference::unpackT3(const Bytes &magnitudes, const Bytes &signs) {
+  Bytes fields(magnitudes.shape);
+  for (auto [byte, sign, field] :
+       zip(magnitudes.data, signs.data, fields.data)) {
+    std::array<int8_t, 3> trits = ternary::getT3Trits(byte & 0xf, sign < 0);
+    for (unsigned plane = 0; plane < 3; ++plane)
+      field |= (trits[plane] + 1) << (2 * plane);
+  }
+  return fields;
 }
 
 Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {

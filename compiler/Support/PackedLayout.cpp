@@ -17,24 +17,45 @@ TritAddress tercet::getTritAddress(LayoutAttr layout, int64_t row, int64_t col,
                                    int64_t rows, int64_t cols) {
   int64_t tile = row / layout.getTileRows();
   int64_t numTiles = rows / layout.getTileRows();
-  int64_t lane = 4 * (row % kRowGroup) + col % 4;
-  if (tile < numTiles)
-    return {tile * layout.getTileBytes(cols) +
-                col / 4 * layout.getCell().bytes + lane,
-            row % layout.getTileRows() / kRowGroup};
-  int64_t strip = (row - numTiles * layout.getTileRows()) / kRowGroup;
-  Cell cell = layout.getStripCell();
-  return {numTiles * layout.getTileBytes(cols) +
-              strip * layout.getStripBytes(cols) +
-              col / cell.columns * cell.bytes + lane,
-          col % cell.columns / 4};
+  int64_t first = tile * layout.getTileBytes(cols);
+  int64_t plane = row % layout.getTileRows() / kRowGroup;
+  Cell cell = layout.getCell();
+  if (tile >= numTiles) {
+    int64_t strip = (row - numTiles * layout.getTileRows()) / kRowGroup;
+    first = numTiles * layout.getTileBytes(cols) +
+            strip * layout.getStripBytes(cols);
+    cell = layout.getStripCell();
+    plane = col % (cell.columns / cell.steps) / 4;
+  }
+  int64_t byte =
+      first + col / cell.columns * cell.bytes + 4 * (row % kRowGroup) + col % 4;
+  if (layout.getPacking() != Packing::T3)
+    return {byte, plane};
+  int64_t step = col % cell.columns / (cell.columns / cell.steps);
+  return {byte + 64 * (1 + step / 2), plane, step, /*signs=*/byte};
 }
 
-int8_t tercet::decodeTrit(Packing packing, uint8_t byte, int64_t plane) {
-  if (packing == Packing::T5)
-    return getT5Trits(byte)[plane];
-  assert(packing == Packing::I2 && "a packing of trits");
-  return int8_t((byte >> (2 * plane) & 3) - 1);
+/// As the magnitudes, the signs of even and odd steps are in different halves.
+/// The first are at the top, where a kernel wants them.
+static int64_t getT3SignBit(int64_t step) {
+  return 7 - step / 2 - 4 * (step % 2);
+}
+
+int8_t tercet::decodeTrit(Packing packing, ArrayRef<uint8_t> packed,
+                          TritAddress at) {
+  uint8_t byte = packed[at.byte];
+  switch (packing) {
+  case Packing::I2:
+    return int8_t((byte >> (2 * at.plane) & 3) - 1);
+  case Packing::T5:
+    return getT5Trits(byte)[at.plane];
+  case Packing::T3:
+    return getT3Trits(byte >> (at.step % 2 * 4) & 0xf,
+                      packed[at.signs] >> getT3SignBit(at.step) & 1)[at.plane];
+  case Packing::BF16Pairs:
+    break;
+  }
+  llvm_unreachable("no packing of trits");
 }
 
 /// Four columns of one row as little-endian bytes; columns and rows beyond the
@@ -78,28 +99,79 @@ static uint32_t encodeT5(ArrayRef<uint32_t> planes) {
   return bytes;
 }
 
-/// Packs the cells of `cell.rows` rows from `firstRow`, over all of K. Planes
-/// are `planeRows` rows and `planeCols` columns apart.
+/// Byte by byte sum_p code_p 3^p <= 26, then less 13 as magnitude, and which
+/// are negative, as bit 0.
+static std::pair<uint32_t, uint32_t> encodeT3(ArrayRef<uint32_t> planes) {
+  uint32_t sums = planes[0] + 3 * planes[1] + 9 * planes[2];
+  // In bits 0..6 the difference, in bit 7 what tells its sign.
+  uint32_t above = sums + 0x01010101u * (128 - 13);
+  uint32_t below = 0x01010101u * (128 + 13) - sums;
+  uint32_t negative = ~above >> 7 & 0x01010101;
+  uint32_t mask = 0xff * negative;
+  return {((above & ~mask) | (below & mask)) & 0x0f0f0f0f, negative};
+}
+
+namespace {
+/// Rows over all of K: those of a tile, or of a strip. Planes are `planeRows`
+/// rows and `planeCols` columns apart.
+struct CellRows {
+  ArrayRef<int8_t> weights;
+  int64_t cols, firstRow;
+  Cell cell;
+  int64_t planeRows, planeCols;
+
+  /// The codes of each plane in four columns of a lane.
+  template <size_t numPlanes>
+  std::array<uint32_t, numPlanes> getCodes(int64_t lane, int64_t col) const {
+    std::array<uint32_t, numPlanes> planes;
+    for (size_t plane = 0; plane < numPlanes; ++plane)
+      planes[plane] = encodeTrits(loadTrits(weights, cols,
+                                            firstRow + lane + plane * planeRows,
+                                            col + plane * planeCols));
+    return planes;
+  }
+
+  /// `pack` is called for each lane of each cell, of which it gets the first
+  /// column and the place of its bytes.
+  template <typename Pack> void forEachLane(uint8_t *out, Pack pack) const {
+    // A block of cells is few cache lines of each source row: rows a power of
+    // two apart then do not evict each other's lines.
+    int64_t block = divideCeil(64, cell.columns);
+    int64_t numCells = divideCeil(cols, cell.columns);
+    for (int64_t begin = 0; begin < numCells; begin += block)
+      for (int64_t lane = 0; lane < kRowGroup; ++lane)
+        for (int64_t i = begin, e = std::min(begin + block, numCells); i < e;
+             ++i)
+          pack(lane, i * cell.columns, &out[i * cell.bytes + 4 * lane]);
+  }
+};
+} // namespace
+
 template <size_t numPlanes>
-static void packCells(ArrayRef<int8_t> weights, int64_t cols, int64_t firstRow,
-                      Cell cell, int64_t planeRows, int64_t planeCols,
+static void packBytes(const CellRows &rows,
                       uint32_t (*encode)(ArrayRef<uint32_t>), uint8_t *out) {
-  // A block of cells is few cache lines of each source row: rows a power of two
-  // apart then do not evict each other's lines.
-  constexpr int64_t kBlock = 16;
-  int64_t numCells = divideCeil(cols, cell.columns);
-  for (int64_t block = 0; block < numCells; block += kBlock)
-    for (int64_t lane = 0; lane < kRowGroup; ++lane)
-      for (int64_t i = block, e = std::min(block + kBlock, numCells); i < e;
-           ++i) {
-        std::array<uint32_t, numPlanes> planes;
-        for (size_t plane = 0; plane < numPlanes; ++plane)
-          planes[plane] = encodeTrits(
-              loadTrits(weights, cols, firstRow + lane + plane * planeRows,
-                        i * cell.columns + plane * planeCols));
-        support::endian::write32le(&out[i * cell.bytes + 4 * lane],
-                                   encode(planes));
+  rows.forEachLane(out, [&](int64_t lane, int64_t col, uint8_t *bytes) {
+    support::endian::write32le(bytes,
+                               encode(rows.getCodes<numPlanes>(lane, col)));
+  });
+}
+
+static void packT3(const CellRows &rows, uint8_t *out) {
+  int64_t stepColumns = rows.cell.columns / rows.cell.steps;
+  rows.forEachLane(out, [&](int64_t lane, int64_t col, uint8_t *bytes) {
+    uint32_t signs = 0;
+    for (int64_t step = 0; step < rows.cell.steps && col < rows.cols;
+         step += 2) {
+      uint32_t nibbles = 0;
+      for (int64_t half = 0; half < 2; ++half, col += stepColumns) {
+        auto [magnitudes, negative] = encodeT3(rows.getCodes<3>(lane, col));
+        nibbles |= magnitudes << (4 * half);
+        signs |= negative << getT3SignBit(step + half);
       }
+      support::endian::write32le(bytes + 64 * (1 + step / 2), nibbles);
+    }
+    support::endian::write32le(bytes, signs);
+  });
 }
 
 void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
@@ -108,23 +180,27 @@ void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
   assert(weights.size() % cols == 0 && "whole rows");
   assert(int64_t(out.size()) == layout.getPackedBytes(rows, cols) &&
          "whole tiles and strips");
-  auto pack = [&](int64_t row, Cell cell, int64_t planeRows, int64_t planeCols,
-                  uint8_t *bytes) {
-    if (layout.getPacking() == Packing::I2)
-      packCells<4>(weights, cols, row, cell, planeRows, planeCols, encodeI2,
-                   bytes);
-    else
-      packCells<5>(weights, cols, row, cell, planeRows, planeCols, encodeT5,
-                   bytes);
+  auto pack = [&](const CellRows &rows, uint8_t *bytes) {
+    switch (layout.getPacking()) {
+    case Packing::I2:
+      return packBytes<4>(rows, encodeI2, bytes);
+    case Packing::T5:
+      return packBytes<5>(rows, encodeT5, bytes);
+    case Packing::T3:
+      return packT3(rows, bytes);
+    case Packing::BF16Pairs:
+      break;
+    }
+    llvm_unreachable("no packing of trits");
   };
   int64_t row = 0;
   uint8_t *next = out.data();
   for (; row + tileRows <= rows; row += tileRows) {
-    pack(row, layout.getCell(), kRowGroup, 0, next);
+    pack({weights, cols, row, layout.getCell(), kRowGroup, 0}, next);
     next += layout.getTileBytes(cols);
   }
   for (; row < rows; row += kRowGroup) {
-    pack(row, layout.getStripCell(), 0, 4, next);
+    pack({weights, cols, row, layout.getStripCell(), 0, 4}, next);
     next += layout.getStripBytes(cols);
   }
 }

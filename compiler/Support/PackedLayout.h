@@ -14,15 +14,17 @@ namespace tercet {
 // Trits
 //===----------------------------------------------------------------------===//
 
-/// Of one trit: its byte, and its place among those that share the byte.
+/// Of one trit: its byte, and its place among those that share the byte. Of t3
+/// the byte has two steps, and another one the signs of all.
 struct TritAddress {
-  int64_t byte, plane;
+  int64_t byte, plane, step = 0, signs = 0;
 };
 TritAddress getTritAddress(ternary::LayoutAttr layout, int64_t row, int64_t col,
                            int64_t rows, int64_t cols);
 
-/// The trit of `plane` in a byte.
-int8_t decodeTrit(ternary::Packing packing, uint8_t byte, int64_t plane);
+/// The trit at an address of a packed matrix.
+int8_t decodeTrit(ternary::Packing packing, llvm::ArrayRef<uint8_t> packed,
+                  TritAddress at);
 
 /// Packs whole rows of `cols` trits -1, 0, 1, row-major: as many tiles as there
 /// are, then strips, the last with rows of zeros up to 16. `out` has exactly

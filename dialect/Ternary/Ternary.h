@@ -30,9 +30,14 @@ struct Schedule {
   int64_t parts = 0;
 };
 
-/// Bytes that hold the weights of `rows` rows by `columns` columns.
+/// Bytes that hold the weights of `rows` rows by `columns` columns. The columns
+/// of trits are `steps` times as many as one vector of codes has of each plane.
 struct Cell {
-  int64_t rows, columns, bytes;
+  int64_t rows, columns, bytes, steps = 1;
+
+  /// Bytes of the first cells, which hold `columns` columns: of the last one
+  /// what its steps need.
+  int64_t getBytes(int64_t columns) const;
 };
 
 } // namespace tercet::ternary
@@ -57,6 +62,10 @@ inline constexpr int64_t kMaxK = 131072;
 /// least -128 and at most 127: a pair of products is -512..508, 64 of them
 /// -32768..32512.
 inline constexpr int64_t kMaxChain = 64;
+
+/// The trits w_p of a number of t3: v = sum_p w_p 3^p is `magnitude` or minus
+/// that.
+std::array<int8_t, 3> getT3Trits(uint8_t magnitude, bool isNegative);
 
 /// The trits w_p of a byte of t5. With u = w_0 + 3 w_1 + 9 w_2 + 27 w_3 it is
 /// |u| / 2 + 21 (w_4 + 1), plus 64 if u is odd, plus 128 if it is negative.

@@ -13,14 +13,26 @@ using namespace tercet::ternary;
 #include "dialect/Ternary/TernaryDialect.cpp.inc"
 #include "dialect/Ternary/TernaryEnums.cpp.inc"
 
-std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
-  int low = byte & 0x3f, magnitude = low % 21 * 2 + (byte >> 6 & 1);
-  int value = byte & 0x80 ? -magnitude : magnitude;
-  std::array<int8_t, 5> trits;
-  for (int8_t &trit : MutableArrayRef(trits).drop_back()) {
+/// The balanced digits of `value`, the least significant first.
+static void getDigits(int value, MutableArrayRef<int8_t> trits) {
+  for (int8_t &trit : trits) {
     trit = int8_t((value % 3 + 4) % 3 - 1); // equal to value modulo 3
     value = (value - trit) / 3;
   }
+}
+
+std::array<int8_t, 3> tercet::ternary::getT3Trits(uint8_t magnitude,
+                                                  bool isNegative) {
+  std::array<int8_t, 3> trits;
+  getDigits(isNegative ? -magnitude : magnitude, trits);
+  return trits;
+}
+
+std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
+  int low = byte & 0x3f, magnitude = low % 21 * 2 + (byte >> 6 & 1);
+  std::array<int8_t, 5> trits;
+  getDigits(byte & 0x80 ? -magnitude : magnitude,
+            MutableArrayRef(trits).drop_back());
   trits.back() = int8_t(low / 21 - 1);
   return trits;
 }
@@ -65,13 +77,15 @@ static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
 #define GET_TYPEDEF_CLASSES
 #include "dialect/Ternary/TernaryTypes.cpp.inc"
 
-/// Trits that share a byte; 0 for packings of floats.
+/// Trits that are encoded together; 0 for packings of floats.
 static int64_t numPlanesOf(Packing packing) {
   switch (packing) {
   case Packing::I2:
     return 4;
   case Packing::T5:
     return 5;
+  case Packing::T3:
+    return 3;
   case Packing::BF16Pairs:
     return 0;
   }
@@ -133,29 +147,38 @@ int64_t LayoutAttr::getNumPlanes() const { return numPlanesOf(getPacking()); }
 
 bool LayoutAttr::packsTrits() const { return getNumPlanes() != 0; }
 
-/// A byte holds one trit of each plane; 64 bytes are 16 rows by 4 columns of
-/// each. In a tile planes are groups of 16 rows, in a strip groups of 4
-/// columns.
+/// 64 bytes are 16 rows by 4 columns of each plane: one byte holds one trit of
+/// each. Of t3 half a byte does, and eight such steps share 64 bytes of signs.
+static Cell makeCell(Packing packing, int64_t rows, int64_t stepColumns) {
+  if (packing == Packing::T3)
+    return {rows, 8 * stepColumns, 320, 8};
+  return {rows, stepColumns, 64};
+}
+
+/// In a tile planes are groups of 16 rows, in a strip groups of 4 columns.
 Cell LayoutAttr::getCell() const {
   if (packsTrits())
-    return {getTileRows(), 4, 64};
+    return makeCell(getPacking(), getTileRows(), 4);
   return {getTileRows(), 2, 4 * getTileRows()};
 }
 
 Cell LayoutAttr::getStripCell() const {
-  return {kRowGroup, 4 * getNumPlanes(), 64};
+  return makeCell(getPacking(), kRowGroup, 4 * getNumPlanes());
 }
 
-static int64_t getBytes(Cell cell, int64_t columns) {
-  return llvm::divideCeil(columns, cell.columns) * cell.bytes;
+int64_t Cell::getBytes(int64_t numColumns) const {
+  int64_t whole = numColumns / columns * bytes, rest = numColumns % columns;
+  if (rest == 0 || steps == 1)
+    return whole + (rest ? bytes : 0);
+  return whole + 64 * (1 + llvm::divideCeil(rest, 2 * columns / steps));
 }
 
 int64_t LayoutAttr::getTileBytes(int64_t columns) const {
-  return getBytes(getCell(), columns);
+  return getCell().getBytes(columns);
 }
 
 int64_t LayoutAttr::getStripBytes(int64_t columns) const {
-  return getBytes(getStripCell(), columns);
+  return getStripCell().getBytes(columns);
 }
 
 int64_t LayoutAttr::getPackedBytes(int64_t rows, int64_t columns) const {

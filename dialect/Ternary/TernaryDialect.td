@@ -58,7 +58,9 @@ def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
   // bf16 pairs (k, k+1) in 32-bit lanes, 16 rows a vector.
   I32EnumAttrCase<"BF16Pairs", 1, "bf16_pairs">,
   // 1.6 bits a trit: five to a byte, sign and magnitude of a base-3 number.
-  I32EnumAttrCase<"T5", 2, "t5">
+  I32EnumAttrCase<"T5", 2, "t5">,
+  // 5/3 bits a trit: the magnitude of three as a nibble, their sign as a bit.
+  I32EnumAttrCase<"T3", 3, "t3">
 ]>;
 
 /// What a KV cache stores; docs/numerics.md says how it rounds.
@@ -173,7 +175,7 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
 
     /// Whether the weights are trits rather than floats.
     bool packsTrits() const;
-    /// Trits that share a byte; 0 for floats.
+    /// Trits that are encoded together; 0 for floats.
     int64_t getNumPlanes() const;
     /// What repeats along K in a tile of `tile_rows` rows.
     Cell getCell() const;

@@ -917,6 +917,32 @@ def Ternary_UnpackT5Op : Ternary_Op<"unpack_t5",
   let assemblyFormat = "$bytes attr-dict `:` type($bytes)";
 }
 
+def Ternary_UnpackT3Op : Ternary_Op<"unpack_t3",
+    [Pure, AllTypesMatch<["magnitudes", "signs", "fields"]>]> {
+  let summary = "Numbers of t3 as the fields of three planes";
+  let description = [{
+    v = d_0 + 3 d_1 + 9 d_2, each digit -1, 0 or 1, has its magnitude, at most 13,
+    in the low four bits of a byte, and is negative if the top bit of the other is
+    set. The fields are those that `unpack` takes: bits 2p and 2p+1 are `d_p + 1`.
+
+    ```mlir
+    func.func @f() -> (vector<4xi8>, vector<4xi8>) {
+      // v = 0, 5 = 9 - 3 - 1, -5, 13 = 9 + 3 + 1
+      %magnitudes = arith.constant dense<[0xf0, 0x05, 0x15, 0x0d]> : vector<4xi8>
+      %signs = arith.constant dense<[0, 0x7f, 0x80, 0]> : vector<4xi8>
+      %fields = ternary.unpack_t3 %magnitudes, %signs : vector<4xi8>
+      %codes = ternary.unpack %fields plane 2 : vector<4xi8>
+      return %fields, %codes : vector<4xi8>, vector<4xi8>
+    }
+    // result: [21, 32, 10, 42]
+    // result: [1, 2, 0, 2]
+    ```
+  }];
+  let arguments = (ins ByteVector:$magnitudes, ByteVector:$signs);
+  let results = (outs ByteVector:$fields);
+  let assemblyFormat = "$magnitudes `,` $signs attr-dict `:` type($magnitudes)";
+}
+
 def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> {
   let summary = "acc[i] += sum over j < 4 of codes[4i + j] * q[4i + j]";
   let description = [{

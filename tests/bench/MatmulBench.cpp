@@ -95,6 +95,10 @@ static std::vector<Schedule> getSchedules(const Schedule &selected,
         add([=](Schedule &s) { s.tokens = tokens, s.planeMajor = planeMajor; });
     return schedules;
   }
+  for (int64_t parts : {1, 2, 4})
+    for (int64_t unroll : {1, 2, 4})
+      if (parts <= 16 / selected.lanes)
+        add([=](Schedule &s) { s.unroll = unroll, s.parts = parts; });
   for (int64_t unroll : {1, 2, 4})
     for (int64_t prefetch : {0, 1024, 4096, 8192})
       add([=](Schedule &s) { s.unroll = unroll, s.prefetch = prefetch; });
@@ -105,7 +109,7 @@ void bench::addMatmuls(const TargetSpec &target) {
   mlir::MLIRContext context;
   context.loadDialect<ternary::TernaryDialect>();
   llvm::StringSet<> names;
-  for (Packing packing : {Packing::I2, Packing::T5}) {
+  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3}) {
     Schedule selected =
         getBackend(target).getSchedule(packing, {2560, 2560}, target);
     auto addCase = [&](const char *kind, int64_t rows, int64_t columns,

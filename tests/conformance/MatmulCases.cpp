@@ -157,7 +157,7 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
   }
 }
 
-constexpr Packing kPackings[] = {Packing::I2, Packing::T5};
+constexpr Packing kPackings[] = {Packing::I2, Packing::T5, Packing::T3};
 
 /// Each packing, with the schedule of the backend.
 void addMatmul(std::vector<Case> &cases, const llvm::Twine &name, bool isFast,

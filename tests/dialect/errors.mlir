@@ -568,3 +568,8 @@ func.func private @f(!ternary.kv_cache<layers = 2, heads = 1, context = 32, head
 
 // expected-error @+1 {{sizes of a KV cache must be positive}}
 func.func private @f(!ternary.kv_cache<layers = 2, heads = 0, context = 32, head_dim = 8>)
+
+// -----
+
+// expected-error @+1 {{(C1) tile_rows = 64 is no tile of t3}}
+#l = #ternary.layout<t3, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>

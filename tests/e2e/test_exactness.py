@@ -88,6 +88,11 @@ def test_same_bits_from_t5(tmp_path, bundled, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_same_bits_from_t3(tmp_path, bundled, target):
+    assert_same_logits(tmp_path, bundled, target, [(1, 1), (2, 64)], "--packing=t3")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kv", ["bf16", "int8"], scope="module")
 def test_same_bits_with_a_small_kv_cache(tmp_path, small_kv_case, kv, target):
     assert_same_logits(tmp_path, small_kv_case, target, [(1, 1), (2, 7), (3, LENGTH)], f"--kv={kv}")

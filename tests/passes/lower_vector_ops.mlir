@@ -118,3 +118,45 @@ func.func @lookup(%table: vector<8xi8>, %indices: vector<4xi8>) -> vector<4xi8> 
   %y = ternary.lookup %table, %indices : vector<8xi8>, vector<4xi8>
   return %y : vector<4xi8>
 }
+
+// A table of 16 bytes for the magnitudes; the others have minus their digits.
+// CHECK-LABEL: func @unpack_t3
+// AVX512BW-LABEL: func @unpack_t3
+func.func @unpack_t3(%magnitudes: vector<16xi8>, %signs: vector<16xi8>) -> vector<16xi8> {
+  // SSSE3: %[[NEGATIVE:.+]] = arith.cmpi slt, %arg1
+  // SSSE3: %[[FIELDS:.+]] = llvm.call_intrinsic "llvm.x86.ssse3.pshuf.b.128"
+  // SSSE3: %[[MINUS:.+]] = arith.subi %{{.+}}, %[[FIELDS]]
+  // SSSE3: arith.select %[[NEGATIVE]], %[[MINUS]], %[[FIELDS]]
+  // VNNI256: llvm.call_intrinsic "llvm.x86.ssse3.pshuf.b.128"
+  // SSE2-NOT: pshuf
+  // GENERIC-NOT: pshuf
+  // SSE2-COUNT-6: arith.select
+  // GENERIC-COUNT-6: arith.select
+  // CHECK-NOT: ternary.
+  %fields = ternary.unpack_t3 %magnitudes, %signs : vector<16xi8>
+  return %fields : vector<16xi8>
+}
+
+// CHECK-LABEL: func @unpack_t3_32
+// AVX512BW-LABEL: func @unpack_t3_32
+func.func @unpack_t3_32(%magnitudes: vector<32xi8>, %signs: vector<32xi8>) -> vector<32xi8> {
+  // VNNI512: "llvm.x86.avx2.pshuf.b"
+  // VNNI256: "llvm.x86.avx2.pshuf.b"
+  // AVX512BW: "llvm.x86.avx2.pshuf.b"
+  // AVX2: "llvm.x86.avx2.pshuf.b"
+  // SSSE3-NOT: pshuf
+  // CHECK-NOT: ternary.
+  %fields = ternary.unpack_t3 %magnitudes, %signs : vector<32xi8>
+  return %fields : vector<32xi8>
+}
+
+// CHECK-LABEL: func @unpack_t3_64
+// AVX512BW-LABEL: func @unpack_t3_64
+func.func @unpack_t3_64(%magnitudes: vector<64xi8>, %signs: vector<64xi8>) -> vector<64xi8> {
+  // VNNI512: "llvm.x86.avx512.pshuf.b.512"
+  // AVX512BW: "llvm.x86.avx512.pshuf.b.512"
+  // AVX2-NOT: pshuf
+  // CHECK-NOT: ternary.
+  %fields = ternary.unpack_t3 %magnitudes, %signs : vector<64xi8>
+  return %fields : vector<64xi8>
+}

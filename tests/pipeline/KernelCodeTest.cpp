@@ -277,8 +277,12 @@ INSTANTIATE_TEST_SUITE_P(
                     InnerLoops{"x86-64-v2", Packing::I2},
                     InnerLoops{"x86-64-v3", Packing::I2},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
+                    InnerLoops{"x86-64-v3", Packing::T3},
+                    InnerLoops{"x86-64-v3+avxvnni", Packing::T3},
                     InnerLoops{"x86-64-v4", Packing::I2},
+                    InnerLoops{"x86-64-v4", Packing::T3},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
+                    InnerLoops{"x86-64-v4+avx512vnni", Packing::T3},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
                                Packing::T5}));
@@ -287,6 +291,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Groups, InnerLoopTest,
     testing::Values(InnerLoops{"x86-64-v3", Packing::I2, 128},
+                    InnerLoops{"x86-64-v4+avx512vnni", Packing::T3, 128},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::I2, 128},
                     InnerLoops{"x86-64-v4", Packing::I2, 128},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::I2, 128},

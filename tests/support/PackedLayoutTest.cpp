@@ -40,27 +40,39 @@ void PackedLayoutTest::expectTrits(Packing packing) {
   std::vector<uint8_t> packed(layout.getPackedBytes(rows, cols), 0xee);
   packTrits(layout, trits, cols, packed);
 
-  // Every byte and plane is one trit, inside the matrix or of the padding.
-  int64_t numSlots = 0;
-  std::set<std::pair<int64_t, int64_t>> slots;
+  // Every byte, step and plane is one trit, inside the matrix or of the
+  // padding; the bytes that are left hold signs.
+  int64_t stepsOfByte = packing == Packing::T3 ? 2 : 1, numSlots = 0;
+  std::set<std::tuple<int64_t, int64_t, int64_t>> slots;
+  std::set<int64_t> signs;
   for (int64_t m = 0, e = llvm::alignTo(rows, 16); m < e; ++m) {
     bool inStrip = m >= rows / layout.getTileRows() * layout.getTileRows();
-    int64_t step = inStrip ? layout.getStripCell().columns : 4;
-    for (int64_t k = 0, e = llvm::alignTo(cols, step); k < e; ++k, ++numSlots) {
+    Cell cell = inStrip ? layout.getStripCell() : layout.getCell();
+    int64_t columns = cell.columns / cell.steps * stepsOfByte;
+    for (int64_t k = 0, e = llvm::alignTo(cols, columns); k < e;
+         ++k, ++numSlots) {
       TritAddress at = getTritAddress(layout, m, k, rows, cols);
       bool inside = m < rows && k < cols;
-      ASSERT_EQ(decodeTrit(packing, packed[at.byte], at.plane),
+      ASSERT_EQ(decodeTrit(packing, packed, at),
                 inside ? trits[m * cols + k] : 0)
           << m << "," << k;
-      slots.emplace(at.byte, at.plane);
+      slots.emplace(at.byte, at.step, at.plane);
+      if (packing == Packing::T3)
+        signs.insert(at.signs);
     }
   }
   EXPECT_EQ(int64_t(slots.size()), numSlots);
-  EXPECT_EQ(numSlots, int64_t(packed.size()) * layout.getNumPlanes());
+  for (int64_t byte : signs)
+    EXPECT_TRUE(slots.lower_bound({byte, 0, 0}) ==
+                slots.lower_bound({byte + 1, 0, 0}))
+        << byte;
+  EXPECT_EQ(numSlots, int64_t(packed.size() - signs.size()) * stepsOfByte *
+                          layout.getNumPlanes());
 }
 
 TEST_P(PackedLayoutTest, I2) { expectTrits(Packing::I2); }
 TEST_P(PackedLayoutTest, T5) { expectTrits(Packing::T5); }
+TEST_P(PackedLayoutTest, T3) { expectTrits(Packing::T3); }
 
 TEST(T5, BytesAreAsDocumented) {
   std::set<int> bytes;
@@ -78,12 +90,19 @@ TEST(T5, BytesAreAsDocumented) {
 TEST(PackedSize, PaddingIsSmall) {
   mlir::MLIRContext context;
   context.loadDialect<TernaryDialect>();
-  for (auto [packing, bits] : {std::pair(Packing::I2, 2.0), {Packing::T5, 1.6}})
-    for (int64_t rows = 1600; rows < 1760; ++rows) {
-      LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
-      double bytes = layout.getPackedBytes(rows, 2560);
-      EXPECT_LE(bytes, 1.01 * bits / 8 * rows * 2560) << rows;
-    }
+  for (auto [packing, bits] : {std::pair(Packing::I2, 2.0),
+                               {Packing::T5, 1.6},
+                               {Packing::T3, 5.0 / 3}})
+    for (int64_t columns : {2560, 2576, 6912})
+      for (int64_t rows = 1600; rows < 1760; ++rows) {
+        LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
+        double bytes = layout.getPackedBytes(rows, columns);
+        // Of 2576 columns the last cell of t3 is a part, whose signs take as
+        // much as those of a whole one.
+        int64_t step = columns % layout.getCell().columns ? 4 : 0;
+        EXPECT_LE(bytes, 1.01 * bits / 8 * rows * (columns + step))
+            << stringifyPacking(packing).str() << " " << rows << "x" << columns;
+      }
 }
 
 TEST_P(PackedLayoutTest, BF16Pairs) {
@@ -109,7 +128,7 @@ TEST_P(PackedLayoutTest, BF16Pairs) {
 
 TEST_F(PackedLayoutTest, TilesAndStripsArePackedIndependently) {
   constexpr int64_t rows = 150, cols = 37;
-  for (Packing packing : {Packing::I2, Packing::T5}) {
+  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3}) {
     LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
     std::vector<int8_t> trits = makeTrits(rows, cols);
     std::vector<uint8_t> whole(layout.getPackedBytes(rows, cols));
@@ -134,7 +153,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PackedLayoutTest,
                          ::testing::Values(Shape{1, 1, 16}, Shape{64, 64, 64},
                                            Shape{65, 66, 64},
                                            Shape{130, 129, 128},
-                                           Shape{96, 35, 32}),
+                                           Shape{96, 35, 32},
+                                           Shape{80, 200, 16}),
                          [](const auto &info) {
                            return std::to_string(info.param.rows) + "x" +
                                   std::to_string(info.param.cols);

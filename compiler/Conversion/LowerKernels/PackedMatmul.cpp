@@ -29,9 +29,9 @@ namespace {
 /// Columns of a step of the dot product.
 constexpr int64_t kStep = 4;
 
-/// Blocks of tokens from which on it pays to unpack t5 beforehand (measured on
-/// Zen 4: from 25 tokens on).
-constexpr int64_t kMinExpandedBlocks = 8;
+/// Tokens from which on it pays to unpack t5 or t3 beforehand (measured on
+/// Zen 4).
+constexpr int64_t kMinExpandedTokens = 24;
 
 class PackedMatmulKernel {
 public:
@@ -51,30 +51,54 @@ private:
                   ArrayRef<int64_t> parts, int64_t unroll);
   Values sumColumns(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
                     int64_t unroll, Values sums);
-  Values sumSomePlanes(Value cellIndex, int64_t firstPlane, int64_t endPlane,
-                       ArrayRef<int64_t> parts);
+  Values sumSomeColumns(Value cellIndex, int64_t begin, int64_t end,
+                        ArrayRef<int64_t> parts);
   Values sumCells(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
                   int64_t unroll, Values sums);
-  void emitCell(Value index, ArrayRef<int64_t> parts, int64_t firstPlane,
-                int64_t endPlane, MutableArrayRef<Value> sums);
+  /// Columns `begin` .. `end` - 1 of a cell, or of a step of it.
+  struct CellRange {
+    Value index;
+    int64_t begin, end;
+  };
+  /// A step: one vector of codes for each plane, and of t3 half a byte of each.
+  /// `emit` gets the fields of each part, and the sums of the set of
+  /// accumulators whose turn it is.
+  using StepEmitter = llvm::function_ref<void(
+      CellRange step, ArrayRef<Values> fields, MutableArrayRef<Value> sums)>;
+  void forEachStep(CellRange range, ArrayRef<int64_t> parts,
+                   MutableArrayRef<Value> sums, StepEmitter emit);
+  void forEachStepOfT3(CellRange range, ArrayRef<int64_t> parts,
+                       MutableArrayRef<Value> sums, StepEmitter emit);
+  void emitCell(CellRange range, ArrayRef<int64_t> parts,
+                MutableArrayRef<Value> sums);
+  void emitStep(CellRange step, ArrayRef<Values> fields,
+                MutableArrayRef<Value> sums);
   void expandTile();
-  Value getExpandedIndex(Value index, int64_t half, int64_t part);
+  Value getExpandedIndex(Value step, int64_t half, int64_t part);
+  Value loadPacked(Value first, int64_t part);
   Values loadFields(Value index, int64_t part);
-  Values loadExpanded(Value index, int64_t part);
-  Values loadPlanes(Value index, int64_t part);
+  Values getPlanes(ArrayRef<Value> fields);
   void undoInPlace(MutableArrayRef<Value> planeSums);
   Values addPairs(ValueRange sums, ValueRange pairs);
   /// A sum for each of `parts`, plane and token, in this order.
+  int64_t getNumSums(ArrayRef<int64_t> parts) const {
+    return parts.size() * numPlanes * numTokens;
+  }
   Values zeros(ArrayRef<int64_t> parts, VectorType type) {
-    return Values(parts.size() * numPlanes * numTokens,
+    return Values(getNumSums(parts),
                   arith::ConstantOp::create(b, b.getZeroAttr(type)));
   }
-  /// Whether plane 3 is left with the fields of the planes below it, which have
-  /// the same q: their sums are subtracted at the end, and one AND is saved.
-  /// Such codes are as large as 170, too much for 16 bits.
+  /// Planes that are fields of one byte; t5 has another plane beside them.
+  int64_t getNumFields() const { return std::min<int64_t>(numPlanes, 4); }
+  /// Whether the last field is left with those below it, which have the same q:
+  /// their sums are subtracted at the end, and one AND is saved. Such codes are
+  /// as large as 170, too much for 16 bits.
   bool sharesFields() const {
     return layout.getInPlace() && !isStrip && !b.options.dotSaturates;
   }
+  int64_t getStepColumns() const { return cell.columns / cell.steps; }
+  /// Vectors that a step becomes in the scratch.
+  int64_t getNumHalves() const { return llvm::divideCeil(numPlanes, 4); }
   using SumEmitter = llvm::function_ref<void(int64_t part, int64_t rowGroup,
                                              int64_t token, Value exact)>;
   void forEachSum(ValueRange planeSums, ArrayRef<int64_t> parts, Value group,
@@ -86,6 +110,11 @@ private:
   VectorType pairs() { return VectorType::get(2 * lanes, b.getI16Type()); }
   VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
   VectorType floats() { return VectorType::get(lanes, b.getF32Type()); }
+  Value splatInt(int64_t value, VectorType type) {
+    return arith::ConstantOp::create(
+        b, DenseElementsAttr::get(
+               type, b.getIntegerAttr(type.getElementType(), value)));
+  }
   Value splat(Value scalar, VectorType type) {
     return vector::BroadcastOp::create(b, type, scalar);
   }
@@ -113,6 +142,7 @@ private:
   // The tokens of a block.
   Value firstToken;
   int64_t numTokens;
+  int64_t partsAtOnce; ///< as many as have registers
 };
 
 } // namespace
@@ -160,73 +190,163 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
     b.blockedLoop(numTokens, layout.getTokens(),
                   [&](Value token, int64_t count) { emitBlock(token, count); });
   };
-  if (isStrip || layout.getPacking() != Packing::T5 || !layout.getInPlace())
+  if (isStrip || layout.getPacking() == Packing::I2)
     return emitBlocks();
-  Value hasMany =
-      arith::CmpIOp::create(b, arith::CmpIPredicate::ugt, numTokens,
-                            b.index(kMinExpandedBlocks * layout.getTokens()));
+  Value hasMany = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, numTokens,
+                                        b.index(kMinExpandedTokens));
   auto choice = scf::IfOp::create(b, hasMany, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard insertion(b);
   b.setInsertionPointToStart(choice.thenBlock());
   expandTile();
   emitBlocks();
   expanded = {};
+  cell = layout.getCell();
   b.setInsertionPointToStart(choice.elseBlock());
   emitBlocks();
 }
 
-/// Unpacking t5 takes as long as the dot products of a few tokens. Many blocks
-/// of tokens share it: the worker's scratch gets two vectors a cell, the fields
-/// of the planes 0..3 and the codes of plane 4, as floats.
+/// Unpacking takes as long as the dot products of a few tokens. Many blocks of
+/// tokens share it: the worker's scratch gets the fields of every step, in one
+/// or two vectors, as floats. From then on a step is a cell.
 void PackedMatmulKernel::expandTile() {
-  int64_t numCells = llvm::divideCeil(numColumns, cell.columns);
-  expanded = b.workerScratch(numCells * 2 * kRowGroup);
-  b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
-    for (int64_t part = 0; part < kRowGroup / lanes; ++part) {
-      for (auto [half, vector] : llvm::enumerate(loadFields(index, part)))
-        vector::StoreOp::create(
-            b, b.bitcast(floats(), vector), expanded,
-            ValueRange{getExpandedIndex(index, half, part)});
-    }
-  });
+  Value scratch =
+      b.workerScratch(llvm::divideCeil(numColumns, getStepColumns()) *
+                      getNumHalves() * kRowGroup);
+  auto parts = llvm::to_vector(llvm::seq<int64_t>(kRowGroup / lanes));
+  auto expandCell = [&](Value index, int64_t columns) {
+    forEachStep(
+        {index, 0, columns}, parts, /*sums=*/{},
+        [&](CellRange step, ArrayRef<Values> fields, MutableArrayRef<Value>) {
+          for (int64_t part : parts)
+            for (auto [half, vector] : llvm::enumerate(fields[part]))
+              vector::StoreOp::create(
+                  b, b.bitcast(floats(), vector), scratch,
+                  ValueRange{getExpandedIndex(step.index, half, part)});
+        });
+  };
+  int64_t numCells = numColumns / cell.columns;
+  b.loop(b.index(0), b.index(numCells), 1,
+         [&](Value index) { expandCell(index, cell.columns); });
+  if (int64_t rest = numColumns % cell.columns)
+    expandCell(b.index(numCells), rest);
+  expanded = scratch;
+  cell = {cell.rows, getStepColumns(), 64 * getNumHalves()};
 }
 
-Value PackedMatmulKernel::getExpandedIndex(Value index, int64_t half,
+Value PackedMatmulKernel::getExpandedIndex(Value step, int64_t half,
                                            int64_t part) {
-  return b.addIndex(b.mulIndex(index, 2 * kRowGroup),
+  return b.addIndex(b.mulIndex(step, getNumHalves() * kRowGroup),
                     half * kRowGroup + part * lanes);
 }
 
-/// The fields of the planes 0..3 of a cell, and the codes of plane 4 if there
-/// is one.
+/// A part of the 64 bytes from `first` on.
+Value PackedMatmulKernel::loadPacked(Value first, int64_t part) {
+  return b.loadBytes(bytes(), op.getWeights(),
+                     b.addIndex(first, part * kStep * lanes));
+}
+
+/// The fields of a cell of one step, and of t5 the codes of plane 4.
 Values PackedMatmulKernel::loadFields(Value index, int64_t part) {
-  Value cellAddress = b.addIndex(address, b.mulIndex(index, cell.bytes));
-  Value packed = b.loadBytes(bytes(), op.getWeights(),
-                             b.addIndex(cellAddress, part * kStep * lanes));
+  if (expanded) {
+    Values fields;
+    for (int64_t half = 0; half < getNumHalves(); ++half)
+      fields.push_back(b.bitcast(
+          bytes(),
+          vector::LoadOp::create(b, floats(), expanded,
+                                 getExpandedIndex(index, half, part))));
+    return fields;
+  }
+  Value packed =
+      loadPacked(b.addIndex(address, b.mulIndex(index, cell.bytes)), part);
   if (layout.getPacking() == Packing::T5)
     return llvm::to_vector_of<Value>(
         UnpackT5Op::create(b, packed)->getResults());
   return {packed};
 }
 
-/// The same from what `expandTile` wrote.
-Values PackedMatmulKernel::loadExpanded(Value index, int64_t part) {
-  Values fields;
-  for (int64_t half = 0; half < 2; ++half)
-    fields.push_back(b.bitcast(
-        bytes(), vector::LoadOp::create(b, floats(), expanded,
-                                        getExpandedIndex(index, half, part))));
-  return fields;
+void PackedMatmulKernel::forEachStep(CellRange range, ArrayRef<int64_t> parts,
+                                     MutableArrayRef<Value> sums,
+                                     StepEmitter emit) {
+  if (cell.steps > 1)
+    return forEachStepOfT3(range, parts, sums, emit);
+  SmallVector<Values> fields;
+  for (int64_t part : parts)
+    fields.push_back(loadFields(range.index, part));
+  emit(range, fields, sums);
 }
 
-/// The codes of every plane of a cell.
-Values PackedMatmulKernel::loadPlanes(Value index, int64_t part) {
-  Values fields =
-      expanded ? loadExpanded(index, part) : loadFields(index, part);
+/// A loop over vectors of nibbles, two steps each: as many steps at once would
+/// not find registers. It doubles the signs, so that each vector has its own
+/// where the first has them. The steps of a part of a vector are in no loop.
+void PackedMatmulKernel::forEachStepOfT3(CellRange range,
+                                         ArrayRef<int64_t> parts,
+                                         MutableArrayRef<Value> sums,
+                                         StepEmitter emit) {
+  int64_t setSize = sums.empty() ? 0 : getNumSums(parts);
+  int64_t numSets = sums.empty() ? 1 : sums.size() / setSize;
+  int64_t stepColumns = getStepColumns();
+  Value firstStep = b.mulIndex(range.index, cell.steps);
+  Value first = b.addIndex(address, b.mulIndex(range.index, cell.bytes));
+  Values firstSigns;
+  for (int64_t part : parts)
+    firstSigns.push_back(loadPacked(first, part));
+
+  /// Columns of the step `i` of those that begin in `vector`, whose signs have
+  /// been doubled for it.
+  auto emitStepOf = [&](Value vector, int64_t i, int64_t begin, int64_t end,
+                        ArrayRef<Value> signs, MutableArrayRef<Value> sums) {
+    Value place = b.addIndex(
+        first, b.addIndex(b.mulIndex(b.addIndex(vector, i / 2), 64), 64));
+    SmallVector<Values> fields;
+    for (auto [part, carriedSign] : llvm::zip_equal(parts, signs)) {
+      Value sign = carriedSign;
+      Value nibble = loadPacked(place, part);
+      if (i % 2)
+        nibble = arith::ShRUIOp::create(b, nibble, splatInt(4, bytes()));
+      // What comes from the byte below stays below bit 7.
+      if (int64_t shift = i / 2 + 4 * (i % 2))
+        sign = b.bitcast(bytes(),
+                         arith::ShLIOp::create(b, b.bitcast(pairs(), sign),
+                                               splatInt(shift, pairs())));
+      fields.push_back({UnpackT3Op::create(b, nibble, sign)});
+    }
+    emit({b.addIndex(b.addIndex(firstStep, b.mulIndex(vector, 2)), i), begin,
+          end},
+         fields, sums.slice(i % numSets * setSize, setSize));
+  };
+
+  int64_t numVectors = std::max<int64_t>(numSets / 2, 1);
+  int64_t loopColumns = 2 * numVectors * stepColumns;
+  int64_t looped = range.begin ? 0 : range.end / loopColumns * numVectors;
+  Values carried(sums);
+  llvm::append_range(carried, firstSigns);
+  carried =
+      b.loop(b.index(0), b.index(looped), numVectors, carried,
+             [&](Value vector, ValueRange before) {
+               Values carried(before);
+               auto sums = MutableArrayRef(carried).drop_back(parts.size());
+               auto signs = MutableArrayRef(carried).take_back(parts.size());
+               for (int64_t i = 0; i < 2 * numVectors; ++i)
+                 emitStepOf(vector, i, 0, stepColumns, signs, sums);
+               for (int64_t i = 0; i < numVectors; ++i)
+                 for (Value &sign : signs)
+                   sign = arith::AddIOp::create(b, sign, sign);
+               return carried;
+             });
+  llvm::copy(ArrayRef(carried).drop_back(parts.size()), sums.begin());
+  int64_t begin = std::max(range.begin, 2 * looped * stepColumns);
+  for (int64_t i = begin / stepColumns; i * stepColumns < range.end; ++i)
+    emitStepOf(b.index(0), i, std::max<int64_t>(begin - i * stepColumns, 0),
+               std::min(range.end - i * stepColumns, stepColumns), firstSigns,
+               sums);
+}
+
+/// The codes of every plane in the fields of a step.
+Values PackedMatmulKernel::getPlanes(ArrayRef<Value> fields) {
   Values planes;
-  for (int64_t plane = 0; plane < 4; ++plane)
+  for (int64_t plane = 0; plane < getNumFields(); ++plane)
     planes.push_back(
-        plane == 3 && sharesFields()
+        plane == getNumFields() - 1 && sharesFields()
             ? fields[0]
             : UnpackOp::create(b, fields[0], plane, layout.getInPlace())
                   .getResult());
@@ -235,19 +355,22 @@ Values PackedMatmulKernel::loadPlanes(Value index, int64_t part) {
 }
 
 /// A GEMV takes whole 64-byte vectors and several of them at a time, if there
-/// are registers for that. A GEMM has none to spare: one part of `lanes` rows
-/// after another.
+/// are registers for that. Where it takes parts of them, they alternate after
+/// each chain, so that memory is read steadily. A GEMM has no registers to
+/// spare: one part of `lanes` rows after another.
 void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
   int64_t numParts = kRowGroup / lanes;
   firstToken = token;
   numTokens = count;
-  int64_t unroll = count == 1 ? layout.getUnroll() : 1;
-  int64_t maxParts = count > 1           ? 1
-                     : layout.getParts() ? layout.getParts()
-                                         : numParts;
-  for (int64_t first = 0; first < numParts; first += maxParts)
-    emitParts(llvm::to_vector(llvm::seq<int64_t>(
-                  first, std::min(first + maxParts, numParts))),
+  bool isGemv = count == 1 && !expanded;
+  int64_t unroll = isGemv ? layout.getUnroll() : 1;
+  partsAtOnce = !isGemv             ? 1
+                : layout.getParts() ? std::min(layout.getParts(), numParts)
+                                    : numParts;
+  int64_t step = isGemv && layout.getChain() > 1 ? numParts : partsAtOnce;
+  for (int64_t first = 0; first < numParts; first += step)
+    emitParts(llvm::to_vector(
+                  llvm::seq<int64_t>(first, std::min(first + step, numParts))),
               unroll);
 }
 
@@ -280,7 +403,7 @@ void PackedMatmulKernel::emitGroups(ArrayRef<int64_t> parts, int64_t unroll) {
     return next;
   };
   // Groups and cells begin together every so many groups: every one, unless
-  // columns are planes of t5.
+  // columns are planes of t5 or t3.
   int64_t groupColumns = *op.getGroup();
   int64_t periodColumns = std::lcm(groupColumns, cell.columns);
   auto emitPeriod = [&](Value period, int64_t columns, Values chains) {
@@ -325,26 +448,33 @@ Values PackedMatmulKernel::sumGroup(Value firstCell, int64_t skipped,
   if (skipped == 0)
     return sumColumns(firstCell, columns, parts, unroll, sums);
   int64_t begun = std::min(cell.columns - skipped, columns);
-  sums = sumSomePlanes(firstCell, skipped / kStep, (skipped + begun) / kStep,
-                       parts);
+  sums = sumSomeColumns(firstCell, skipped, skipped + begun, parts);
   if (begun == columns)
     return sums;
   return sumColumns(b.addIndex(firstCell, 1), columns - begun, parts, unroll,
                     sums);
 }
 
-/// Adds to sums in i32 whole cells, and the first planes of one more. Chains in
-/// i16 are widened one after the other; the sums in i32 are touched between
+/// Adds to sums in i32 whole cells, and the first columns of one more. Chains
+/// in i16 are widened one after the other; the sums in i32 are touched between
 /// them only, and so may be in memory where registers are few.
 Values PackedMatmulKernel::sumColumns(Value firstCell, int64_t columns,
                                       ArrayRef<int64_t> parts, int64_t unroll,
                                       Values sums) {
-  int64_t chain = layout.getChain(), chainColumns = chain * cell.columns;
-  if (chain == 1)
+  if (layout.getChain() == 1)
     return sumCells(firstCell, columns, parts, unroll, sums);
+  int64_t chain = llvm::divideCeil(layout.getChain(), cell.steps);
+  int64_t chainColumns = chain * cell.columns;
   auto addChain = [&](ValueRange sums, Value firstCell, int64_t columns) {
-    return addPairs(sums, sumCells(firstCell, columns, parts, unroll,
-                                   zeros(parts, pairs())));
+    Values next;
+    for (int64_t first = 0, e = parts.size(); first < e; first += partsAtOnce) {
+      auto some = parts.slice(first, std::min(partsAtOnce, e - first));
+      llvm::append_range(next,
+                         addPairs(sums.slice(next.size(), getNumSums(some)),
+                                  sumCells(firstCell, columns, some, unroll,
+                                           zeros(some, pairs()))));
+    }
+    return next;
   };
   int64_t chainedCells = columns / chainColumns * chain;
   sums = b.loop(firstCell, b.addIndex(firstCell, chainedCells), chain, sums,
@@ -356,13 +486,13 @@ Values PackedMatmulKernel::sumColumns(Value firstCell, int64_t columns,
   return sums;
 }
 
-/// The sums in i32 of some planes of one cell.
-Values PackedMatmulKernel::sumSomePlanes(Value cellIndex, int64_t firstPlane,
-                                         int64_t endPlane,
-                                         ArrayRef<int64_t> parts) {
+/// The sums in i32 of some columns of one cell.
+Values PackedMatmulKernel::sumSomeColumns(Value cellIndex, int64_t begin,
+                                          int64_t end,
+                                          ArrayRef<int64_t> parts) {
   bool isChained = layout.getChain() != 1;
   Values sums = zeros(parts, isChained ? pairs() : ints());
-  emitCell(cellIndex, parts, firstPlane, endPlane, sums);
+  emitCell({cellIndex, begin, end}, parts, sums);
   return isChained ? addPairs(zeros(parts, ints()), sums) : sums;
 }
 
@@ -372,26 +502,28 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
                                     ArrayRef<int64_t> parts, int64_t unroll,
                                     Values sums) {
   int64_t setSize = sums.size();
+  // A set of sums for each step in flight, of one cell if it has several.
+  int64_t cellsAtOnce = cell.steps > 1 ? 1 : unroll;
+  int64_t sumsOfCell = unroll / cellsAtOnce * setSize;
   int64_t numWholeCells = columns / cell.columns;
-  int64_t unrolledEnd = numWholeCells / unroll * unroll;
-  // A set of sums for each cell in flight.
+  int64_t unrolledEnd = numWholeCells / cellsAtOnce * cellsAtOnce;
   sums.resize(unroll * setSize,
               arith::ConstantOp::create(b, b.getZeroAttr(sums[0].getType())));
-  sums = b.loop(firstCell, b.addIndex(firstCell, unrolledEnd), unroll, sums,
-                [&](Value index, ValueRange carried) {
-                  Values sums(carried.begin(), carried.end());
-                  for (int64_t u = 0; u < unroll; ++u)
-                    emitCell(b.addIndex(index, u), parts, 0, numPlanes,
-                             MutableArrayRef(sums).slice(u * setSize, setSize));
-                  return sums;
-                });
+  sums = b.loop(
+      firstCell, b.addIndex(firstCell, unrolledEnd), cellsAtOnce, sums,
+      [&](Value index, ValueRange carried) {
+        Values sums(carried.begin(), carried.end());
+        for (int64_t u = 0; u < cellsAtOnce; ++u)
+          emitCell({b.addIndex(index, u), 0, cell.columns}, parts,
+                   MutableArrayRef(sums).slice(u * sumsOfCell, sumsOfCell));
+        return sums;
+      });
   for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
-    emitCell(b.addIndex(firstCell, i), parts, 0, numPlanes,
-             MutableArrayRef(sums).take_front(setSize));
-  // The last cell of a strip may have planes beyond K.
+    emitCell({b.addIndex(firstCell, i), 0, cell.columns}, parts,
+             MutableArrayRef(sums).take_front(sumsOfCell));
   if (int64_t rest = columns % cell.columns)
-    emitCell(b.addIndex(firstCell, numWholeCells), parts, 0, rest / kStep,
-             MutableArrayRef(sums).take_front(setSize));
+    emitCell({b.addIndex(firstCell, numWholeCells), 0, rest}, parts,
+             MutableArrayRef(sums).take_front(sumsOfCell));
 
   // Integer sums: the order does not matter.
   for (int64_t u = 1; u < unroll; ++u)
@@ -401,21 +533,31 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
   return sums;
 }
 
-/// Some planes of a vector of packed bytes: one dot product a plane and token.
-/// Plane-major order keeps the q of all tokens alive beside one plane of codes,
-/// the other all planes beside one vector of q.
-void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
-                                  int64_t firstPlane, int64_t endPlane,
+void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
-  if (numTokens == 1 && layout.getPrefetch())
-    b.prefetch(op.getWeights(),
-               b.addIndex(address, b.addIndex(b.mulIndex(index, cell.bytes),
-                                              layout.getPrefetch())));
-  SmallVector<Values> codes;
-  for (int64_t part : parts)
-    codes.push_back(loadPlanes(index, part));
+  if (numTokens == 1 && !expanded && layout.getPrefetch())
+    for (int64_t line = 0; line < cell.getBytes(range.end); line += 64)
+      b.prefetch(
+          op.getWeights(),
+          b.addIndex(address, b.addIndex(b.mulIndex(range.index, cell.bytes),
+                                         line + layout.getPrefetch())));
+  forEachStep(
+      range, parts, sums,
+      [&](CellRange step, ArrayRef<Values> fields,
+          MutableArrayRef<Value> sums) { emitStep(step, fields, sums); });
+}
 
-  Value column = b.mulIndex(index, cell.columns);
+/// Some columns of a step: one dot product a plane and token. Plane-major order
+/// keeps the q of all tokens alive beside one plane of codes, the other all
+/// planes beside one vector of q.
+void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
+                                  MutableArrayRef<Value> sums) {
+  SmallVector<Values> codes = llvm::map_to_vector(
+      fields, [&](const Values &fields) { return getPlanes(fields); });
+
+  Value column = b.mulIndex(step.index, getStepColumns());
+  int64_t firstPlane = isStrip ? step.begin / kStep : 0;
+  int64_t endPlane = isStrip ? step.end / kStep : numPlanes;
   auto loadQ = [&](int64_t plane, int64_t token) {
     // The planes of a strip have columns of their own.
     Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
@@ -441,18 +583,19 @@ void PackedMatmulKernel::emitCell(Value index, ArrayRef<int64_t> parts,
   }
 }
 
-/// The planes 0..3 are 4^plane times the code, and the last of them may have
-/// the others in it.
+/// The fields are 4^plane times the code, and the last of them may have the
+/// others in it.
 void PackedMatmulKernel::undoInPlace(MutableArrayRef<Value> planeSums) {
   if (!layout.getInPlace())
     return;
+  int64_t last = getNumFields() - 1;
   if (sharesFields())
-    for (int64_t plane = 0; plane < 3; ++plane)
-      planeSums[3] = arith::SubIOp::create(b, planeSums[3], planeSums[plane]);
-  for (int64_t plane = 1; plane < 4; ++plane) {
-    Value shift = arith::ConstantOp::create(
-        b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(2 * plane)));
-    planeSums[plane] = arith::ShRSIOp::create(b, planeSums[plane], shift);
+    for (int64_t plane = 0; plane < last; ++plane)
+      planeSums[last] =
+          arith::SubIOp::create(b, planeSums[last], planeSums[plane]);
+  for (int64_t plane = 1; plane <= last; ++plane) {
+    planeSums[plane] = arith::ShRSIOp::create(b, planeSums[plane],
+                                              splatInt(2 * plane, ints()));
   }
 }
 

@@ -39,9 +39,48 @@ struct LowerUnpack : OpRewritePattern<ternary::UnpackOp> {
   }
 };
 
+/// `value` where v compares with `bound` like that, `other` elsewhere.
+Value choose(OpBuilder &b, Location loc, arith::CmpIPredicate predicate,
+             Value v, int64_t bound, Value value, Value other) {
+  Value holds = arith::CmpIOp::create(
+      b, loc, predicate, v,
+      splat(b, loc, cast<VectorType>(v.getType()), int8_t(bound)));
+  return arith::SelectOp::create(b, loc, holds, value, other);
+}
+
+/// 0, `unit` or twice that: above neither, the first or both bounds.
+Value chooseThird(OpBuilder &b, Location loc, Value v, int64_t first,
+                  int64_t second, int64_t unit) {
+  auto constant = [&](int64_t value) {
+    return splat(b, loc, cast<VectorType>(v.getType()), int8_t(value));
+  };
+  return choose(b, loc, arith::CmpIPredicate::sgt, v, second,
+                constant(2 * unit),
+                choose(b, loc, arith::CmpIPredicate::sgt, v, first,
+                       constant(unit), constant(0)));
+}
+
+/// The fields of v = sum_p d_p 3^p, digit by digit from the most significant:
+/// d_p is whether v is beyond half of 3^p, on either side.
+Value emitFields(OpBuilder &b, Location loc, Value v, int64_t numPlanes) {
+  int64_t weight = 1;
+  for (int64_t plane = 1; plane < numPlanes; ++plane)
+    weight *= 3;
+  Value fields;
+  for (int64_t plane = numPlanes - 1; plane >= 0; --plane, weight /= 3) {
+    int64_t bound = weight / 2, field = int64_t(1) << (2 * plane);
+    Value code = chooseThird(b, loc, v, -bound - 1, bound, field);
+    fields = fields ? arith::OrIOp::create(b, loc, fields, code) : code;
+    Value up = arith::AddIOp::create(
+        b, loc, v, splat(b, loc, cast<VectorType>(v.getType()), weight));
+    v = arith::SubIOp::create(
+        b, loc, up, chooseThird(b, loc, v, -bound - 1, bound, weight));
+  }
+  return fields;
+}
+
 /// The last plane is how often 21 goes into the low six bits. What is left
-/// gives u, and its digits from the most significant: d_p is whether u is
-/// beyond half of 3^p, on either side.
+/// gives u.
 struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(ternary::UnpackT5Op op,
@@ -52,40 +91,37 @@ struct LowerUnpackT5 : OpRewritePattern<ternary::UnpackT5Op> {
     auto constant = [&](int64_t value) {
       return splat(b, loc, type, int8_t(value));
     };
-    /// `value` where v compares with `bound` like that, `other` elsewhere.
-    auto choose = [&](arith::CmpIPredicate predicate, Value v, int64_t bound,
-                      Value value, Value other) -> Value {
-      Value holds =
-          arith::CmpIOp::create(b, loc, predicate, v, constant(bound));
-      return arith::SelectOp::create(b, loc, holds, value, other);
-    };
-    auto thirds = [&](Value v, int64_t first, int64_t second, int64_t unit) {
-      return choose(arith::CmpIPredicate::sgt, v, second, constant(2 * unit),
-                    choose(arith::CmpIPredicate::sgt, v, first, constant(unit),
-                           constant(0)));
-    };
     Value low = arith::AndIOp::create(b, loc, bytes, constant(63));
-    Value last = thirds(low, 20, 41, 1);
-    Value half = arith::SubIOp::create(b, loc, low, thirds(low, 20, 41, 21));
+    Value last = chooseThird(b, loc, low, 20, 41, 1);
+    Value half = arith::SubIOp::create(b, loc, low,
+                                       chooseThird(b, loc, low, 20, 41, 21));
     Value odd = arith::AndIOp::create(
         b, loc, arith::ShRUIOp::create(b, loc, bytes, constant(6)),
         constant(1));
     Value magnitude = arith::AddIOp::create(
         b, loc, arith::AddIOp::create(b, loc, half, half), odd);
-    Value u = choose(arith::CmpIPredicate::slt, bytes, 0,
+    Value u = choose(b, loc, arith::CmpIPredicate::slt, bytes, 0,
                      arith::SubIOp::create(b, loc, constant(0), magnitude),
                      magnitude);
-    Value fields;
-    int64_t weight = 27;
-    for (int64_t plane = 3; plane >= 0; --plane, weight /= 3) {
-      int64_t bound = weight / 2, field = int64_t(1) << (2 * plane);
-      Value code = thirds(u, -bound - 1, bound, field);
-      fields = fields ? arith::OrIOp::create(b, loc, fields, code) : code;
-      u = arith::SubIOp::create(
-          b, loc, arith::AddIOp::create(b, loc, u, constant(weight)),
-          thirds(u, -bound - 1, bound, weight));
-    }
-    b.replaceOp(op, {fields, last});
+    b.replaceOp(op, {emitFields(b, loc, u, 4), last});
+    return success();
+  }
+};
+
+struct LowerUnpackT3 : OpRewritePattern<ternary::UnpackT3Op> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ternary::UnpackT3Op op,
+                                PatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    auto constant = [&](int64_t value) {
+      return splat(b, loc, op.getType(), int8_t(value));
+    };
+    Value magnitude =
+        arith::AndIOp::create(b, loc, op.getMagnitudes(), constant(15));
+    Value v = choose(b, loc, arith::CmpIPredicate::slt, op.getSigns(), 0,
+                     arith::SubIOp::create(b, loc, constant(0), magnitude),
+                     magnitude);
+    b.replaceOp(op, emitFields(b, loc, v, 3));
     return success();
   }
 };
@@ -178,9 +214,11 @@ public:
 } // namespace
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
-  patterns.add<LowerUnpack, LowerUnpackT5, LowerDot<ternary::DotOp>,
-               LowerDot<ternary::DotPairsOp>, LowerAddPairs, LowerLookup>(
-      patterns.getContext(), /*benefit=*/0);
+  patterns
+      .add<LowerUnpack, LowerUnpackT5, LowerUnpackT3, LowerDot<ternary::DotOp>,
+           LowerDot<ternary::DotPairsOp>, LowerAddPairs, LowerLookup>(
+          patterns.getContext(),
+          /*benefit=*/0);
 }
 
 const Backend &getGenericBackend() {

@@ -91,6 +91,39 @@ struct LowerLookupToVBMI : OpRewritePattern<ternary::LookupOp> {
   }
 };
 
+Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
+                ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
+      ->getResult(0);
+}
+
+Value splatBytes(OpBuilder &b, Location loc, VectorType type, uint8_t value) {
+  return arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
+}
+
+Value lookUp(OpBuilder &b, Location loc, ArrayRef<uint8_t> table,
+             Value indices) {
+  auto tableType = VectorType::get(table.size(), b.getI8Type());
+  ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
+  return ternary::LookupOp::create(
+      b, loc, cast<VectorType>(indices.getType()),
+      arith::ConstantOp::create(
+          b, loc, DenseElementsAttr::getFromRawBuffer(tableType, raw)),
+      indices);
+}
+
+/// A negative number has the digits of the positive one with the other sign:
+/// codes of `ones`, fields that are all one, twice minus the codes.
+Value mirrorFields(OpBuilder &b, Location loc, Value fields, Value isNegative,
+                   uint8_t ones) {
+  Value twice =
+      splatBytes(b, loc, cast<VectorType>(fields.getType()), 2 * ones);
+  return arith::SelectOp::create(
+      b, loc, isNegative, arith::SubIOp::create(b, loc, twice, fields), fields);
+}
+
 /// Two tables: the fields of the planes 0..3 by the low seven bits, which a
 /// negative sum has with the other signs, and plane 4 by the low six, where one
 /// register is enough.
@@ -103,22 +136,9 @@ struct LowerUnpackT5ToLookup : OpRewritePattern<ternary::UnpackT5Op> {
     if (type.getNumElements() != 64)
       return b.notifyMatchFailure(op, "not a whole register");
     Location loc = op.getLoc();
-    auto splat = [&](uint8_t value) {
-      return arith::ConstantOp::create(
-          b, loc,
-          DenseElementsAttr::get(type, b.getI8IntegerAttr(int8_t(value))));
-    };
-    Value isNegative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
-                                             op.getBytes(), splat(0));
-    auto lookUp = [&](ArrayRef<uint8_t> table) -> Value {
-      auto tableType = VectorType::get(table.size(), b.getI8Type());
-      ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
-      return ternary::LookupOp::create(
-          b, loc, type,
-          arith::ConstantOp::create(
-              b, loc, DenseElementsAttr::getFromRawBuffer(tableType, raw)),
-          op.getBytes());
-    };
+    Value isNegative =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, op.getBytes(),
+                              splatBytes(b, loc, type, 0));
     std::array<uint8_t, 128> fieldTable = {};
     std::array<uint8_t, 64> lastTable;
     for (auto [byte, fields] : llvm::enumerate(fieldTable)) {
@@ -127,20 +147,13 @@ struct LowerUnpackT5ToLookup : OpRewritePattern<ternary::UnpackT5Op> {
         fields |= (trits[plane] + 1) << (2 * plane);
       lastTable[byte % 64] = trits[4] + 1;
     }
-    Value fields = lookUp(fieldTable);
-    Value minus = arith::SubIOp::create(b, loc, splat(0b10101010), fields);
-    b.replaceOp(op, {arith::SelectOp::create(b, loc, isNegative, minus, fields),
-                     lookUp(lastTable)});
+    Value fields =
+        mirrorFields(b, loc, lookUp(b, loc, fieldTable, op.getBytes()),
+                     isNegative, 0b01010101);
+    b.replaceOp(op, {fields, lookUp(b, loc, lastTable, op.getBytes())});
     return success();
   }
 };
-
-Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
-                ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(
-             b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
-      ->getResult(0);
-}
 
 /// Whether so many lanes of 32 bits are an xmm, ymm or zmm.
 bool hasRegister(int64_t lanes) {
@@ -234,6 +247,56 @@ private:
   int64_t maxLanes;
 };
 
+/// pshufb, which looks up each 16 bytes in their own part of a table, and gives
+/// zero where bit 7 of an index is set.
+struct LowerLookupToShuffle : LowerRegister<ternary::LookupOp> {
+  using LowerRegister::LowerRegister;
+  LogicalResult matchAndRewrite(ternary::LookupOp op,
+                                PatternRewriter &b) const override {
+    auto type = op.getType();
+    Value table = op.getTable();
+    if (cast<VectorType>(table.getType()).getNumElements() != 16 ||
+        !isRegister(type))
+      return b.notifyMatchFailure(op, "not 16 entries, or no register");
+    Location loc = op.getLoc();
+    int64_t width = type.getNumElements();
+    SmallVector<int64_t> repeated;
+    for (int64_t i = 0; i < width; ++i)
+      repeated.push_back(i % 16);
+    table = vector::ShuffleOp::create(b, loc, table, table, repeated);
+    Value indices = arith::AndIOp::create(b, loc, op.getIndices(),
+                                          splatBytes(b, loc, type, 15));
+    b.replaceOp(op, intrinsic(b, loc,
+                              chooseName(width / 4, "ssse3.pshuf.b.128",
+                                         "avx2.pshuf.b", "avx512.pshuf.b.512"),
+                              type, {table, indices}));
+    return success();
+  }
+};
+
+/// One table of magnitudes.
+struct LowerUnpackT3ToLookup : LowerRegister<ternary::UnpackT3Op> {
+  using LowerRegister::LowerRegister;
+  LogicalResult matchAndRewrite(ternary::UnpackT3Op op,
+                                PatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    auto type = cast<VectorType>(op.getFields().getType());
+    if (!isRegister(type))
+      return b.notifyMatchFailure(op, "no register");
+    std::array<uint8_t, 16> table = {};
+    for (unsigned magnitude = 0; magnitude <= 13; ++magnitude)
+      for (auto [plane, trit] :
+           llvm::enumerate(ternary::getT3Trits(magnitude, false)))
+        table[magnitude] |= (trit + 1) << (2 * plane);
+    Value isNegative =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, op.getSigns(),
+                              splatBytes(b, loc, type, 0));
+    Value fields = lookUp(b, loc, table, op.getMagnitudes());
+    b.replaceOp(op, mirrorFields(b, loc, fields, isNegative, 0b010101));
+    return success();
+  }
+};
+
 /// vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits.
 struct LowerDotPairsToMaddubs : LowerRegister<ternary::DotPairsOp> {
   using LowerRegister::LowerRegister;
@@ -319,7 +382,8 @@ public:
   }
 
   /// With VBMI, t5 reads a fifth fewer bytes and keeps up with memory; what
-  /// fits the caches is faster as i2.
+  /// fits the caches is faster as i2. t3 would need slower memory than what it
+  /// was measured with (docs/performance.md).
   ternary::Packing selectPacking(int64_t numTrits,
                                  const TargetSpec &target) const override {
     return hasByteTables(target) && numTrits / 4 > kCacheBytes
@@ -332,7 +396,9 @@ public:
   /// ymm have, but xmm have four. Without pmaddubsw, codes and q take twice the
   /// registers. t5: tables and masks take a third of 32 zmm, and leave two sets
   /// of 5 accumulators, or 5 planes x 3 tokens if one plane of codes is alive
-  /// at a time.
+  /// at a time. t3: a table, two masks, signs and what they are subtracted from
+  /// leave 16 ymm one part of a GEMV, both with vpdpbusd, or 3 planes x 2
+  /// tokens.
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     DotKind kind = getDotKind(target);
@@ -350,6 +416,13 @@ public:
       schedule.parts = 2;
     if (kind == DotKind::SSE2)
       schedule.tokens = schedule.parts = 1;
+    if (packing == ternary::Packing::T3) {
+      schedule.unroll = 1;
+      if (!wide && kind != DotKind::AVXVNNI)
+        schedule.parts = 1;
+      if (kind != DotKind::SSE2)
+        schedule.tokens = wide ? 4 : 2;
+    }
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
       schedule.tokens = wide ? 3 : 1;
@@ -406,6 +479,9 @@ public:
           patterns.getContext());
     DotKind kind = getDotKind(target);
     int64_t maxLanes = getLanes(kind);
+    if (kind != DotKind::SSE2)
+      patterns.add<LowerLookupToShuffle, LowerUnpackT3ToLookup>(
+          patterns.getContext(), maxLanes);
     switch (kind) {
     case DotKind::AVX512VNNI:
     case DotKind::AVXVNNI:
