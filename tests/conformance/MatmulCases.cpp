@@ -207,28 +207,25 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
          /*hasDots=*/schedule.chain == 1});
 }
 
-/// Tiles and strips, with a last group that is shorter; groups in which cells
-/// of t5 end anywhere.
+/// Every size of group, with a last one that is shorter, in tiles and strips;
+/// cells of t5 and t3 end anywhere in groups. The number of groups, the largest
+/// sums and other schedules than the selected ones with one size or two.
 void addGroupCases(std::vector<Case> &cases) {
   for (int64_t group : {16, 32, 64, 128, 256})
-    for (int64_t columns : {group, 2 * group + 1, 6 * group + 39, int64_t(20)})
-      addMatmul(cases, "group" + llvm::Twine(group),
-                group == 32 && columns == 2 * group + 1,
-                {144, columns, Values::Random, {1, 2, 3, 7, 31}, group});
-  addMatmul(cases, "group128", false,
-            {144, 6912, Values::Random, {1, 2, 7, 31}, 128});
-  for (auto values :
-       {Values::LargestPositive, Values::LargestNegative, Values::Mixed})
+    addMatmul(cases, "group" + llvm::Twine(group), false,
+              {144, 6 * group + 39, Values::Random, {1, 2, 3, 7, 31}, group});
+  for (int64_t columns : {20, 32, 65})
+    addMatmul(cases, "group32", columns == 65,
+              {144, columns, Values::Random, {1, 2, 7}, 32});
+  for (auto values : {Values::LargestPositive, Values::LargestNegative})
     addMatmul(cases, "group256_" + llvm::Twine(int(values)), false,
               {144, 800, values, {1, 2, 7}, 256});
-  for (int64_t lanes : {4, 8, 16})
-    for (auto [chain, unroll] :
-         {std::pair(1, 1), std::pair(1, 3), std::pair(2, 1), std::pair(64, 3)})
-      for (int64_t group : {32, 256})
-        addSchedule(
-            cases, lanes == 8 && chain == 2 && group == 32,
-            {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
-            {112, 6 * group + 16, Values::Mixed, {1, 2, 3}, group});
+  for (auto [lanes, chain, unroll, group] :
+       {std::tuple(4, 1, 3, 32), std::tuple(8, 2, 1, 32),
+        std::tuple(16, 2, 1, 256)})
+    addSchedule(cases, lanes == 8,
+                {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
+                {112, 6 * group + 16, Values::Mixed, {1, 2, 3}, group});
 }
 
 } // namespace
@@ -259,17 +256,18 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
                      .unroll = unroll,
                      .tokens = tokens,
                      .prefetch = unroll == 1 ? 0 : 1024});
-  // Chains in i16, at the end of their range; lanes that an instruction has,
-  // and that it has not. K is whole chains, or chains and a rest.
-  for (auto values :
-       {Values::Random, Values::LargestPositive, Values::LargestNegative})
-    for (int64_t lanes : {2, 4, 8, 16})
-      for (auto [chain, unroll, columns] :
-           {std::tuple(2, 1, 100), std::tuple(64, 3, 2560)})
-        addSchedule(
-            cases, lanes == 8 && values == Values::LargestNegative,
-            {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
-            {112, columns, values, {1, 2, 3}});
+  // Chains in i16, short ones and at the end of their range; lanes that an
+  // instruction has, and that it has not. K is chains and a rest, or whole
+  // ones.
+  for (int64_t lanes : {2, 4, 8, 16}) {
+    addSchedule(cases, lanes == 8, {.lanes = lanes, .tokens = 2, .chain = 2},
+                {112, 100, Values::Random, {1, 2, 3}});
+    for (auto values :
+         {Values::Random, Values::LargestPositive, Values::LargestNegative})
+      addSchedule(cases, lanes == 8 && values == Values::LargestNegative,
+                  {.lanes = lanes, .unroll = 3, .tokens = 2, .chain = 64},
+                  {112, 2560, values, {1, 2, 3}});
+  }
   // The largest codes in place, where the backend has them shifted down.
   for (auto values :
        {Values::Mixed, Values::LargestPositive, Values::LargestNegative})
