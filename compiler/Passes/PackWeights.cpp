@@ -421,10 +421,15 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
     return failure();
   Value packed = parameterAt(b, loc, placeTrits(matrices, width, cols, layout),
                              RankedTensorType::get({size}, b.getI8Type()));
+  Value tables;
+  if (layout.usesTables()) {
+    int64_t shape[] = {layout.getTableTokens(cols), layout.getTableBytes(cols)};
+    tables = tensor::EmptyOp::create(b, loc, shape, b.getI8Type());
+  }
   Value result = ternary::PackedMatmulOp::create(
                      b, loc, rescale.getOuts().getType(), matmul.getQ(),
                      quantise.getScale(), quantise.getSum(), packed, *scales,
-                     rescale.getOuts(), layout, matmul.getGroupAttr())
+                     rescale.getOuts(), tables, layout, matmul.getGroupAttr())
                      .getResult();
   rescale.getResult().replaceAllUsesWith(result);
   rescale.erase();

@@ -349,7 +349,9 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](UnpackT3Op) -> Result {
         return Values{unpackT3(in[0].bytes(), in[1].bytes())};
       })
-      .Case([&](LookupOp) -> Result {
+      .Case([&](LookupOp lookupOp) -> Result {
+        if (lookupOp.getType().getElementType().isInteger(16))
+          return Values{lookup(in[0].shorts(), in[1].shorts())};
         return Values{lookup(in[0].bytes(), in[1].bytes())};
       })
       .Default([](mlir::Operation *) -> Result {

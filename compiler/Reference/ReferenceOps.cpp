@@ -507,9 +507,16 @@ Ints reference::addPairs(const Ints &acc, const Shorts &pairs) {
   return result;
 }
 
-Bytes reference::lookup(const Bytes &table, const Bytes &indices) {
-  Bytes result(indices.shape);
+template <typename T>
+static Array<T> lookUp(const Array<T> &table, const Array<T> &indices) {
+  Array<T> result(indices.shape);
   for (auto [index, value] : zip(indices.data, result.data))
-    value = table.data[uint8_t(index) % table.data.size()];
+    value = table.data[std::make_unsigned_t<T>(index) % table.data.size()];
   return result;
+}
+Bytes reference::lookup(const Bytes &table, const Bytes &indices) {
+  return lookUp(table, indices);
+}
+Shorts reference::lookup(const Shorts &table, const Shorts &indices) {
+  return lookUp(table, indices);
 }

@@ -144,6 +144,7 @@ Ints dot(const Ints &acc, const Bytes &codes, const Bytes &q);
 Shorts dotPairs(const Shorts &acc, const Bytes &codes, const Bytes &q);
 Ints addPairs(const Ints &acc, const Shorts &pairs);
 Bytes lookup(const Bytes &table, const Bytes &indices);
+Shorts lookup(const Shorts &table, const Shorts &indices);
 
 } // namespace tercet::reference
 

@@ -20,15 +20,19 @@ TritAddress tercet::getTritAddress(LayoutAttr layout, int64_t row, int64_t col,
   int64_t first = tile * layout.getTileBytes(cols);
   int64_t plane = row % layout.getTileRows() / kRowGroup;
   Cell cell = layout.getCell();
+  int64_t planeColumns = cell.columns / cell.steps;
   if (tile >= numTiles) {
     int64_t strip = (row - numTiles * layout.getTileRows()) / kRowGroup;
     first = numTiles * layout.getTileBytes(cols) +
             strip * layout.getStripBytes(cols);
     cell = layout.getStripCell();
-    plane = col % (cell.columns / cell.steps) / 4;
+    plane = col % (cell.columns / cell.steps) / planeColumns;
   }
-  int64_t byte =
-      first + col / cell.columns * cell.bytes + 4 * (row % kRowGroup) + col % 4;
+  int64_t lane =
+      first + col / cell.columns * cell.bytes + 4 * (row % kRowGroup);
+  if (layout.usesTables())
+    return {lane + 2 * plane, col % planeColumns};
+  int64_t byte = lane + col % planeColumns;
   if (layout.getPacking() != Packing::T3)
     return {byte, plane};
   int64_t step = col % cell.columns / (cell.columns / cell.steps);
@@ -52,6 +56,11 @@ int8_t tercet::decodeTrit(Packing packing, ArrayRef<uint8_t> packed,
   case Packing::T3:
     return getT3Trits(byte >> (at.step % 2 * 4) & 0xf,
                       packed[at.signs] >> getT3SignBit(at.step) & 1)[at.plane];
+  case Packing::L3: {
+    int code =
+        support::endian::read16le(&packed[at.byte]) >> (at.plane / 3 * 5);
+    return getT3Trits(code & 0xf, code >> 4 & 1)[at.plane % 3];
+  }
   case Packing::BF16Pairs:
     break;
   }
@@ -174,6 +183,35 @@ static void packT3(const CellRows &rows, uint8_t *out) {
   });
 }
 
+/// Nine columns of one row: three codes of 5 bits, each the sign and magnitude
+/// of a base-3 number; columns and rows beyond the matrix are zero.
+static uint16_t encodeL3(ArrayRef<int8_t> weights, int64_t cols, int64_t row,
+                         int64_t col) {
+  constexpr int kFactors[] = {1, 3, 9};
+  if (row * cols >= int64_t(weights.size()) || col >= cols)
+    return 0;
+  ArrayRef<int8_t> trits =
+      weights.slice(row * cols + col, std::min<int64_t>(9, cols - col));
+  std::array<int, 3> values = {};
+  for (auto [i, trit] : enumerate(trits))
+    values[i / 3] += kFactors[i % 3] * trit;
+  uint16_t word = 0;
+  for (auto [i, value] : enumerate(values))
+    word |= (value < 0 ? 0x10 | -value : value) << (5 * i);
+  return word;
+}
+
+static void packL3(const CellRows &rows, uint8_t *out) {
+  rows.forEachLane(out, [&](int64_t lane, int64_t col, uint8_t *bytes) {
+    for (int64_t plane = 0; plane < 2; ++plane)
+      support::endian::write16le(
+          bytes + 2 * plane,
+          encodeL3(rows.weights, rows.cols,
+                   rows.firstRow + lane + plane * rows.planeRows,
+                   col + plane * rows.planeCols));
+  });
+}
+
 void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
                        int64_t cols, MutableArrayRef<uint8_t> out) {
   int64_t rows = weights.size() / cols, tileRows = layout.getTileRows();
@@ -188,19 +226,22 @@ void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
       return packBytes<5>(rows, encodeT5, bytes);
     case Packing::T3:
       return packT3(rows, bytes);
+    case Packing::L3:
+      return packL3(rows, bytes);
     case Packing::BF16Pairs:
       break;
     }
     llvm_unreachable("no packing of trits");
   };
-  int64_t row = 0;
+  Cell cell = layout.getCell();
+  int64_t planeColumns = cell.columns / cell.steps, row = 0;
   uint8_t *next = out.data();
   for (; row + tileRows <= rows; row += tileRows) {
-    pack({weights, cols, row, layout.getCell(), kRowGroup, 0}, next);
+    pack({weights, cols, row, cell, kRowGroup, 0}, next);
     next += layout.getTileBytes(cols);
   }
   for (; row < rows; row += kRowGroup) {
-    pack({weights, cols, row, layout.getStripCell(), 0, 4}, next);
+    pack({weights, cols, row, layout.getStripCell(), 0, planeColumns}, next);
     next += layout.getStripBytes(cols);
   }
 }

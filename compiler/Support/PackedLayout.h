@@ -15,7 +15,8 @@ namespace tercet {
 //===----------------------------------------------------------------------===//
 
 /// Of one trit: its byte, and its place among those that share the byte. Of t3
-/// the byte has two steps, and another one the signs of all.
+/// the byte has two steps, and another one the signs of all. Of l3 it is the
+/// first byte of a word, and its place in the word.
 struct TritAddress {
   int64_t byte, plane, step = 0, signs = 0;
 };

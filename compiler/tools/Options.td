@@ -44,9 +44,9 @@ defm emit : Value<"emit", "exe|lib|obj|asm|llvm|mlir",
     "or the compiled code alone", [CompileVis]>;
 defm compile_to : Value<"compile-to", "PHASE",
     "Stop after this phase and write its MLIR", [CompileVis]>;
-defm packing : Value<"packing", "auto|i2|t3|t5",
-    "How ternary weights are stored: 2, 1.667 or 1.6 bits each; auto decides "
-    "by CPU and size", [CompileVis, RunVis, VerifyVis]>;
+defm packing : Value<"packing", "auto|i2|t3|t5|l3",
+    "How ternary weights are stored: 2, 1.667, 1.6 or 1.778 bits each; auto "
+    "decides by CPU and size", [CompileVis, RunVis, VerifyVis]>;
 defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     "Precision of the output head: auto is bf16, exact; i8, q6 and q4 read "
     "8.25, 6.25 and 4.5 bits a weight and round logits (see verify); screened "

@@ -63,8 +63,17 @@ inline constexpr int64_t kMaxK = 131072;
 /// -32768..32512.
 inline constexpr int64_t kMaxChain = 64;
 
-/// The trits w_p of a number of t3: v = sum_p w_p 3^p is `magnitude` or minus
-/// that.
+/// Longest chain of cells of l3 in i16. An entry of a table is at most 3 * 128
+/// either way, and a cell adds three of them: 28 cells are -32256..32256.
+inline constexpr int64_t kMaxTableChain = 28;
+
+/// Tables of so many bytes are read from caches, also by two cores at a time,
+/// and serve enough tokens that reading the weights anew for the next ones is
+/// hidden.
+inline constexpr int64_t kTablesSize = 2 << 20;
+
+/// The trits w_p of a number of t3 or l3: v = sum_p w_p 3^p is `magnitude` or
+/// minus that.
 std::array<int8_t, 3> getT3Trits(uint8_t magnitude, bool isNegative);
 
 /// The trits w_p of a byte of t5. With u = w_0 + 3 w_1 + 9 w_2 + 27 w_3 it is

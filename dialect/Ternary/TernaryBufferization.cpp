@@ -63,6 +63,25 @@ struct DestinationModel
   }
 };
 
+/// Writes memory for its tables too, which has no result.
+struct PackedMatmulModel : DestinationModel<PackedMatmulOp> {
+  bool bufferizesToMemoryRead(Operation *op, OpOperand &operand,
+                              const AnalysisState &state) const {
+    return !isTables(op, operand) &&
+           DestinationModel::bufferizesToMemoryRead(op, operand, state);
+  }
+  bool bufferizesToMemoryWrite(Operation *op, OpOperand &operand,
+                               const AnalysisState &state) const {
+    return isTables(op, operand) ||
+           DestinationModel::bufferizesToMemoryWrite(op, operand, state);
+  }
+
+private:
+  static bool isTables(Operation *op, OpOperand &operand) {
+    return operand.get() == cast<PackedMatmulOp>(op).getTables();
+  }
+};
+
 /// Reads its tensors, writes the cache, has no results.
 struct KVUpdateModel
     : BufferizableOpInterface::ExternalModel<KVUpdateModel, KVUpdateOp> {
@@ -127,10 +146,11 @@ void attachDestinationModels(MLIRContext *context) {
 void tercet::ternary::registerBufferizableOpInterfaces(
     DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, TernaryDialect *) {
-    attachDestinationModels<
-        QuantizeActivationsOp, EmbeddingOp, RMSNormOp, RopeOp, AttentionOp,
-        GatedActivationOp, GatherRowsOp, LinearOp, PackedMatmulOp,
-        PackedLinearOp, QuantizeWideOp, PackedQuantizedLinearOp>(context);
+    attachDestinationModels<QuantizeActivationsOp, EmbeddingOp, RMSNormOp,
+                            RopeOp, AttentionOp, GatedActivationOp,
+                            GatherRowsOp, LinearOp, PackedLinearOp,
+                            QuantizeWideOp, PackedQuantizedLinearOp>(context);
+    PackedMatmulOp::attachInterface<PackedMatmulModel>(*context);
     KVUpdateOp::attachInterface<KVUpdateModel>(*context);
     PackedParameterOp::attachInterface<PackedParameterModel>(*context);
   });

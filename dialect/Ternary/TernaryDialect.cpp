@@ -77,7 +77,7 @@ static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
 #define GET_TYPEDEF_CLASSES
 #include "dialect/Ternary/TernaryTypes.cpp.inc"
 
-/// Trits that are encoded together; 0 for packings of floats.
+/// Groups of 16 rows in a tile of trits; 0 for packings of floats.
 static int64_t numPlanesOf(Packing packing) {
   switch (packing) {
   case Packing::I2:
@@ -86,6 +86,8 @@ static int64_t numPlanesOf(Packing packing) {
     return 5;
   case Packing::T3:
     return 3;
+  case Packing::L3:
+    return 2;
   case Packing::BF16Pairs:
     return 0;
   }
@@ -122,10 +124,13 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
       parts < 0)
     return emitError() << "(C2) lanes, unroll, tokens and chain must be "
                           "positive, prefetch and parts not negative";
-  if (chain > (inPlace ? 1 : kMaxChain))
+  int64_t maxChain = packing == Packing::L3 ? kMaxTableChain : kMaxChain;
+  if (chain > (inPlace ? 1 : maxChain))
     return emitError() << "(C3) chain = " << chain
-                       << " may overflow i16: at most " << kMaxChain
+                       << " may overflow i16: at most " << maxChain
                        << ", and 1 with in_place";
+  if (packing == Packing::L3 && (inPlace || planeMajor))
+    return emitError() << "(C4) l3 has neither in_place nor plane_major";
   return success();
 }
 
@@ -147,23 +152,44 @@ int64_t LayoutAttr::getNumPlanes() const { return numPlanesOf(getPacking()); }
 
 bool LayoutAttr::packsTrits() const { return getNumPlanes() != 0; }
 
-/// 64 bytes are 16 rows by 4 columns of each plane: one byte holds one trit of
-/// each. Of t3 half a byte does, and eight such steps share 64 bytes of signs.
+bool LayoutAttr::usesTables() const { return getPacking() == Packing::L3; }
+
+int64_t LayoutAttr::getTableBytes(int64_t columns) const {
+  // Also of the last cell of a strip.
+  int64_t numTables =
+      llvm::divideCeil(columns, getStripCell().columns) * getNumPlanes() * 3;
+  return numTables * (getLanes() == kRowGroup ? 64 : 32);
+}
+
+int64_t LayoutAttr::getTableTokens(int64_t columns) const {
+  int64_t tokens = kTablesSize / getTableBytes(columns);
+  return std::max<int64_t>(tokens / getTokens(), 1) * getTokens();
+}
+
+/// Columns that a step has of each plane: four bytes, or a word of l3.
+static int64_t planeColumnsOf(Packing packing) {
+  return packing == Packing::L3 ? 9 : 4;
+}
+
+/// 64 bytes are 16 rows by some columns of each plane: one byte holds one trit
+/// of each, or one word nine trits of one. Of t3 half a byte does, and eight
+/// such steps share 64 bytes of signs.
 static Cell makeCell(Packing packing, int64_t rows, int64_t stepColumns) {
   if (packing == Packing::T3)
     return {rows, 8 * stepColumns, 320, 8};
   return {rows, stepColumns, 64};
 }
 
-/// In a tile planes are groups of 16 rows, in a strip groups of 4 columns.
+/// In a tile planes are groups of 16 rows, in a strip groups of columns.
 Cell LayoutAttr::getCell() const {
   if (packsTrits())
-    return makeCell(getPacking(), getTileRows(), 4);
+    return makeCell(getPacking(), getTileRows(), planeColumnsOf(getPacking()));
   return {getTileRows(), 2, 4 * getTileRows()};
 }
 
 Cell LayoutAttr::getStripCell() const {
-  return makeCell(getPacking(), kRowGroup, 4 * getNumPlanes());
+  return makeCell(getPacking(), kRowGroup,
+                  planeColumnsOf(getPacking()) * getNumPlanes());
 }
 
 int64_t Cell::getBytes(int64_t numColumns) const {

@@ -60,7 +60,9 @@ def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
   // 1.6 bits a trit: five to a byte, sign and magnitude of a base-3 number.
   I32EnumAttrCase<"T5", 2, "t5">,
   // 5/3 bits a trit: the magnitude of three as a nibble, their sign as a bit.
-  I32EnumAttrCase<"T3", 3, "t3">
+  I32EnumAttrCase<"T3", 3, "t3">,
+  // 16/9 bits a trit: indices into tables of the sums of three activations.
+  I32EnumAttrCase<"L3", 4, "l3">
 ]>;
 
 /// What a KV cache stores; docs/numerics.md says how it rounds.
@@ -128,20 +130,24 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     `tile_rows` rows form a tile, stored contiguously over all of K. The rest
     is the schedule, which does not change the bytes: `lanes` rows share a
     vector register; `unroll` steps of K are in flight, with an accumulator set
-    each (GEMV); `tokens` columns form the register tile of a GEMM; `prefetch`
-    is a distance in bytes (0: none); `chain` dot products are added in i16
-    before they are widened (1, the default: each is added in i32); with
-    `in_place` codes are not shifted down before the dot product, the sums are;
-    with `plane_major` a GEMM takes a plane of codes for all tokens before it
-    unpacks the next; a GEMV takes `parts` vectors of `lanes` rows at a time (0,
-    the default: all 16 / lanes of a group).
+    each (GEMV; l3: tiles side by side, also in a GEMM); `tokens` columns form
+    the register tile of a GEMM; `prefetch` is a distance in bytes (0: none);
+    `chain` dot products (l3: cells) are added in i16 before they are widened
+    (1, the default: each is added in i32); with `in_place` codes are not
+    shifted down before the dot product, the sums are; with `plane_major` a GEMM
+    takes a plane of codes for all tokens before it unpacks the next; a GEMV
+    takes `parts` vectors of `lanes` rows at a time (0, the default: all
+    16 / lanes of a group).
 
     - (C1) tile_rows is what the packing has.
     - (C2) lanes, unroll, tokens and chain are positive, prefetch and parts not
       negative.
     - (C3) chain is at most 64, and 1 with `in_place`: the sums then fit i16. A
       code is at most 2, a pair of products thus -512..508, and 64 of them are
-      -32768..32512. Codes in place are up to 64 times as large.
+      -32768..32512. Codes in place are up to 64 times as large. l3: at most 28.
+      An entry of a table is the sum of three of 0, q and -q, thus -384..384, and
+      28 cells of three entries are -32256..32256.
+    - (C4) l3 has neither in_place nor plane_major.
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
@@ -175,8 +181,15 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
 
     /// Whether the weights are trits rather than floats.
     bool packsTrits() const;
-    /// Trits that are encoded together; 0 for floats.
+    /// Groups of 16 rows in a tile of trits; 0 for floats.
     int64_t getNumPlanes() const;
+    /// Whether the weights are indices into tables of sums of activations.
+    bool usesTables() const;
+    /// Bytes of the tables of one token. A register of 64 bytes holds a table
+    /// of words; smaller ones look up the two bytes of a sum apart.
+    int64_t getTableBytes(int64_t columns) const;
+    /// Tokens whose tables fit `kTablesSize`, whole blocks of `tokens`.
+    int64_t getTableTokens(int64_t columns) const;
     /// What repeats along K in a tile of `tile_rows` rows.
     Cell getCell() const;
     /// Trits: what repeats along K in a strip, the 16 rows that the rows

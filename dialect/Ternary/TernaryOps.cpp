@@ -61,10 +61,19 @@ TERCET_DESTINATION_EFFECTS(GatherRowsOp)
 TERCET_DESTINATION_EFFECTS(LinearOp)
 TERCET_DESTINATION_EFFECTS(QuantizedLinearOp)
 TERCET_DESTINATION_EFFECTS(QuantizeWideOp)
-TERCET_DESTINATION_EFFECTS(PackedMatmulOp)
 TERCET_DESTINATION_EFFECTS(PackedLinearOp)
 TERCET_DESTINATION_EFFECTS(PackedQuantizedLinearOp)
 #undef TERCET_DESTINATION_EFFECTS
+
+void PackedMatmulOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  getDestinationEffects(cast<DestinationStyleOpInterface>(getOperation()),
+                        effects);
+  if (getTables() && isa<MemRefType>(getTables().getType()))
+    effects.emplace_back(MemoryEffects::Write::get(),
+                         &getOperation()->getOpOperands().back());
+}
 
 void KVUpdateOp::getEffects(
     SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
@@ -454,6 +463,25 @@ LogicalResult PackedParameterOp::verify() {
                "(C1) offset is not a multiple of 64");
 }
 
+static LogicalResult verifyTables(PackedMatmulOp op) {
+  bool usesTables = op.getLayout().usesTables();
+  if (usesTables != bool(op.getTables()))
+    return op.emitOpError("(C4) tables are ")
+           << (usesTables ? "missing" : "not what the layout reads");
+  if (!usesTables)
+    return success();
+  if (op.getGroup())
+    return op.emitOpError("(C5) l3 has no scales of groups");
+  int64_t columns = dimOf(op.getQ(), 1);
+  int64_t size = ShapedType::isDynamic(columns)
+                     ? columns
+                     : op.getLayout().getTableBytes(columns);
+  return check(op,
+               dimOf(op.getTables(), 0) > 0 &&
+                   compatible(dimOf(op.getTables(), 1), size),
+               "(C4) tables do not fit layout and columns");
+}
+
 LogicalResult PackedMatmulOp::verify() {
   int64_t tokens = dimOf(getQ(), 0), columns = dimOf(getQ(), 1);
   int64_t width = dimOf(getOuts(), 1);
@@ -472,11 +500,10 @@ LogicalResult PackedMatmulOp::verify() {
   SmallVector<int64_t> scales = {rowGroups};
   if (numGroups)
     scales.append({*numGroups, kRowGroup});
-  return check(*this,
-               haveSums(getSum(), tokens, numGroups) &&
-                   hasShape(getScales(), scales),
-               "(C3) sum or scales have groups, or with group not [N, groups] "
-               "and [W / 16, groups, 16]");
+  if (!haveSums(getSum(), tokens, numGroups) || !hasShape(getScales(), scales))
+    return emitOpError("(C3) sum or scales have groups, or with group not "
+                       "[N, groups] and [W / 16, groups, 16]");
+  return verifyTables(*this);
 }
 
 LogicalResult PackedLinearOp::verify() {
@@ -541,8 +568,13 @@ LogicalResult AddPairsOp::verify() {
 
 LogicalResult LookupOp::verify() {
   int64_t size = getTable().getType().getNumElements();
-  return check(*this, llvm::isPowerOf2_64(size) && size <= 256,
-               "(C1) size of the table is not a power of two up to 256");
+  if (!llvm::isPowerOf2_64(size) || size > 256)
+    return emitOpError(
+        "(C1) size of the table is not a power of two up to 256");
+  return check(*this,
+               getTable().getType().getElementType() ==
+                   getIndices().getType().getElementType(),
+               "(C2) elements of table and indices differ");
 }
 
 //===----------------------------------------------------------------------===//

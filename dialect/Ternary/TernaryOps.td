@@ -740,7 +740,7 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     `y[n, m] = f32(sum_k q[n, k] * w[m, k]) * (scales[m / 16] / scale[n])` with w
     the rows of all fused matrices, each padded with zero rows to a multiple of
     16, packed in `layout`. The unsigned codes c = w + 1 give
-    `sum_k c * q - sum[n]`.
+    `sum_k c * q - sum[n]`; the sums in tables (l3) need no correction.
 
     With `group`, `y[n, m]` is the chain over groups g of columns of
     `fma(f32(sum_{k in g} q[n, k] * w[m, k]), scales[m / 16, g, m mod 16], .)`,
@@ -751,6 +751,11 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
       of K' columns; scales has one entry per 16 rows.
     - (C3) with group sum is [N, G] and scales [W / 16, G, 16], with G = K' / group
       rounded up.
+    - (C4) tables, memory that the kernel fills and nobody else reads, is there
+      if and only if the layout uses tables: [B, T] for B tokens at a time, a
+      static number, with the T bytes that the layout needs for each.
+    - (C5) a layout that uses tables has no group: its cells of 9 columns would
+      end inside groups.
 
     ```mlir
     // A strip of 16 rows: bits 0 and 1 of byte 4 * row + k are column k. A code
@@ -774,13 +779,15 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
   }];
   let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
                        PackedBytes:$weights, PackedScales:$scales, Activations:$outs,
-                       Ternary_LayoutAttr:$layout, OptionalAttr<GroupSize>:$group);
+                       Optional<Quantised>:$tables, Ternary_LayoutAttr:$layout,
+                       OptionalAttr<GroupSize>:$group);
   let results = (outs Optional<Activations>:$result);
   let assemblyFormat = [{
     $layout (`group` `=` $group^)?
     `ins` `(` $q `,` $scale `,` $sum `,` $weights `,` $scales `:` type($q) `,`
       type($scale) `,` type($sum) `,` type($weights) `,` type($scales) `)`
-    `outs` `(` $outs `:` type($outs) `)` attr-dict (`->` type($result)^)?
+    `outs` `(` $outs `:` type($outs) `)` (`tables` `(` $tables^ `:` type($tables) `)`)?
+    attr-dict (`->` type($result)^)?
   }];
 }
 
@@ -864,6 +871,7 @@ def Ternary_PackedQuantizedLinearOp : Ternary_DestinationOp<"packed_quantized_li
 def ByteVector : VectorOfRankAndType<[1], [I8]>;
 def ShortVector : VectorOfRankAndType<[1], [I16]>;
 def IntVector : VectorOfRankAndType<[1], [I32]>;
+def TableVector : VectorOfRankAndType<[1], [I8, I16]>;
 
 def Ternary_UnpackOp : Ternary_Op<"unpack", [Pure, SameOperandsAndResultType]> {
   let summary = "One 2-bit plane of packed bytes";
@@ -1032,7 +1040,10 @@ def Ternary_AddPairsOp : Ternary_Op<"add_pairs", [Pure, AllTypesMatch<["acc", "r
 def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "result"]>]> {
   let summary = "result[i] = table[indices[i] mod size of table]";
   let description = [{
+    Elements of table, indices and result are all i8 or all i16.
+
     - (C1) the table's size is a power of two, at most 256.
+    - (C2) table and indices have elements of one type.
 
     ```mlir
     func.func @f() -> vector<3xi8> {
@@ -1044,8 +1055,8 @@ def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "re
     // result: [20, 40, 20]
     ```
   }];
-  let arguments = (ins ByteVector:$table, ByteVector:$indices);
-  let results = (outs ByteVector:$result);
+  let arguments = (ins TableVector:$table, TableVector:$indices);
+  let results = (outs TableVector:$result);
   let assemblyFormat = "$table `,` $indices attr-dict `:` type($table) `,` type($indices)";
   let hasVerifier = 1;
 }

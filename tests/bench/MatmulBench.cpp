@@ -29,20 +29,29 @@ std::shared_ptr<KernelJIT> bench::compileMatmul(LayoutAttr layout, int64_t rows,
   int64_t size = layout.getPackedBytes(rows, columns);
   std::string y = getRowsType(rows), attribute, sum = "memref<?xi32>";
   std::string scales = formatv("memref<{0}xf32>", rows / 16);
+  std::string tablesArgument, tables;
   if (group) {
     int64_t numGroups = llvm::divideCeil(columns, group);
     attribute = formatv(" group = {0}", group);
     sum = formatv("memref<?x{0}xi32>", numGroups);
     scales = formatv("memref<{0}x{1}x16xf32>", rows / 16, numGroups);
   }
+  if (layout.usesTables()) {
+    std::string type =
+        formatv("memref<{0}x{1}xi8>", layout.getTableTokens(columns),
+                layout.getTableBytes(columns));
+    tablesArgument = ", %tables: " + type;
+    tables = " tables(%tables : " + type + ")";
+  }
   return std::make_shared<KernelJIT>(makeKernel(
       formatv("%q: memref<?x{0}xi8>, %scale: memref<?xf32>, %sum: {4}, "
-              "%w: memref<{1}xi8>, %scales: {2}, %y: {3}",
-              columns, size, scales, y, sum),
+              "%w: memref<{1}xi8>, %scales: {2}, %y: {3}{5}",
+              columns, size, scales, y, sum, tablesArgument),
       formatv("ternary.packed_matmul {0}{6} ins(%q, %scale, %sum, %w, %scales "
               ": memref<?x{1}xi8>, memref<?xf32>, {5}, memref<{2}xi8>, {3}) "
-              "outs(%y : {4})",
-              getText(layout), columns, size, scales, y, sum, attribute)));
+              "outs(%y : {4}){7}",
+              getText(layout), columns, size, scales, y, sum, attribute,
+              tables)));
 }
 
 static Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
@@ -68,20 +77,27 @@ static Case makeMatmul(int64_t rows, int64_t columns, int64_t numTokens,
   }
   auto scales = makeVector<float>(rows / 16);
   auto sum = makeVector<int32_t>(numTokens);
-  return makeMatrixCase([=] { (*kernel)(q, scale, sum, weights, scales, out); },
-                        size, rows, columns, numTokens);
+  std::function<void()> run = [=] {
+    (*kernel)(q, scale, sum, weights, scales, out);
+  };
+  if (layout.usesTables()) {
+    auto tables = makeMatrix<int8_t>(layout.getTableTokens(columns),
+                                     layout.getTableBytes(columns));
+    run = [=] { (*kernel)(q, scale, sum, weights, scales, out, tables); };
+  }
+  return makeMatrixCase(run, size, rows, columns, numTokens);
 }
 
 /// The backend's schedule and its neighbours.
-static std::vector<Schedule> getSchedules(const Schedule &selected,
-                                          bool isGemm) {
+static std::vector<Schedule>
+getSchedules(Packing packing, const Schedule &selected, bool isGemm) {
   std::vector<Schedule> schedules = {selected};
   auto add = [&](auto change) {
     schedules.push_back(selected);
     change(schedules.back());
   };
   for (int64_t chain : {1, 16, 32, 64})
-    if (chain == 1 || !selected.inPlace)
+    if (chain <= selected.chain)
       add([=](Schedule &s) { s.chain = chain; });
   // As narrower registers would.
   for (int64_t chain : {int64_t(1), selected.chain})
@@ -92,14 +108,17 @@ static std::vector<Schedule> getSchedules(const Schedule &selected,
   if (isGemm) {
     for (int64_t tokens : {1, 2, 3, 4, 6, 8})
       for (bool planeMajor : {false, true})
-        add([=](Schedule &s) { s.tokens = tokens, s.planeMajor = planeMajor; });
+        if (!planeMajor || packing != Packing::L3)
+          add([=](Schedule &s) {
+            s.tokens = tokens, s.planeMajor = planeMajor;
+          });
     return schedules;
   }
   for (int64_t parts : {1, 2, 4})
     for (int64_t unroll : {1, 2, 4})
       if (parts <= 16 / selected.lanes)
         add([=](Schedule &s) { s.unroll = unroll, s.parts = parts; });
-  for (int64_t unroll : {1, 2, 4})
+  for (int64_t unroll : {1, 2, 4, 12})
     for (int64_t prefetch : {0, 1024, 4096, 8192})
       add([=](Schedule &s) { s.unroll = unroll, s.prefetch = prefetch; });
   return schedules;
@@ -109,7 +128,7 @@ void bench::addMatmuls(const TargetSpec &target) {
   mlir::MLIRContext context;
   context.loadDialect<ternary::TernaryDialect>();
   llvm::StringSet<> names;
-  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3}) {
+  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3, Packing::L3}) {
     Schedule selected =
         getBackend(target).getSchedule(packing, {2560, 2560}, target);
     auto addCase = [&](const char *kind, int64_t rows, int64_t columns,
@@ -125,13 +144,17 @@ void bench::addMatmuls(const TargetSpec &target) {
           return makeMatmul(rows, columns, numTokens, packing, schedule, group);
         });
     };
-    for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/false)) {
+    for (const Schedule &schedule :
+         getSchedules(packing, selected, /*isGemm=*/false)) {
       addCase("gemv", 128 << 10, 4096, 1, schedule); // from memory
       addCase("gemv", 2560, 2560, 1, schedule);      // from a cache
     }
-    for (const Schedule &schedule : getSchedules(selected, /*isGemm=*/true))
+    for (const Schedule &schedule :
+         getSchedules(packing, selected, /*isGemm=*/true))
       for (int64_t numTokens : {24, 512})
         addCase("gemm", 2560, 2560, numTokens, schedule);
+    if (packing == Packing::L3)
+      continue; // has no scales of groups
     for (int64_t group : {32, 64, 128, 256}) {
       addCase("gemv", 128 << 10, 4096, 1, selected, group);
       addCase("gemv", 2560, 2560, 1, selected, group);

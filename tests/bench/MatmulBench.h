@@ -10,8 +10,9 @@
 
 namespace tercet::bench {
 
-/// packed_matmul of any number of tokens: q, scale, sum, weights, scales, y.
-/// With `group`, scales are those of groups of so many columns.
+/// packed_matmul of any number of tokens: q, scale, sum, weights, scales, y,
+/// and tables if the layout uses them. With `group`, scales are those of groups
+/// of so many columns.
 std::shared_ptr<KernelJIT> compileMatmul(ternary::LayoutAttr layout,
                                          int64_t rows, int64_t columns,
                                          int64_t group = 0);

@@ -116,10 +116,19 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
   std::vector<uint8_t> packed(layout.getPackedBytes(width, columns));
   packTrits(layout, weights.data, columns, packed);
 
-  std::string layoutText, group;
+  std::string layoutText, group, tablesArgument, tables;
   llvm::raw_string_ostream(layoutText) << layout;
   if (matmul.group)
     group = llvm::formatv(" group = {0}", *matmul.group);
+  // Room for fewer tokens than there are, so that it serves several times.
+  int64_t tableTokens = 2 * layout.getTokens(), tableBytes = 1;
+  if (layout.usesTables()) {
+    tableBytes = layout.getTableBytes(columns);
+    std::string type =
+        llvm::formatv("memref<{0}x{1}xi8>", tableTokens, tableBytes);
+    tablesArgument = ", %tables: " + type;
+    tables = " tables(%tables : " + type + ")";
+  }
   std::string qType = rowsType(columns, "i8"), yType = rowsType(width),
               sumType = matmul.group ? rowsType(numGroups, "i32")
                                      : std::string("memref<?xi32>"),
@@ -128,27 +137,31 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
   KernelJIT run = compile(
       target,
       llvm::formatv("%q: {0}, %scale: memref<?xf32>, %sum: {1}, %w: {2}, "
-                    "%scales: {3}, %y: {4}",
-                    qType, sumType, wType, scalesType, yType),
+                    "%scales: {3}, %y: {4}{5}",
+                    qType, sumType, wType, scalesType, yType, tablesArgument),
       llvm::formatv(
           "ternary.packed_matmul {0}{1} ins(%q, %scale, %sum, %w, %scales : "
-          "{2}, memref<?xf32>, {3}, {4}, {5}) outs(%y : {6})",
+          "{2}, memref<?xf32>, {3}, {4}, {5}) outs(%y : {6}){7}",
           layoutText.substr(kPrefix.size()), group, qType, sumType, wType,
-          scalesType, yType));
+          scalesType, yType, tables));
 
   Rows<int8_t> qRows(q, kEndOfRow);
   Rows<int32_t> sumRows(sum, kEndOfRow);
+  std::vector<int8_t> tableMemory(tableTokens * tableBytes, kEndOfRow);
   for (int64_t n : matmul.tokens) {
     Rows<float> y(maxTokens, width, kUntouched);
-    auto runWith = [&](auto sum, auto scales) {
+    auto runWith = [&](auto sum, auto scales, auto... tables) {
       run(qRows.first(n), makeMemRef(scale.data), sum, makeMemRef(packed),
-          scales, y.first(n));
+          scales, y.first(n), tables...);
     };
     if (matmul.group)
       runWith(sumRows.first(n),
               makeContiguous<float, 3>(
                   scales.data.data(),
                   {scales.shape[0], numGroups, ternary::kRowGroup}));
+    else if (layout.usesTables())
+      runWith(makeMemRef(sum.data), makeMemRef(scales.data),
+              makeMemRef(tableMemory, tableBytes, tableBytes));
     else
       runWith(makeMemRef(sum.data), makeMemRef(scales.data));
     y.expect(expected, n);
@@ -157,12 +170,21 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
   }
 }
 
-constexpr Packing kPackings[] = {Packing::I2, Packing::T5, Packing::T3};
+/// Those that have what the matmul asks for: l3 has no scales of groups.
+llvm::ArrayRef<Packing> getPackings(const Matmul &matmul) {
+  static constexpr Packing kPackings[] = {Packing::I2, Packing::T5, Packing::T3,
+                                          Packing::L3};
+  return llvm::ArrayRef(kPackings).drop_back(matmul.group ? 1 : 0);
+}
+
+int64_t getMaxChain(Packing packing) {
+  return packing == Packing::L3 ? ternary::kMaxTableChain : ternary::kMaxChain;
+}
 
 /// Each packing, with the schedule of the backend.
 void addMatmul(std::vector<Case> &cases, const llvm::Twine &name, bool isFast,
                Matmul matmul) {
-  for (Packing packing : kPackings)
+  for (Packing packing : getPackings(matmul))
     cases.push_back(
         {llvm::formatv("matmul_{0}_{1}_{2}x{3}", stringifyPacking(packing),
                        name.str(), matmul.rows, matmul.columns),
@@ -175,13 +197,13 @@ void addMatmul(std::vector<Case> &cases, const llvm::Twine &name, bool isFast,
            runMatmul(target, matmul,
                      LayoutAttr::getTrits(&context, packing, schedule));
          },
-         /*hasDots=*/true});
+         /*hasDots=*/packing != Packing::L3});
 }
 
 /// Each packing with another schedule than the backend's.
 void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
                  Matmul matmul = {112, 100}) {
-  for (Packing packing : kPackings)
+  for (Packing packing : getPackings(matmul))
     cases.push_back(
         {llvm::formatv(
              "schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
@@ -198,13 +220,16 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
                packing, {matmul.rows, matmul.columns}, target);
            Schedule changed = schedule;
            // Also where the backend keeps codes in place and where it does not.
-           changed.inPlace = schedule.chain == 1 && !selected.inPlace;
-           changed.planeMajor = !selected.planeMajor;
+           if (packing != Packing::L3) {
+             changed.inPlace = schedule.chain == 1 && !selected.inPlace;
+             changed.planeMajor = !selected.planeMajor;
+           }
            changed.parts = selected.parts ? 0 : 3;
+           changed.chain = std::min(changed.chain, getMaxChain(packing));
            runMatmul(target, matmul,
                      LayoutAttr::getTrits(&context, packing, changed));
          },
-         /*hasDots=*/schedule.chain == 1});
+         /*hasDots=*/packing != Packing::L3 && schedule.chain == 1});
 }
 
 /// Every size of group, with a last one that is shorter, in tiles and strips;

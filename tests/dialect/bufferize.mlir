@@ -153,3 +153,23 @@ func.func @quantised_head(%x: tensor<?x32xf32>) -> tensor<?x40xf32> {
   // CHECK: return %[[Y]]
   return %y : tensor<?x40xf32>
 }
+
+// Tables are memory that the kernel writes.
+// CHECK-LABEL: func @tables
+func.func @tables(%q: tensor<?x16xi8>, %s: tensor<?xf32>, %sum: tensor<?xi32>) -> tensor<?x32xf32> {
+  %c0 = arith.constant 0 : index
+  %n = tensor.dim %q, %c0 : tensor<?x16xi8>
+  %w = ternary.packed_parameter %c0 : tensor<128xi8>
+  %scales = ternary.packed_parameter %c0 : tensor<2xf32>
+  // CHECK-DAG: %[[TABLES:.+]] = memref.alloc() {{.*}} : memref<4x384xi8>
+  %tables = tensor.empty() : tensor<4x384xi8>
+  %ey = tensor.empty(%n) : tensor<?x32xf32>
+  // CHECK-NOT: memref.copy
+  // CHECK: ternary.packed_matmul {{.*}} outs(%[[Y:.+]] : memref<?x32xf32>) tables(%[[TABLES]] : memref<4x384xi8>)
+  %y = ternary.packed_matmul <l3, tile_rows = 32, lanes = 16, unroll = 4, tokens = 4, prefetch = 0, chain = 28>
+      ins(%q, %s, %sum, %w, %scales : tensor<?x16xi8>, tensor<?xf32>, tensor<?xi32>,
+          tensor<128xi8>, tensor<2xf32>) outs(%ey : tensor<?x32xf32>)
+      tables(%tables : tensor<4x384xi8>) -> tensor<?x32xf32>
+  // CHECK: return %[[Y]]
+  return %y : tensor<?x32xf32>
+}

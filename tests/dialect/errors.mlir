@@ -467,6 +467,43 @@ func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memr
 
 // -----
 
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %b: memref<1x384xi8>) {
+  // expected-error @+1 {{(C4) tables are not what the layout reads}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>) tables(%b : memref<1x384xi8>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>) {
+  // expected-error @+1 {{(C4) tables are missing}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<64xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+// The last strip would have 18 columns: six tables of 64 bytes.
+#l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %b: memref<1x192xi8>) {
+  // expected-error @+1 {{(C4) tables do not fit layout and columns}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<64xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>) tables(%b : memref<1x192xi8>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>, %w: memref<256xi8>, %g: memref<2x2x16xf32>, %y: memref<2x32xf32>, %b: memref<1x768xi8>) {
+  // expected-error @+1 {{(C5) l3 has no scales of groups}}
+  ternary.packed_matmul #l group = 16 ins(%q, %s, %t, %w, %g : memref<2x32xi8>, memref<2xf32>, memref<2x2xi32>, memref<256xi8>, memref<2x2x16xf32>) outs(%y : memref<2x32xf32>) tables(%b : memref<1x768xi8>)
+  return
+}
+
+// -----
+
 #l = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 func.func @f(%x: memref<2x4xf32>, %w: memref<128xi8>, %y: memref<3x16xf32>) {
   // expected-error @+1 {{(C1) x [N, K] needs outs}}
@@ -534,6 +571,14 @@ func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
 
 // -----
 
+func.func @f(%t: vector<32xi16>, %i: vector<4xi8>) {
+  // expected-error @+1 {{(C2) elements of table and indices differ}}
+  %c = ternary.lookup %t, %i : vector<32xi16>, vector<4xi8>
+  return
+}
+
+// -----
+
 // expected-error @+1 {{(C1) tile_rows = 32 is no tile of i2}}
 #l = #ternary.layout<i2, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 
@@ -557,6 +602,17 @@ func.func @f(%t: vector<12xi8>, %i: vector<4xi8>) {
 
 // expected-error @+1 {{(C3) chain = 2 may overflow i16: at most 64, and 1 with in_place}}
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 2, in_place = true>
+
+// -----
+
+// 29 cells of three entries of 384 are 33408.
+// expected-error @+1 {{(C3) chain = 29 may overflow i16: at most 28, and 1 with in_place}}
+#l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 29>
+
+// -----
+
+// expected-error @+1 {{(C4) l3 has neither in_place nor plane_major}}
+#l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, plane_major = true>
 
 // -----
 

@@ -7,6 +7,7 @@
 !cache_bf16 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = bf16>
 !cache_int8 = !ternary.kv_cache<layers = 2, heads = 1, context = 32, head_dim = 16, element = int8>
 #i2 = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 6, prefetch = 4096, in_place = true>
+#l3 = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 4, tokens = 4, prefetch = 0, chain = 28>
 #q6 = #ternary.code_layout<q6, tile_rows = 64, lanes = 16, parts = 1, tokens = 2, prefetch = 0>
 #bf16 = #ternary.layout<bf16_pairs, tile_rows = 16, lanes = 16, unroll = 4, tokens = 6, prefetch = 0>
 
@@ -70,7 +71,7 @@ func.func @tensors(%tokens: tensor<?xi32>, %cache: !cache, %x: tensor<?x16xf32>,
 
 // CHECK-LABEL: @memrefs
 func.func @memrefs(%x: memref<?x16xf32>, %q: memref<?x16xi8>, %scale: memref<?xf32>,
-                   %sum: memref<?xi32>, %y: memref<?x32xf32>) {
+                   %sum: memref<?xi32>, %y: memref<?x32xf32>, %tables: memref<4x384xi8>) {
   %offset = arith.constant 128 : index
   // CHECK: ternary.packed_parameter %{{.*}} : memref<128xi8>
   %w = ternary.packed_parameter %offset : memref<128xi8>
@@ -80,6 +81,8 @@ func.func @memrefs(%x: memref<?x16xf32>, %q: memref<?x16xi8>, %scale: memref<?xf
   ternary.quantize_activations ins(%x : memref<?x16xf32>) outs(%q, %scale, %sum : memref<?x16xi8>, memref<?xf32>, memref<?xi32>)
   // CHECK: ternary.packed_matmul <i2,
   ternary.packed_matmul #i2 ins(%q, %scale, %sum, %w, %scales : memref<?x16xi8>, memref<?xf32>, memref<?xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<?x32xf32>)
+  // CHECK: ternary.packed_matmul <l3, {{.*}} tables(%{{.*}} : memref<4x384xi8>)
+  ternary.packed_matmul #l3 ins(%q, %scale, %sum, %w, %scales : memref<?x16xi8>, memref<?xf32>, memref<?xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<?x32xf32>) tables(%tables : memref<4x384xi8>)
   // CHECK: ternary.packed_linear <bf16_pairs,
   ternary.packed_linear #bf16 ins(%x, %head : memref<?x16xf32>, memref<1024xi8>) outs(%y : memref<?x32xf32>)
   // CHECK: ternary.embedding {{.*}} {layout = #ternary.layout<bf16_pairs,

@@ -160,3 +160,25 @@ func.func @unpack_t3_64(%magnitudes: vector<64xi8>, %signs: vector<64xi8>) -> ve
   %fields = ternary.unpack_t3 %magnitudes, %signs : vector<64xi8>
   return %fields : vector<64xi8>
 }
+
+// Words of one register; bytes of one lane of 128 bits, of which an index with
+// its highest bit set would give 0.
+// CHECK-LABEL: func @lookup_sums
+// AVX512BW-LABEL: func @lookup_sums
+func.func @lookup_sums(%words: vector<32xi16>, %bytes: vector<16xi8>, %i: vector<32xi16>,
+                       %j: vector<32xi8>) -> (vector<32xi16>, vector<32xi8>) {
+  // VNNI512: "llvm.x86.avx512.permvar.hi.512"(%arg0, %arg2)
+  // AVX512BW: "llvm.x86.avx512.permvar.hi.512"(%arg0, %arg2)
+  // AVX2-NOT: permvar
+  // AVX2: %[[TABLE:.+]] = vector.shuffle %arg1, %arg1
+  // AVX2: %[[MASK:.+]] = arith.constant dense<15> : vector<32xi8>
+  // AVX2: %[[INDICES:.+]] = arith.andi %arg3, %[[MASK]]
+  // AVX2: "llvm.x86.avx2.pshuf.b"(%[[TABLE]], %[[INDICES]])
+  // SSSE3: vector.extract %arg0
+  // SSE2: vector.extract %arg0
+  // GENERIC: vector.extract %arg0
+  // CHECK-NOT: ternary.
+  %0 = ternary.lookup %words, %i : vector<32xi16>, vector<32xi16>
+  %1 = ternary.lookup %bytes, %j : vector<16xi8>, vector<32xi8>
+  return %0, %1 : vector<32xi16>, vector<32xi8>
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: tercet-opt %s --select-layout=target=x86-64-v4+avx512vnni | FileCheck %s --check-prefixes=CHECK,VNNI512
 // RUN: tercet-opt %s "--select-layout=target=x86-64-v4+avx512vnni+avx512vbmi packing=t5" | FileCheck %s --check-prefixes=CHECK,T5
+// RUN: tercet-opt %s "--select-layout=target=x86-64-v4 packing=l3" | FileCheck %s --check-prefixes=CHECK,L3
 // RUN: tercet-opt %s --select-layout=target=x86-64-v4 | FileCheck %s --check-prefixes=CHECK,AVX512BW
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
@@ -25,6 +26,7 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
   // CHECK: ternary.matmul
   // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true>
   // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, plane_major = true>
+  // L3-SAME: layout = #ternary.layout<l3, tile_rows = 32, lanes = 16, {{.*}}chain = 28>
   // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
   // AVX512BW-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}chain = {{[0-9]+}}>
   // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}chain = {{[0-9]+}}>

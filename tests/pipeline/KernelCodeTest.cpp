@@ -105,19 +105,27 @@ std::string MatmulCode::emit(LayoutAttr layout) {
     sums = formatv("{0}x", numGroups);
     scales = formatv("{0}x{1}x16xf32", rows / 16, numGroups);
   }
+  std::string tablesArgument, tables;
+  if (layout.usesTables()) {
+    std::string type =
+        formatv("memref<{0}x{1}xi8>", layout.getTableTokens(columns),
+                layout.getTableBytes(columns));
+    tablesArgument = "%tables: " + type + ", ";
+    tables = "tables(%tables : " + type + ")";
+  }
   std::string source = formatv(
       "func.func @matmul(%q: memref<{0}x{1}xi8>, %scale: memref<{0}xf32>, "
       "%sum: memref<{0}x{5}i32>, %w: memref<{2}xi8>, %scales: memref<{3}>, "
-      "%y: memref<{0}x{4}xf32>, %n: index, %pool: !llvm.ptr) {{\n",
-      kMaxTokens, columns, size, scales, rows, sums);
+      "%y: memref<{0}x{4}xf32>, {6}%n: index, %pool: !llvm.ptr) {{\n",
+      kMaxTokens, columns, size, scales, rows, sums, tablesArgument);
   source += firstRows("q", "i8", columns) + firstRows("scale", "f32", 0) +
             firstRows("sum", "i32", numGroups) + firstRows("y", "f32", rows);
   source += formatv(
       "ternary.packed_matmul {0} {5} ins(%q_n, %scale_n, %sum_n, %w, %scales : "
       "memref<?x{1}xi8>, memref<?xf32>, memref<?x{6}i32>, memref<{2}xi8>, "
-      "memref<{3}>) outs(%y_n : memref<?x{4}xf32>)\nreturn\n}",
+      "memref<{3}>) outs(%y_n : memref<?x{4}xf32>) {7}\nreturn\n}",
       StringRef(layoutText).substr(strlen("#ternary.layout")), columns, size,
-      scales, rows, groupText, sums);
+      scales, rows, groupText, sums, tables);
   return emitAssembly(source, context, options);
 }
 
@@ -194,9 +202,11 @@ std::string withoutFunction(StringRef assembly, StringRef name) {
   return (before + rest.split(".Lfunc_end").second).str();
 }
 
+/// Or a lookup of sums, which takes its place.
 bool isDotProduct(StringRef line) {
   return line.contains("pdpbusd") || line.contains("pmaddubsw") ||
-         line.contains("pmaddwd");
+         line.contains("pmaddwd") || line.contains("vpermw") ||
+         line.contains("pshufb");
 }
 
 /// A vector that is read from or written to the stack. (%rbp is a register like
@@ -275,11 +285,14 @@ INSTANTIATE_TEST_SUITE_P(
     Targets, InnerLoopTest,
     testing::Values(InnerLoops{"x86-64", Packing::I2},
                     InnerLoops{"x86-64-v2", Packing::I2},
+                    InnerLoops{"x86-64-v2", Packing::L3},
                     InnerLoops{"x86-64-v3", Packing::I2},
+                    InnerLoops{"x86-64-v3", Packing::L3},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
                     InnerLoops{"x86-64-v3", Packing::T3},
                     InnerLoops{"x86-64-v3+avxvnni", Packing::T3},
                     InnerLoops{"x86-64-v4", Packing::I2},
+                    InnerLoops{"x86-64-v4", Packing::L3},
                     InnerLoops{"x86-64-v4", Packing::T3},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::T3},

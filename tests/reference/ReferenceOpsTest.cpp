@@ -315,4 +315,6 @@ TEST(AddPairs, Widens) {
 TEST(Lookup, WrapsIndices) {
   Bytes table({4}, {10, 20, 30, 40}), indices({3}, {1, 7, -1});
   EXPECT_EQ(lookup(table, indices).data, (B{20, 40, 40}));
+  Shorts sums({4}, {1000, 2000, 3000, 4000}), codes({3}, {1, 7, -1});
+  EXPECT_EQ(lookup(sums, codes).data, (std::vector<int16_t>{2000, 4000, 4000}));
 }

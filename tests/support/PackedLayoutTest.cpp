@@ -66,13 +66,32 @@ void PackedLayoutTest::expectTrits(Packing packing) {
     EXPECT_TRUE(slots.lower_bound({byte, 0, 0}) ==
                 slots.lower_bound({byte + 1, 0, 0}))
         << byte;
-  EXPECT_EQ(numSlots, int64_t(packed.size() - signs.size()) * stepsOfByte *
-                          layout.getNumPlanes());
+  Cell cell = layout.getCell();
+  int64_t numVectors = (packed.size() - signs.size()) / 64;
+  EXPECT_EQ(numSlots,
+            numVectors * cell.rows * cell.columns / cell.steps * stepsOfByte);
 }
 
 TEST_P(PackedLayoutTest, I2) { expectTrits(Packing::I2); }
 TEST_P(PackedLayoutTest, T5) { expectTrits(Packing::T5); }
 TEST_P(PackedLayoutTest, T3) { expectTrits(Packing::T3); }
+TEST_P(PackedLayoutTest, L3) { expectTrits(Packing::L3); }
+
+TEST(L3, WordsAreAsDocumented) {
+  mlir::MLIRContext context;
+  context.loadDialect<TernaryDialect>();
+  LayoutAttr layout = LayoutAttr::getTrits(&context, Packing::L3, {});
+  for (int u = -13; u <= 13; ++u)
+    for (int place = 0; place < 3; ++place) {
+      std::array<int8_t, 9> trits = {};
+      llvm::copy(getT3Trits(std::abs(u), u < 0), &trits[3 * place]);
+      std::vector<uint8_t> packed(layout.getPackedBytes(1, 9));
+      packTrits(layout, trits, /*cols=*/9, packed);
+      int code = std::abs(u) + (u < 0 ? 16 : 0);
+      EXPECT_EQ(llvm::support::endian::read16le(packed.data()),
+                code << (5 * place));
+    }
+}
 
 TEST(T5, BytesAreAsDocumented) {
   std::set<int> bytes;
@@ -92,14 +111,16 @@ TEST(PackedSize, PaddingIsSmall) {
   context.loadDialect<TernaryDialect>();
   for (auto [packing, bits] : {std::pair(Packing::I2, 2.0),
                                {Packing::T5, 1.6},
-                               {Packing::T3, 5.0 / 3}})
+                               {Packing::T3, 5.0 / 3},
+                               {Packing::L3, 16.0 / 9}})
     for (int64_t columns : {2560, 2576, 6912})
       for (int64_t rows = 1600; rows < 1760; ++rows) {
         LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
         double bytes = layout.getPackedBytes(rows, columns);
-        // Of 2576 columns the last cell of t3 is a part, whose signs take as
-        // much as those of a whole one.
-        int64_t step = columns % layout.getCell().columns ? 4 : 0;
+        // Where the last cell is a part, the signs of t3 and the words of l3
+        // take as much as those of a whole one.
+        Cell cell = layout.getCell();
+        int64_t step = columns % cell.columns ? cell.columns / cell.steps : 0;
         EXPECT_LE(bytes, 1.01 * bits / 8 * rows * (columns + step))
             << stringifyPacking(packing).str() << " " << rows << "x" << columns;
       }
@@ -128,7 +149,7 @@ TEST_P(PackedLayoutTest, BF16Pairs) {
 
 TEST_F(PackedLayoutTest, TilesAndStripsArePackedIndependently) {
   constexpr int64_t rows = 150, cols = 37;
-  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3}) {
+  for (Packing packing : {Packing::I2, Packing::T5, Packing::T3, Packing::L3}) {
     LayoutAttr layout = LayoutAttr::getTrits(&context, packing, {});
     std::vector<int8_t> trits = makeTrits(rows, cols);
     std::vector<uint8_t> whole(layout.getPackedBytes(rows, cols));

@@ -38,9 +38,10 @@ Value KernelBuilder::splat(float value) {
                                    DenseElementsAttr::get(floats(), value));
 }
 
-Value KernelBuilder::splatInt(int32_t value) {
-  return arith::ConstantOp::create(*this,
-                                   DenseElementsAttr::get(ints(), value));
+Value KernelBuilder::splatInt(int64_t value, VectorType type) {
+  return arith::ConstantOp::create(
+      *this, DenseElementsAttr::get(
+                 type, getIntegerAttr(type.getElementType(), value)));
 }
 
 Value KernelBuilder::trueBit() {
@@ -170,10 +171,12 @@ Value KernelBuilder::andInt(Value a, Value b) {
   return arith::AndIOp::create(*this, a, b);
 }
 Value KernelBuilder::shiftLeft(Value a, int32_t bits) {
-  return arith::ShLIOp::create(*this, a, splatInt(bits));
+  return arith::ShLIOp::create(*this, a,
+                               splatInt(bits, cast<VectorType>(a.getType())));
 }
 Value KernelBuilder::shiftRight(Value a, int32_t bits) {
-  return arith::ShRSIOp::create(*this, a, splatInt(bits));
+  return arith::ShRSIOp::create(*this, a,
+                                splatInt(bits, cast<VectorType>(a.getType())));
 }
 Value KernelBuilder::lessOrEqual(Value a, Value b) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::sle, a, b);
@@ -350,6 +353,32 @@ void KernelBuilder::parallelGroups(Value groups, int64_t count,
     return parallel(index(count), body);
   parallel(dim(groups, 0),
            [&](Value item) { body(toIndex(loadScalar(groups, item))); });
+}
+
+static void emitItem(KernelBuilder &b, ArrayRef<KernelBuilder::Items> kinds,
+                     Value item) {
+  const KernelBuilder::Items &first = kinds.front();
+  if (kinds.size() == 1)
+    return first.body(item);
+  Value count = b.index(first.count);
+  auto choice = scf::IfOp::create(b, b.isLess(item, count),
+                                  /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(choice.thenBlock());
+  first.body(item);
+  b.setInsertionPointToStart(choice.elseBlock());
+  emitItem(b, kinds.drop_front(), b.subIndex(item, count));
+}
+
+void KernelBuilder::parallel(ArrayRef<Items> kinds) {
+  SmallVector<Items> present;
+  int64_t count = 0;
+  for (const Items &items : kinds)
+    if (items.count > 0) {
+      present.push_back(items);
+      count += items.count;
+    }
+  parallel(index(count), [&](Value item) { emitItem(*this, present, item); });
 }
 
 KernelBuilder::Values KernelBuilder::loop(Value begin, Value end, Value step,

@@ -38,11 +38,12 @@ public:
     return mlir::VectorType::get(kLanes, getI32Type());
   }
 
-  // Constants. Floats and ints are splats of 16 lanes.
+  // Constants. Floats and ints are splats of 16 lanes, or of `type`.
   Value index(int64_t value);
   Value scalar(float value);
   Value splat(float value);
-  Value splatInt(int32_t value);
+  Value splatInt(int32_t value) { return splatInt(value, ints()); }
+  Value splatInt(int64_t value, mlir::VectorType type);
   Value trueBit();
   Value zeros() { return splat(0); }
   /// 0, 1, ..., 15 : vector<16xi32>
@@ -140,6 +141,13 @@ public:
   /// Items: the entries of a memref of i32, or without one 0 .. count - 1.
   void parallelGroups(Value groups, int64_t count,
                       llvm::function_ref<void(Value group)> body);
+  /// Items of several kinds in one parallel loop. `body` gets the number of an
+  /// item among its like.
+  struct Items {
+    int64_t count;
+    llvm::function_ref<void(Value item)> body;
+  };
+  void parallel(llvm::ArrayRef<Items> kinds);
   using LoopBody = llvm::function_ref<Values(Value iv, ValueRange carried)>;
   /// A loop that LLVM must not unroll; returns the carried values. Without
   /// `hoist`, memory that every iteration loads and stores stays memory: LLVM

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The ternary GEMV and GEMM. One item is a tile of rows, or one of the strips
-// of 16 rows that are left beyond the last tile; all tokens. 16 rows are in the
-// lanes of a 64-byte vector whose bytes several planes share: groups of rows in
-// a tile, of columns in a strip (docs/packings.md). Sums are exact in integers
-// over all of K, or over a group of columns with scales of its own: then they
-// become one fma of each row's chain. Everything that a tuner may change comes
-// from the layout on the op.
+// The ternary GEMV and GEMM by dot products. One item is a tile of rows, or one
+// of the strips of 16 rows that are left beyond the last tile; all tokens. 16
+// rows are in the lanes of a 64-byte vector whose bytes several planes share:
+// groups of rows in a tile, of columns in a strip (docs/packings.md). Sums are
+// exact in integers over all of K, or over a group of columns with scales of
+// its own: then they become one fma of each row's chain. Everything that a
+// tuner may change comes from the layout on the op.
 
-#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+#include "compiler/Conversion/LowerKernels/PackedMatmul.h"
 
 #include "dialect/Ternary/Ternary.h"
 
@@ -103,18 +103,11 @@ private:
                                              int64_t token, Value exact)>;
   void forEachSum(ValueRange planeSums, ArrayRef<int64_t> parts, Value group,
                   SumEmitter emit);
-  void emitResult(int64_t part, int64_t rowGroup, int64_t token, Value exact);
-  void store(int64_t part, int64_t rowGroup, int64_t token, Value result);
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
   VectorType pairs() { return VectorType::get(2 * lanes, b.getI16Type()); }
   VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
   VectorType floats() { return VectorType::get(lanes, b.getF32Type()); }
-  Value splatInt(int64_t value, VectorType type) {
-    return arith::ConstantOp::create(
-        b, DenseElementsAttr::get(
-               type, b.getIntegerAttr(type.getElementType(), value)));
-  }
   Value splat(Value scalar, VectorType type) {
     return vector::BroadcastOp::create(b, type, scalar);
   }
@@ -156,26 +149,12 @@ void PackedMatmulKernel::emit() {
     emitItem(b.mulIndex(tile, tileBytes), b.mulIndex(tile, numPlanes),
              /*isStrip=*/false);
   };
-  auto emitStrip = [&](Value item) {
-    Value strip = b.subIndex(item, b.index(numTiles));
+  auto emitStrip = [&](Value strip) {
     emitItem(b.addIndex(b.mulIndex(strip, layout.getStripBytes(numColumns)),
                         numTiles * tileBytes),
              b.addIndex(strip, numTiles * numPlanes), /*isStrip=*/true);
   };
-  b.parallel(b.index(numTiles + numStrips), [&](Value item) {
-    if (numStrips == 0)
-      return emitTile(item);
-    if (numTiles == 0)
-      return emitStrip(item);
-    Value isTile = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, item,
-                                         b.index(numTiles));
-    auto choice = scf::IfOp::create(b, isTile, /*withElseRegion=*/true);
-    OpBuilder::InsertionGuard insertion(b);
-    b.setInsertionPointToStart(choice.thenBlock());
-    emitTile(item);
-    b.setInsertionPointToStart(choice.elseBlock());
-    emitStrip(item);
-  });
+  b.parallel({{numTiles, emitTile}, {numStrips, emitStrip}});
 }
 
 void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
@@ -302,12 +281,10 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
       Value sign = carriedSign;
       Value nibble = loadPacked(place, part);
       if (i % 2)
-        nibble = arith::ShRUIOp::create(b, nibble, splatInt(4, bytes()));
+        nibble = arith::ShRUIOp::create(b, nibble, b.splatInt(4, bytes()));
       // What comes from the byte below stays below bit 7.
       if (int64_t shift = i / 2 + 4 * (i % 2))
-        sign = b.bitcast(bytes(),
-                         arith::ShLIOp::create(b, b.bitcast(pairs(), sign),
-                                               splatInt(shift, pairs())));
+        sign = b.bitcast(bytes(), b.shiftLeft(b.bitcast(pairs(), sign), shift));
       fields.push_back({UnpackT3Op::create(b, nibble, sign)});
     }
     emit({b.addIndex(b.addIndex(firstStep, b.mulIndex(vector, 2)), i), begin,
@@ -382,7 +359,8 @@ void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
       sumColumns(b.index(0), numColumns, parts, unroll, zeros(parts, ints()));
   forEachSum(sums, parts, /*group=*/{},
              [&](int64_t part, int64_t rowGroup, int64_t token, Value exact) {
-               emitResult(part, rowGroup, token, exact);
+               storeRescaled(b, op, exact, b.addIndex(firstToken, token),
+                             b.addIndex(firstRowGroup, rowGroup), part * lanes);
              });
 }
 
@@ -433,10 +411,12 @@ void PackedMatmulKernel::emitGroups(ArrayRef<int64_t> parts, int64_t unroll) {
   Value *chain = chains.begin();
   for (int64_t part : parts)
     for (int64_t token = 0; token < numTokens; ++token) {
-      Value scale = b.loadScalar(op.getScale(), b.addIndex(firstToken, token));
+      Value index = b.addIndex(firstToken, token);
+      Value scale = b.loadScalar(op.getScale(), index);
       Value factor = splat(b.div(b.scalar(1), scale), floats());
       for (int64_t rowGroup = 0; rowGroup < numRowGroups; ++rowGroup)
-        store(part, rowGroup, token, b.mul(*chain++, factor));
+        storeRows(b, op, b.mul(*chain++, factor), index,
+                  b.addIndex(firstRowGroup, rowGroup), part * lanes);
     }
 }
 
@@ -593,10 +573,8 @@ void PackedMatmulKernel::undoInPlace(MutableArrayRef<Value> planeSums) {
     for (int64_t plane = 0; plane < last; ++plane)
       planeSums[last] =
           arith::SubIOp::create(b, planeSums[last], planeSums[plane]);
-  for (int64_t plane = 1; plane <= last; ++plane) {
-    planeSums[plane] = arith::ShRSIOp::create(b, planeSums[plane],
-                                              splatInt(2 * plane, ints()));
-  }
+  for (int64_t plane = 1; plane <= last; ++plane)
+    planeSums[plane] = b.shiftRight(planeSums[plane], 2 * plane);
 }
 
 Values PackedMatmulKernel::addPairs(ValueRange sums, ValueRange pairs) {
@@ -629,23 +607,20 @@ void PackedMatmulKernel::forEachSum(ValueRange sums, ArrayRef<int64_t> parts,
     }
 }
 
-/// Rescales by the scales of matrix and token.
-void PackedMatmulKernel::emitResult(int64_t part, int64_t rowGroup,
-                                    int64_t token, Value exact) {
-  Value factor =
-      b.div(b.loadScalar(op.getScales(), b.addIndex(firstRowGroup, rowGroup)),
-            b.loadScalar(op.getScale(), b.addIndex(firstToken, token)));
-  store(part, rowGroup, token,
-        b.mul(arith::SIToFPOp::create(b, floats(), exact),
-              splat(factor, floats())));
+void tercet::storeRows(KernelBuilder &b, PackedMatmulOp op, Value result,
+                       Value token, Value rowGroup, int64_t firstRow) {
+  Value row = b.addIndex(b.mulIndex(rowGroup, kRowGroup), firstRow);
+  vector::StoreOp::create(b, result, op.getOuts(), ValueRange{token, row});
 }
 
-void PackedMatmulKernel::store(int64_t part, int64_t rowGroup, int64_t token,
-                               Value result) {
-  Value row = b.mulIndex(b.addIndex(firstRowGroup, rowGroup), kRowGroup);
-  vector::StoreOp::create(
-      b, result, op.getOuts(),
-      ValueRange{b.addIndex(firstToken, token), b.addIndex(row, part * lanes)});
+void tercet::storeRescaled(KernelBuilder &b, PackedMatmulOp op, Value exact,
+                           Value token, Value rowGroup, int64_t firstRow) {
+  auto floats = cast<VectorType>(exact.getType()).clone(b.getF32Type());
+  Value factor = b.div(b.loadScalar(op.getScales(), rowGroup),
+                       b.loadScalar(op.getScale(), token));
+  Value result = b.mul(arith::SIToFPOp::create(b, floats, exact),
+                       vector::BroadcastOp::create(b, floats, factor));
+  storeRows(b, op, result, token, rowGroup, firstRow);
 }
 
 void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns,
@@ -653,7 +628,10 @@ void tercet::populatePackedMatmulPatterns(RewritePatternSet &patterns,
   patterns.add<KernelPattern<PackedMatmulOp>>(
       patterns.getContext(),
       +[](PackedMatmulOp op, KernelBuilder &b) {
-        PackedMatmulKernel(op, b).emit();
+        if (op.getLayout().usesTables())
+          emitLookupMatmul(op, b);
+        else
+          PackedMatmulKernel(op, b).emit();
       },
       options);
 }

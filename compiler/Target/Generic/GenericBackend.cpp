@@ -178,8 +178,10 @@ struct LowerLookup : OpRewritePattern<ternary::LookupOp> {
     Location loc = op.getLoc();
     auto type = op.getType();
     int64_t size = cast<VectorType>(op.getTable().getType()).getNumElements();
-    Value indices = arith::AndIOp::create(
-        b, loc, op.getIndices(), splat(b, loc, type, int8_t(size - 1)));
+    int64_t mask =
+        type.getElementType().isInteger(8) ? int8_t(size - 1) : size - 1;
+    Value indices = arith::AndIOp::create(b, loc, op.getIndices(),
+                                          splat(b, loc, type, mask));
     SmallVector<Value> elements;
     for (int64_t i = 0; i < type.getNumElements(); ++i) {
       Value index = vector::ExtractOp::create(b, loc, indices, i);

@@ -60,6 +60,13 @@ bool hasByteTables(const TargetSpec &target) {
 /// More than any cache that a core has for itself.
 constexpr int64_t kCacheBytes = 32 << 20;
 
+Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
+                ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
+      ->getResult(0);
+}
+
 /// vpermb, or vpermi2b for the tables of two registers; both ignore the bits of
 /// an index that are beyond the table.
 struct LowerLookupToVBMI : OpRewritePattern<ternary::LookupOp> {
@@ -70,7 +77,8 @@ struct LowerLookupToVBMI : OpRewritePattern<ternary::LookupOp> {
     auto type = op.getType();
     int64_t width = type.getNumElements();
     int64_t size = cast<VectorType>(op.getTable().getType()).getNumElements();
-    if (width != 64 || (size != 64 && size != 128))
+    if (!type.getElementType().isInteger(8) || width != 64 ||
+        (size != 64 && size != 128))
       return b.notifyMatchFailure(op, "not a table of one or two registers");
     Location loc = op.getLoc();
     if (size == 64) {
@@ -90,13 +98,6 @@ struct LowerLookupToVBMI : OpRewritePattern<ternary::LookupOp> {
     return success();
   }
 };
-
-Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
-                ValueRange operands) {
-  return LLVM::CallIntrinsicOp::create(
-             b, loc, type, b.getStringAttr("llvm.x86." + name), operands)
-      ->getResult(0);
-}
 
 Value splatBytes(OpBuilder &b, Location loc, VectorType type, uint8_t value) {
   return arith::ConstantOp::create(
@@ -123,6 +124,22 @@ Value mirrorFields(OpBuilder &b, Location loc, Value fields, Value isNegative,
   return arith::SelectOp::create(
       b, loc, isNegative, arith::SubIOp::create(b, loc, twice, fields), fields);
 }
+
+/// vpermw: a table of 32 words in one register. It ignores the bits of an index
+/// that are beyond the table.
+struct LowerLookupToVpermw : OpRewritePattern<ternary::LookupOp> {
+  LowerLookupToVpermw(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/1) {}
+  LogicalResult matchAndRewrite(ternary::LookupOp op,
+                                PatternRewriter &b) const override {
+    auto type = VectorType::get(32, b.getI16Type());
+    if (op.getType() != type || op.getTable().getType() != type)
+      return b.notifyMatchFailure(op, "not words of one register");
+    b.replaceOp(op, intrinsic(b, op.getLoc(), "avx512.permvar.hi.512", type,
+                              {op.getTable(), op.getIndices()}));
+    return success();
+  }
+};
 
 /// Two tables: the fields of the planes 0..3 by the low seven bits, which a
 /// negative sum has with the other signs, and plane 4 by the low six, where one
@@ -255,9 +272,9 @@ struct LowerLookupToShuffle : LowerRegister<ternary::LookupOp> {
                                 PatternRewriter &b) const override {
     auto type = op.getType();
     Value table = op.getTable();
-    if (cast<VectorType>(table.getType()).getNumElements() != 16 ||
+    if (table.getType() != VectorType::get(16, b.getI8Type()) ||
         !isRegister(type))
-      return b.notifyMatchFailure(op, "not 16 entries, or no register");
+      return b.notifyMatchFailure(op, "not 16 bytes, or no register");
     Location loc = op.getLoc();
     int64_t width = type.getNumElements();
     SmallVector<int64_t> repeated;
@@ -423,6 +440,15 @@ public:
       if (kind != DotKind::SSE2)
         schedule.tokens = wide ? 4 : 2;
     }
+    // l3: the sums of 4 tiles, of 4 tokens each, and their codes and tables
+    // fill 32 zmm. 16 smaller registers hold those of 2 vectors beside what
+    // pshufb needs.
+    if (packing == ternary::Packing::L3) {
+      schedule.unroll = wide ? 4 : 1;
+      schedule.tokens = wide ? 4 : 2;
+      schedule.chain = ternary::kMaxTableChain;
+      schedule.inPlace = false;
+    }
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
       schedule.tokens = wide ? 3 : 1;
@@ -479,6 +505,8 @@ public:
           patterns.getContext());
     DotKind kind = getDotKind(target);
     int64_t maxLanes = getLanes(kind);
+    if (maxLanes == 16)
+      patterns.add<LowerLookupToVpermw>(patterns.getContext());
     if (kind != DotKind::SSE2)
       patterns.add<LowerLookupToShuffle, LowerUnpackT3ToLookup>(
           patterns.getContext(), maxLanes);
