@@ -4,6 +4,7 @@
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
 #include "compiler/Passes/Passes.h"
 #include "compiler/Support/KVCacheLayout.h"
+#include "compiler/Support/Kernels.h"
 #include "compiler/Target/Backend.h"
 #include "dialect/Ternary/Ternary.h"
 #include "dialect/Ternary/TernaryBufferization.h"
@@ -357,6 +358,8 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
       return fail(phase.name);
     if (number == 0)
       readSignature(*module, model);
+    if (phase.name == "plan-memory")
+      model.kernels = listKernels(*module);
     finish(phase);
     if (isLast)
       break;

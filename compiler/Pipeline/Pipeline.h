@@ -53,6 +53,8 @@ llvm::ArrayRef<Phase> getPhases();
 struct CompiledModel {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::vector<WeightPiece> weights;
+  /// TERCET_SECTION_KERNELS.
+  std::string kernels;
   uint64_t weightsSize = 0;
   uint64_t arenaSize = 0;
   uint64_t scratchSize = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Reference/CompareTrace.h"
+#include "compiler/Support/Kernels.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -16,23 +17,6 @@ using namespace tercet::reference;
 
 /// The arguments of @step are those of tercet_step.
 static constexpr unsigned kArenaArgument = 1;
-
-std::string reference::getLayerName(mlir::Operation *op) {
-  std::string names;
-  op->getLoc()->walk([&](mlir::Location location) {
-    if (auto name = dyn_cast<mlir::NameLoc>(location))
-      names += (names.empty() ? "" : " + ") + name.getName().str();
-    return mlir::WalkResult::advance();
-  });
-  return names.empty() ? "?" : names;
-}
-
-/// Ops that become a kernel, on tensors and on memrefs.
-static bool isKernel(mlir::Operation *op) {
-  return isa<ternary::KVUpdateOp, mlir::linalg::LinalgOp>(op) ||
-         (isa<ternary::TernaryDialect>(op->getDialect()) &&
-          isa<mlir::DestinationStyleOpInterface>(op));
-}
 
 /// Nothing for a buffer that is not in the arena: the logits.
 std::optional<TraceComparison::Placement>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The results of every kernel of an executable, bit for bit against the
-// interpreter's. Each op of @step that has effects after plan-memory becomes
-// one tercet_parallel_for, and each has its counterpart, in the same order, in
-// the module on tensors after pack-weights, which the interpreter runs.
+// interpreter's. Each (compiler/Support/Kernels.h) has its counterpart, in the
+// same order, in the module on tensors after pack-weights, which the interpreter
+// runs.
 
 #ifndef TERCET_COMPILER_REFERENCE_COMPARETRACE_H
 #define TERCET_COMPILER_REFERENCE_COMPARETRACE_H
@@ -12,9 +12,6 @@
 #include "compiler/Reference/Interpreter.h"
 
 namespace tercet::reference {
-
-/// The layers that an op was imported from.
-std::string getLayerName(mlir::Operation *op);
 
 class TraceComparison {
 public:

@@ -4,6 +4,7 @@
 #include "compiler/Reference/CompareDump.h"
 #include "compiler/Reference/CompareTrace.h"
 #include "compiler/Reference/Interpreter.h"
+#include "compiler/Support/Kernels.h"
 #include "frontends/Import.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -223,6 +223,7 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
       {reinterpret_cast<const char *>(&text->generation),
        sizeof(text->generation)});
   add(TERCET_SECTION_INFO, makeInfo(request, model));
+  add(TERCET_SECTION_KERNELS, model.kernels);
   contents.weights = model.weights;
   contents.weightsSize = model.weightsSize;
   return contents;

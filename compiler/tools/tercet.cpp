@@ -41,7 +41,8 @@ static const Command kCommands[] = {
     {"bench", BenchVis, "Measure a compiled model: prefill, decode, roofline",
      "OUT [options of OUT]",
      "  tercet bench ./bitnet\n"
-     "  tercet bench ./bitnet --prompt 512 --gen 128 --json\n",
+     "  tercet bench ./bitnet --prompt 512 --gen 128 --json\n"
+     "  tercet bench ./bitnet --report speed.html\n",
      1, 1, true, runBench},
     {"run", RunVis, "Compile into the cache, if need be, and run",
      "[options] MODEL [options of the executable]",

@@ -220,6 +220,14 @@ static constexpr Flag Flags[] = {
      setBatches},
     {"--depth", "N", "with --bench: tokens in the context before (default 0)",
      setInteger<&CL::benchDepth, 0, INT32_MAX>},
+    {"--rounds", "N",
+     "with --bench: measurements of each, of which medians are shown (at "
+     "least;\ndefault 3)",
+     setInteger<&CL::benchRounds, 1, 1000>},
+    {"--report", "FILE",
+     "with --bench: write a page of HTML with rates, roofline and the time of "
+     "each\nkernel",
+     setString<&CL::reportPath>},
     {"--chunk", "N", nullptr, setInteger<&CL::chunk, 1, INT32_MAX>},
     {"--trace", "FILE", nullptr, setString<&CL::tracePath>},
 };
@@ -244,6 +252,8 @@ static Error checkCombination(const CommandLine &line) {
   if (!line.promptCachePath.empty() &&
       (!fromTokens || !line.logitsPath.empty() || !line.tracePath.empty()))
     return Error("--prompt-cache: needs -p or --tokens, and an answer");
+  if (!line.reportPath.empty() && line.action != Action::Bench)
+    return Error("--report: needs --bench to say what about");
   if (line.parallel && line.action != Action::Prompts)
     return Error("--parallel: needs --prompts to say which ones");
   if (!line.system.empty() && line.action != Action::Chat)
@@ -291,7 +301,7 @@ std::string tercet::helpText(const std::string &program) {
            "--prompts questions.txt --parallel 32 -n 100",
            "--tokens 1,2,3 --logits out.npy",
            "--perplexity book.txt --context 2048",
-           "--bench --prompt 512 --gen 128 --json",
+           "--bench --prompt 512 --gen 128 --report speed.html",
            "--bench --batch 1,8,64 --gen 16 --context 512",
        })
     text += "  " + program + " " + example + "\n";

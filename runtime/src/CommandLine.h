@@ -33,6 +33,7 @@ struct CommandLine {
   std::string logitsPath;      // --logits
   std::string tracePath;       // --trace
   std::string promptCachePath; // --prompt-cache
+  std::string reportPath;      // --report
   std::vector<std::string> stops;
   std::string system;
   // Unset: what the model's own generation defaults say.
@@ -43,7 +44,8 @@ struct CommandLine {
   int64_t numThreads = 0; // 0: all there are
   int64_t parallel = 0;   // sequences at once; 0: not given
   int64_t chunk = 0;      // 0: the model's step size
-  int64_t benchPrompt = 512, benchGenerate = 128, benchDepth = 0;
+  int64_t benchPrompt = 512, benchGenerate = 128, benchDepth = 0,
+          benchRounds = 3;
   std::vector<int32_t> benchBatches = {1};
   bool json = false;
   bool specialTokens = false;

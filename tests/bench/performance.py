@@ -6,9 +6,8 @@ that takes llama-bench's flags, measured in turns.
     make_2b_checkpoint.py /tmp/model && performance.py /tmp/model --out docs
     performance.py /tmp/model --peer 'NAME=llama-bench -m model.gguf'
 
-A round runs everything once, so that what a shared machine does to one it does to
-all; figures are medians of the rounds, with the least and the most beside them.
-Ratios to peers are medians of the ratios within a round.
+Figures are medians of the rounds, with the least and the most beside them; ratios to
+peers are those of compare.py.
 """
 
 import argparse
@@ -17,10 +16,11 @@ import json
 import os
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+import compare
+from compare import run
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = (1, 2)
@@ -41,54 +41,21 @@ def parse_arguments():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--gen", type=int, default=32)
     parser.add_argument("--out", type=Path, help="directory for performance.md and performance.svg")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.threads = THREADS
+    return arguments
 
 
-def run(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"performance.py: error: {shlex.join(map(str, command))}\n{done.stderr}")
-    return done.stdout
-
-
-class Variant:
-    """An executable of ours."""
+class Variant(compare.Program):
+    """The model compiled with some options."""
 
     def __init__(self, options, arguments, directory):
-        self.name = options or "default"
-        self.program = directory / f"program{abs(hash(options))}"
-        run([arguments.tercet, "compile", arguments.model, "-o", self.program, *shlex.split(options)])
-        self.info = json.loads(run([self.program, "--info"]))
+        program = directory / f"program{abs(hash(options))}"
+        run([arguments.tercet, "compile", arguments.model, "-o", program, *shlex.split(options)])
+        super().__init__(program, options or "default")
+        self.info = json.loads(run([program, "--info"]))
         config = json.loads((arguments.model / "config.json").read_text())
         self.head_weights = config["vocab_size"] * config["hidden_size"]
-
-    def measure(self, arguments):
-        """{(phase, threads): (tokens/s, fraction of the limit)}"""
-        report = json.loads(run([self.program, "--bench", "--json", "--prompt", str(arguments.prompt), "--gen",
-                                 str(arguments.gen)]))
-        self.report = report
-        rates = {("decode", row["threads"]): (row["tokens_per_s"], row["fraction_of_read"])
-                 for row in report["decode"]}
-        rates |= {("prefill", row["threads"]): (row["tokens_per_s"], row["fraction_of_dot_peak"])
-                  for row in report["prefill"]}
-        return rates
-
-
-class Peer:
-    """llama-bench or a program with its flags."""
-
-    def __init__(self, text):
-        self.name, _, command = text.partition("=")
-        self.command = shlex.split(command)
-
-    def measure(self, arguments):
-        rates = {}
-        for threads in THREADS:
-            rows = json.loads(run([*self.command, "-p", str(arguments.prompt), "-n", str(arguments.gen), "-t",
-                                   str(threads), "-r", "1", "-o", "json"]))
-            for row in rows:
-                rates["decode" if row["n_gen"] else "prefill", threads] = (row["avg_ts"], None)
-        return rates
 
 
 def cell(values):
@@ -116,7 +83,7 @@ def write_table(contenders, samples, arguments):
 def write_ratios(variants, peers, samples):
     lines = []
     for peer in peers:
-        lines += ["", f"Speed beside {peer.name}, tokens/s of ours / theirs:", "",
+        lines += ["", f"Speed beside {peer.name}, tokens/s of ours / theirs (95 % confidence):", "",
                   "| | " + " | ".join(f"{phase} {threads}T" for phase in ("prefill", "decode") for threads in THREADS) + " |",
                   "|---" * 5 + "|"]
         for variant in variants:
@@ -124,7 +91,8 @@ def write_ratios(variants, peers, samples):
             for phase in ("prefill", "decode"):
                 for threads in THREADS:
                     key = phase, threads
-                    cells.append(f"{statistics.median(s[variant.name][key][0] / s[peer.name][key][0] for s in samples):.2f}")
+                    cells.append("{:.2f} ({:.2f}-{:.2f})".format(
+                        *compare.interval(compare.ratios(samples, variant.name, peer.name, key))))
             lines.append(f"| `{variant.name}` | " + " | ".join(cells) + " |")
     return lines
 
@@ -193,14 +161,9 @@ def main():
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as scratch:
         variants = [Variant(options, arguments, Path(scratch)) for options in arguments.variant or [""]]
-        peers = [Peer(text) for text in arguments.peer]
+        peers = [compare.Peer(text) for text in arguments.peer]
         contenders = [contender.name for contender in (*variants, *peers)]
-        samples = []
-        for number in range(arguments.rounds):
-            samples.append({})
-            for contender in (*variants, *peers):
-                samples[-1][contender.name] = contender.measure(arguments)
-                print(f"round {number + 1}: {contender.name}", file=sys.stderr)
+        samples = compare.measure_in_turns([*variants, *peers], arguments)
         report = variants[0].report
         lines = [f"{report['cpu']}, {os.cpu_count()} CPUs, {datetime.date.today()}, medians (least-most) of "
                  f"{arguments.rounds} interleaved rounds, load {os.getloadavg()[2]:.1f}. Tokens/s of a prompt of "

@@ -55,6 +55,15 @@ def test_stdout_is_text_and_nothing_else(run):
     assert RATES in err and err.count("\n") == 1 and "\r" not in err
 
 
+def test_bench_knows_every_kernel(run, program):
+    """By the names that `tercet verify` gives them, all of which take time."""
+    kernels = json.loads(run("--bench", "--prompt", 8, "--gen", 2, "--rounds", 1, "--json")[0])["kernels"]
+    verify = subprocess.run([TERCET, "verify", MODEL, program], capture_output=True, text=True, check=True)
+    assert f" {len(kernels)} kernels" in verify.stdout
+    assert kernels[3]["op"].startswith("packed_matmul 512x256 ") and "layers.0.self_attn.q_proj" in kernels[3]["layer"]
+    assert all(kernel["decode_us"] > 0 and kernel["prefill_us"] > 0 for kernel in kernels)
+
+
 @pytest.mark.parametrize("parallel", [1, 3, 8])
 def test_many_prompts_are_answered_as_one_by_one(run, parallel):
     prompts = ["It was", "My dear Mr. Bennet, " * 30, "A", "She had been", "The carriage", "No one"]

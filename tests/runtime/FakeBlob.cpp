@@ -32,6 +32,7 @@ std::string test::makeFakeBlob(const FakeBlobOptions &options) {
       {TERCET_SECTION_GENERATION,
        std::string(reinterpret_cast<char *>(&generation), sizeof generation)},
       {TERCET_SECTION_INFO, "{\"model\": \"fake\"}"},
+      {TERCET_SECTION_KERNELS, "linear 300x1\tfake.<head>\n"},
   };
   if (!options.tokenizer.empty())
     sections.push_back({TERCET_SECTION_TOKENIZER, options.tokenizer});

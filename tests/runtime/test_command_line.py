@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from xml.etree import ElementTree
 
 import numpy
 import pytest
@@ -105,6 +106,29 @@ def test_bench():
     assert "context" in error("--bench", "--prompt", 32, "--gen", 8, "--depth", 65)
     assert "--batch" in error("--bench", "--batch", "1,0")
     assert "--batch" in error("--bench", "--batch", ",")
+
+
+def test_bench_names_kernels_and_spread():
+    got = json.loads(run("--bench", "--prompt", 32, "--gen", 8, "--rounds", 4, "--json").stdout)
+    assert got["rounds"] >= 4
+    assert [(kernel["op"], kernel["layer"]) for kernel in got["kernels"]] == [("linear 300x1", "fake.<head>")]
+    assert got["kernels"][0]["decode_us"] > 0 and got["kernels"][0]["prefill_us"] > 0
+    rows = got["prefill"] + got["decode"]
+    assert all(row["spread"] >= 0 and row["fraction_spread"] >= 0 for row in rows)
+    assert ("busy" in got["noise"]) == any(row["fraction_spread"] > 0.1 for row in rows)
+
+
+def test_bench_report(tmp_path):
+    page = tmp_path / "report.html"
+    result = run("--bench", "--prompt", 32, "--gen", 8, "--threads", 2, "--batch", "1,3", "--report", page)
+    text = page.read_text()
+    ElementTree.fromstring(text.partition("<svg")[1] + text.partition("<svg")[2].partition("</svg>")[0] + "</svg>")
+    for part in ("2 threads, 3 sequences", "linear 300x1", "fake.&lt;head>", "2 threads: "):
+        assert part in text, part
+    assert ("too busy" in text) == ("warning: the machine is too busy" in result.stderr)
+    assert "src=" not in text and "href=" not in text  # one file
+    assert "--bench" in error("--tokens", "1", "--report", page)
+    assert "no/such" in error("--bench", "--prompt", 8, "--gen", 2, "--report", "no/such/page.html")
 
 
 def test_bench_of_batches_and_depth():

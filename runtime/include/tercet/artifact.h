@@ -31,7 +31,9 @@ typedef enum tercet_section_kind {
   TERCET_SECTION_TOKENIZER = 2, /* runtime/src/TokenizerBlob.h */
   TERCET_SECTION_CHAT_TEMPLATE = 3, /* Jinja source, UTF-8, no terminator */
   TERCET_SECTION_GENERATION = 4,    /* tercet_generation */
-  TERCET_SECTION_INFO = 5           /* JSON text printed by --info */
+  TERCET_SECTION_INFO = 5,          /* JSON text printed by --info */
+  TERCET_SECTION_KERNELS = 7 /* "OP<tab>LAYER" of each tercet_parallel_for of a
+                                step, a line each, for --bench */
 } tercet_section_kind;
 
 typedef struct tercet_section {
