@@ -5,6 +5,7 @@
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
@@ -21,6 +22,9 @@ namespace {
 /// in i16 have a latency of one, and fewer registers.
 constexpr int64_t kNumSums = 10, kNumChainedSums = 6;
 
+/// As much as the dot_block of a matmul has, 224 kB with the sums.
+constexpr int64_t kBlockTokens = 128, kBlockColumns = 1024, kBlockPlanes = 4;
+
 struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
   using Base::Base;
 
@@ -30,25 +34,70 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
       getOperation().emitError(llvm::toString(spec.takeError()));
       return signalPassFailure();
     }
-    build(getBackend(*spec).getSchedule(ternary::Packing::I2, {64, 64}, *spec));
+    ternary::Schedule schedule = getBackend(*spec).getSchedule(
+        ternary::Packing::I2, {64, kBlockColumns}, *spec);
+    ImplicitLocOpBuilder b(getOperation().getLoc(), &getContext());
+    b.setInsertionPointToEnd(getOperation().getBody());
+    Type i64 = b.getI64Type();
+    auto function =
+        func::FuncOp::create(b, "dot_peak", b.getFunctionType({i64}, {i64}));
+    b.setInsertionPointToStart(function.addEntryBlock());
+    Value iterations = function.getArgument(0);
+    auto [scalar, products] = schedule.blocks
+                                  ? buildBlocks(b, iterations)
+                                  : buildDots(b, iterations, schedule);
+    // The number of products, except that one sum in 2^32 counts one more.
+    Value magic = arith::ConstantIntOp::create(b, b.getI32Type(), 0x5bd1e995);
+    Value odd = arith::ExtUIOp::create(
+        b, i64,
+        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, scalar, magic));
+    Value count = arith::MulIOp::create(
+        b, iterations, arith::ConstantIntOp::create(b, i64, products));
+    func::ReturnOp::create(b, ValueRange{arith::AddIOp::create(b, count, odd)});
+  }
+
+  /// What depends on all products, and how many there are in an iteration.
+  struct Work {
+    Value result;
+    int64_t products;
+  };
+
+  /// Blocks of a matrix unit that stay in the second-level cache.
+  Work buildBlocks(ImplicitLocOpBuilder &b, Value iterations) {
+    auto allocate = [&](ArrayRef<int64_t> shape, Type element) -> Value {
+      return memref::AllocaOp::create(b, MemRefType::get(shape, element),
+                                      b.getI64IntegerAttr(64));
+    };
+    Value q = allocate({kBlockTokens, kBlockColumns}, b.getI8Type());
+    Value codes =
+        allocate({kBlockPlanes, kBlockColumns / 4, 64}, b.getI8Type());
+    Value acc = allocate({kBlockPlanes, kBlockTokens, ternary::kRowGroup},
+                         b.getI32Type());
+    Value zero = arith::ConstantIndexOp::create(b, 0);
+    Value one = arith::ConstantIndexOp::create(b, 1);
+    Value tokens = arith::ConstantIndexOp::create(b, kBlockTokens);
+    Value end = arith::IndexCastOp::create(b, b.getIndexType(), iterations);
+    scf::ForOp::create(b, zero, end, one, ValueRange(),
+                       [&](OpBuilder &, Location, Value, ValueRange) {
+                         ternary::DotBlockOp::create(b, q, zero, tokens, codes,
+                                                     acc);
+                         scf::YieldOp::create(b);
+                       });
+    return {memref::LoadOp::create(b, acc, ValueRange{zero, zero, zero}),
+            kBlockPlanes * ternary::kRowGroup * kBlockTokens * kBlockColumns};
   }
 
   /// The codes differ from sum to sum and q from iteration to iteration, so
   /// that no dot product can be shared or hoisted; the result depends on all.
   /// Where dot products are chained in i16, an iteration is a whole chain.
-  void build(const ternary::Schedule &schedule) {
+  Work buildDots(ImplicitLocOpBuilder &b, Value iterations,
+                 const ternary::Schedule &schedule) {
     int64_t lanes = schedule.lanes, chain = schedule.chain;
     int64_t numSums = chain == 1 ? kNumSums : kNumChainedSums;
-    ImplicitLocOpBuilder b(getOperation().getLoc(), &getContext());
-    b.setInsertionPointToEnd(getOperation().getBody());
-    Type i8 = b.getI8Type(), i32 = b.getI32Type(), i64 = b.getI64Type();
+    Type i8 = b.getI8Type(), i64 = b.getI64Type();
     auto bytes = VectorType::get(4 * lanes, i8),
-         ints = VectorType::get(lanes, i32),
+         ints = VectorType::get(lanes, b.getI32Type()),
          pairs = VectorType::get(2 * lanes, b.getI16Type());
-    auto function =
-        func::FuncOp::create(b, "dot_peak", b.getFunctionType({i64}, {i64}));
-    b.setInsertionPointToStart(function.addEntryBlock());
-    Value iterations = function.getArgument(0);
     Value seed = arith::TruncIOp::create(b, i8, iterations);
 
     SmallVector<Value> codes, sums;
@@ -104,17 +153,8 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value total = loop.getResult(0);
     for (Value sum : loop.getResults().drop_front())
       total = arith::XOrIOp::create(b, total, sum);
-    Value scalar =
-        vector::ReductionOp::create(b, vector::CombiningKind::XOR, total);
-    // The number of products, except that one sum in 2^32 counts one more.
-    Value magic = arith::ConstantIntOp::create(b, i32, 0x5bd1e995);
-    Value odd = arith::ExtUIOp::create(
-        b, i64,
-        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, scalar, magic));
-    Value count = arith::MulIOp::create(
-        b, iterations,
-        arith::ConstantIntOp::create(b, i64, chain * numSums * 4 * lanes));
-    func::ReturnOp::create(b, ValueRange{arith::AddIOp::create(b, count, odd)});
+    return {vector::ReductionOp::create(b, vector::CombiningKind::XOR, total),
+            chain * numSums * 4 * lanes};
   }
 };
 

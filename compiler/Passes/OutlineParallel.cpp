@@ -44,8 +44,10 @@ public:
                               "argument (plan-memory adds it)");
 
     loop.walk([&](ternary::WorkerScratchOp op) {
-      scratchElements = std::max(
-          scratchElements, cast<MemRefType>(op.getType()).getNumElements());
+      auto type = cast<MemRefType>(op.getType());
+      scratchSize =
+          std::max(scratchSize,
+                   type.getNumElements() * type.getElementTypeBitWidth() / 8);
     });
     partitionCaptures();
     func::FuncOp function = createFunction(parent);
@@ -54,7 +56,7 @@ public:
                                    pool, loop.getUpperBound()[0],
                                    captures.getArrayRef());
     loop.erase();
-    return scratchElements * int64_t(sizeof(float));
+    return scratchSize;
   }
 
 private:
@@ -98,8 +100,8 @@ private:
     SmallVector<Type> types;
     for (Value capture : captures)
       types.push_back(capture.getType());
-    auto scratchType = MemRefType::get({std::max<int64_t>(scratchElements, 1)},
-                                       b.getF32Type());
+    auto scratchType =
+        MemRefType::get({std::max<int64_t>(scratchSize, 1)}, b.getI8Type());
     types.append({b.getIndexType(), b.getIndexType(), scratchType});
     auto function =
         func::FuncOp::create(b, loc, name, b.getFunctionType(types, {}));
@@ -126,11 +128,10 @@ private:
       b.clone(op, mapping);
     function.walk([&, scratch = scratch](ternary::WorkerScratchOp op) {
       OpBuilder b(op);
-      auto type = cast<MemRefType>(op.getType());
-      op.replaceAllUsesWith(
-          memref::ReinterpretCastOp::create(
-              b, loc, type, scratch, 0, type.getShape(), ArrayRef<int64_t>{1})
-              .getResult());
+      Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+      op.replaceAllUsesWith(memref::ViewOp::create(b, loc, op.getType(),
+                                                   scratch, zero, ValueRange())
+                                .getResult());
       op.erase();
     });
     return function;
@@ -139,7 +140,7 @@ private:
   scf::ParallelOp loop;
   StringRef name;
   Value pool;
-  int64_t scratchElements = 0;
+  int64_t scratchSize = 0; ///< bytes
   SetVector<Value> captures;
   SetVector<Operation *> recomputed; // in topological order
 };

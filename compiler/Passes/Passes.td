@@ -99,15 +99,17 @@ def OutlineRepeats : Pass<"outline-repeats", "::mlir::ModuleOp"> {
 def AddDotPeak : Pass<"add-dot-peak", "::mlir::ModuleOp"> {
   let summary = "Add the loop that measures the target's peak of dot products";
   let description = [{
-    `@dot_peak(iterations)`, in registers only, returns the multiply-accumulates
-    done; --bench compares prefill with it in the same run.
+    `@dot_peak(iterations)` returns the multiply-accumulates done; --bench
+    compares prefill with it in the same run. It works on registers alone, or for
+    a matrix unit (`blocks`) on what its second-level cache holds.
   }];
   let options = [
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">
   ];
   let dependentDialects = ["::tercet::ternary::TernaryDialect",
                            "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect"];
+                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::memref::MemRefDialect"];
 }
 
 def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
@@ -120,7 +122,8 @@ def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">
   ];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::vector::VectorDialect",
-                           "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+                           "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::memref::MemRefDialect"];
 }
 
 def OutlineParallel : Pass<"outline-parallel", "::mlir::ModuleOp"> {

@@ -133,9 +133,9 @@ static LogicalResult verifyOutlined(ModuleOp module) {
 
 static LogicalResult verifyVectors(ModuleOp module) {
   return verifyGone<ternary::UnpackOp, ternary::UnpackT5Op, ternary::UnpackT3Op,
-                    ternary::DotOp, ternary::DotPairsOp, ternary::AddPairsOp,
-                    ternary::LookupOp>(module,
-                                       "must be gone after 'lower-vectors'");
+                    ternary::DotOp, ternary::DotBlockOp, ternary::DotPairsOp,
+                    ternary::AddPairsOp, ternary::LookupOp>(
+      module, "must be gone after 'lower-vectors'");
 }
 
 static LogicalResult verifyLLVM(ModuleOp module) {

@@ -13,6 +13,10 @@
 #include "llvm/TargetParser/Triple.h"
 #include <memory>
 #include <mutex>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 using namespace llvm;
 using namespace tercet;
@@ -70,6 +74,7 @@ constexpr Feature kFeatures[] = {
     {"avx512vl", "avx512vl", Triple::x86_64, TERCET_CPU_AVX512VL},
     {"avx512vnni", "avx512vnni", Triple::x86_64, TERCET_CPU_AVX512VNNI},
     {"avx512vbmi", "avx512vbmi", Triple::x86_64, TERCET_CPU_AVX512VBMI},
+    {"amxint8", "amx-int8", Triple::x86_64, TERCET_CPU_AMXINT8},
     {"dotprod", "dotprod", Triple::aarch64, TERCET_CPU_NEON_DOTPROD},
     {"i8mm", "i8mm", Triple::aarch64, TERCET_CPU_NEON_I8MM},
     {"v", "v", Triple::riscv64, 0},
@@ -170,6 +175,17 @@ TargetSpec specOfFeatures(Triple::ArchType arch, uint64_t bits,
   return spec;
 }
 
+/// Linux saves the tiles of AMX for processes that have asked for it: this one
+/// has then, as far as code is run in it.
+bool requestTiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 Expected<TargetSpec> parseNative() {
   Triple host(sys::getProcessTriple());
   StringMap<bool> has = sys::getHostCPUFeatures();
@@ -177,6 +193,8 @@ Expected<TargetSpec> parseNative() {
   for (const Feature &feature : kFeatures)
     if (feature.arch == host.getArch() && has.lookup(feature.llvmName))
       bits |= feature.bit;
+  if (bits & TERCET_CPU_AMXINT8 && !requestTiles())
+    bits &= ~uint64_t(TERCET_CPU_AMXINT8);
   if (none_of(kLevels, [&](auto &l) { return l.arch == host.getArch(); }))
     return createStringError("no backend for this machine (" + host.str() +
                              "); name a target with --target");

@@ -28,6 +28,7 @@ struct Schedule {
   int64_t lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 1;
   bool inPlace = false, planeMajor = false;
   int64_t parts = 0;
+  bool blocks = false;
 };
 
 /// Bytes that hold the weights of `rows` rows by `columns` columns. The columns
@@ -66,6 +67,9 @@ inline constexpr int64_t kMaxChain = 64;
 /// Longest chain of cells of l3 in i16. An entry of a table is at most 3 * 128
 /// either way, and a cell adds three of them: 28 cells are -32256..32256.
 inline constexpr int64_t kMaxTableChain = 28;
+
+/// Columns of a panel of `dot_block`: what a matrix unit multiplies at once.
+inline constexpr int64_t kPanelColumns = 64;
 
 /// Tables of so many bytes are read from caches, also by two cores at a time,
 /// and serve enough tokens that reading the weights anew for the next ones is

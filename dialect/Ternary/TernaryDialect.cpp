@@ -39,11 +39,11 @@ std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
 
 /// `, chain = 16, in_place = true, plane_major = true, parts = 1`: any of them.
 static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
-                                bool &inPlace, bool &planeMajor,
-                                int64_t &parts) {
+                                bool &inPlace, bool &planeMajor, int64_t &parts,
+                                bool &blocks) {
   chain = 1;
   parts = 0;
-  inPlace = planeMajor = false;
+  inPlace = planeMajor = blocks = false;
   while (succeeded(parser.parseOptionalComma())) {
     bool isChain = succeeded(parser.parseOptionalKeyword("chain"));
     if (isChain || succeeded(parser.parseOptionalKeyword("parts"))) {
@@ -51,17 +51,20 @@ static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
         return failure();
       continue;
     }
-    bool isInPlace = succeeded(parser.parseOptionalKeyword("in_place"));
-    if ((!isInPlace && parser.parseKeyword("plane_major")) ||
+    bool &option = succeeded(parser.parseOptionalKeyword("in_place")) ? inPlace
+                   : succeeded(parser.parseOptionalKeyword("plane_major"))
+                       ? planeMajor
+                       : blocks;
+    if ((&option == &blocks && parser.parseKeyword("blocks")) ||
         parser.parseEqual() || parser.parseKeyword("true"))
       return failure();
-    (isInPlace ? inPlace : planeMajor) = true;
+    option = true;
   }
   return success();
 }
 
 static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
-                         bool planeMajor, int64_t parts) {
+                         bool planeMajor, int64_t parts, bool blocks) {
   if (chain != 1)
     printer << ", chain = " << chain;
   if (inPlace)
@@ -70,6 +73,8 @@ static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
     printer << ", plane_major = true";
   if (parts != 0)
     printer << ", parts = " << parts;
+  if (blocks)
+    printer << ", blocks = true";
 }
 
 #define GET_ATTRDEF_CLASSES
@@ -113,7 +118,7 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Packing packing, int64_t tileRows,
                                  int64_t lanes, int64_t unroll, int64_t tokens,
                                  int64_t prefetch, int64_t chain, bool inPlace,
-                                 bool planeMajor, int64_t parts) {
+                                 bool planeMajor, int64_t parts, bool blocks) {
   int64_t numPlanes = numPlanesOf(packing);
   bool wholeTiles = numPlanes ? tileRows == numPlanes * kRowGroup
                               : tileRows > 0 && tileRows % kRowGroup == 0;
@@ -129,14 +134,15 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "(C3) chain = " << chain
                        << " may overflow i16: at most " << maxChain
                        << ", and 1 with in_place";
-  if (packing == Packing::L3 && (inPlace || planeMajor))
-    return emitError() << "(C4) l3 has neither in_place nor plane_major";
+  if (packing == Packing::L3 && (inPlace || planeMajor || blocks))
+    return emitError()
+           << "(C4) l3 has neither in_place, plane_major nor blocks";
   return success();
 }
 
 Schedule LayoutAttr::getSchedule() const {
-  return {getLanes(), getUnroll(),  getTokens(),     getPrefetch(),
-          getChain(), getInPlace(), getPlaneMajor(), getParts()};
+  return {getLanes(),   getUnroll(),     getTokens(), getPrefetch(), getChain(),
+          getInPlace(), getPlaneMajor(), getParts(),  getBlocks()};
 }
 
 LayoutAttr LayoutAttr::withSchedule(const Schedule &schedule) const {

@@ -137,7 +137,9 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     shifted down before the dot product, the sums are; with `plane_major` a GEMM
     takes a plane of codes for all tokens before it unpacks the next; a GEMV
     takes `parts` vectors of `lanes` rows at a time (0, the default: all
-    16 / lanes of a group).
+    16 / lanes of a group). With `blocks` a GEMM of many tokens and one scale a
+    matrix unpacks an item's codes once and multiplies blocks of them
+    (`dot_block`).
 
     - (C1) tile_rows is what the packing has.
     - (C2) lanes, unroll, tokens and chain are positive, prefetch and parts not
@@ -147,7 +149,7 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
       -32768..32512. Codes in place are up to 64 times as large. l3: at most 28.
       An entry of a table is the sum of three of 0, q and -q, thus -384..384, and
       28 cells of three entries are -32256..32256.
-    - (C4) l3 has neither in_place nor plane_major.
+    - (C4) l3 has neither in_place, plane_major nor blocks.
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
@@ -156,19 +158,21 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     DefaultValuedParameter<"int64_t", "1">:$chain,
     DefaultValuedParameter<"bool", "false">:$inPlace,
     DefaultValuedParameter<"bool", "false">:$planeMajor,
-    DefaultValuedParameter<"int64_t", "0">:$parts);
+    DefaultValuedParameter<"int64_t", "0">:$parts,
+    DefaultValuedParameter<"bool", "false">:$blocks);
   let builders = [AttrBuilder<(ins "Packing":$packing, "int64_t":$tileRows,
                                    "const Schedule &":$schedule), [{
     return $_get($_ctxt, packing, tileRows, schedule.lanes, schedule.unroll,
                  schedule.tokens, schedule.prefetch, schedule.chain,
-                 schedule.inPlace, schedule.planeMajor, schedule.parts);
+                 schedule.inPlace, schedule.planeMajor, schedule.parts,
+                 schedule.blocks);
   }]>];
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
         `prefetch` `=` $prefetch ``
-        custom<Options>($chain, $inPlace, $planeMajor, $parts) `` `>`
+        custom<Options>($chain, $inPlace, $planeMajor, $parts, $blocks) `` `>`
   }];
   let extraClassDeclaration = [{
     Schedule getSchedule() const;

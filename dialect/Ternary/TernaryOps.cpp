@@ -551,6 +551,23 @@ LogicalResult DotOp::verify() {
                "(C1) codes and q need four elements per element of acc");
 }
 
+LogicalResult DotBlockOp::verify() {
+  int64_t columns = cast<MemRefType>(getQ().getType()).getDimSize(1);
+  ArrayRef<int64_t> codes = cast<MemRefType>(getCodes().getType()).getShape();
+  ArrayRef<int64_t> acc = cast<MemRefType>(getAcc().getType()).getShape();
+  if (failed(check(*this, columns >= kPanelColumns && columns % 4 == 0,
+                   "(C1) q needs a multiple of 4 columns, at least 64")))
+    return failure();
+  int64_t numPanels = llvm::divideCeil(columns, kPanelColumns);
+  return check(
+      *this,
+      codes.size() == 3 && acc.size() == 3 && codes[0] == acc[0] &&
+          codes[1] == 16 * numPanels && codes[2] == 64 && acc[1] % 32 == 0 &&
+          acc[2] == kRowGroup,
+      "(C2) codes need panels of 16 x 64 for all columns, acc [planes, "
+      "a multiple of 32, 16]");
+}
+
 LogicalResult DotPairsOp::verify() {
   int64_t lanes = getAcc().getType().getNumElements();
   return check(*this,

@@ -1037,6 +1037,40 @@ def Ternary_AddPairsOp : Ternary_Op<"add_pairs", [Pure, AllTypesMatch<["acc", "r
   let hasVerifier = 1;
 }
 
+def Ternary_DotBlockOp : Ternary_Op<"dot_block"> {
+  let summary = "acc[p, n, i] = sum_k codes_p[i, k] * q[first + n, k]";
+  let description = [{
+    `dot` of 16 rows in each of some planes by `count` tokens, n < count, of
+    which there is at least one. The codes of a plane are panels of 64 columns,
+    panel c those from column min(64 c, K - 64) on: byte 4 i + k mod 4 of vector
+    16 c + j is that of row i and the j-th four of these columns. What overlaps
+    the panel before has codes of zero. Codes are unsigned, q signed; sums are
+    exact in i32 (modulo 2^32).
+
+    - (C1) q is [N, K], K at least 64 and a multiple of 4.
+    - (C2) codes is [P, 16 C, 64], C = K / 64 rounded up; acc is [P, T, 16] with
+      T a multiple of 32 and at least count, of which the tokens beyond count
+      are unspecified.
+
+    ```mlir
+    func.func @f(%q: memref<?x96xi8>, %codes: memref<4x32x64xi8>, %acc: memref<4x128x16xi32>, %n: index) {
+      %c0 = arith.constant 0 : index
+      ternary.dot_block %q[%c0] count %n, %codes into %acc
+          : memref<?x96xi8>, memref<4x32x64xi8>, memref<4x128x16xi32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins StridedMemRefRankOf<[I8], [2]>:$q, Index:$first, Index:$count,
+                       StaticShapeMemRefOf<[I8]>:$codes,
+                       StaticShapeMemRefOf<[I32]>:$acc);
+  let assemblyFormat = [{
+    $q `[` $first `]` `count` $count `,` $codes `into` $acc attr-dict
+    `:` type($q) `,` type($codes) `,` type($acc)
+  }];
+  let hasVerifier = 1;
+}
+
 def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "result"]>]> {
   let summary = "result[i] = table[indices[i] mod size of table]";
   let description = [{
@@ -1103,7 +1137,7 @@ def Ternary_WorkerScratchOp : Ternary_Op<"worker_scratch"> {
     }
     ```
   }];
-  let results = (outs MemRefRankOf<[F32], [1]>:$result);
+  let results = (outs MemRefRankOf<[F32, I8], [1]>:$result);
   let assemblyFormat = "attr-dict `:` type($result)";
 }
 

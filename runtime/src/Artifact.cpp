@@ -160,7 +160,7 @@ Error Artifact::checkCpu(uint64_t cpuFeatures) const {
   if (!missing)
     return Error::success();
   return Error("this binary (--target=" + std::string(head->target) +
-               ") needs " + cpuFeatureNames(missing) + "; this CPU has " +
-               cpuFeatureNames(cpuFeatures) +
+               ") needs " + describeCpuFeatures(missing) + "; this CPU has " +
+               describeCpuFeatures(cpuFeatures) +
                ": compile it with --target=native here");
 }

@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -17,12 +19,12 @@ using namespace tercet;
 
 namespace {
 /// Register state that the operating system must save for a feature (XCR0).
-enum class State { Sse, Avx, Avx512 };
+enum class State { Sse, Avx, Avx512, Tiles };
 
 struct CpuidBit {
   tercet_cpu_feature feature;
   unsigned leaf, subleaf;
-  enum { Ebx, Ecx, Eax } word;
+  enum { Ebx, Ecx, Eax, Edx } word;
   unsigned bit;
   State state;
 };
@@ -44,7 +46,19 @@ static constexpr CpuidBit CpuidBits[] = {
     {TERCET_CPU_AVX512VL, 7, 0, CpuidBit::Ebx, 31, State::Avx512},
     {TERCET_CPU_AVX512VNNI, 7, 0, CpuidBit::Ecx, 11, State::Avx512},
     {TERCET_CPU_AVX512VBMI, 7, 0, CpuidBit::Ecx, 1, State::Avx512},
+    {TERCET_CPU_AMXINT8, 7, 0, CpuidBit::Edx, 25, State::Tiles},
 };
+
+/// The kernel saves tiles only for processes that have asked for it. Threads
+/// have what the process has.
+static bool requestTiles() {
+#ifdef __linux__
+  constexpr int RequestPermission = 0x1023, TileData = 18;
+  return syscall(SYS_arch_prctl, RequestPermission, TileData) == 0;
+#else
+  return false;
+#endif
+}
 
 static State savedState() {
   unsigned eax, ebx, ecx, edx;
@@ -52,6 +66,8 @@ static State savedState() {
   if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & Osxsave))
     return State::Sse;
   __asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+  if ((eax & 0x600e6) == 0x600e6 && requestTiles())
+    return State::Tiles;
   if ((eax & 0xe6) == 0xe6)
     return State::Avx512;
   return (eax & 0x6) == 0x6 ? State::Avx : State::Sse;
@@ -65,7 +81,7 @@ uint64_t tercet::hostCpuFeatures() {
     if (entry.state > saved ||
         !__get_cpuid_count(entry.leaf, entry.subleaf, &eax, &ebx, &ecx, &edx))
       continue;
-    unsigned words[] = {ebx, ecx, eax};
+    unsigned words[] = {ebx, ecx, eax, edx};
     if (words[entry.word] >> entry.bit & 1)
       features |= entry.feature;
   }
@@ -108,11 +124,11 @@ std::string tercet::hostCpuName() { return "unknown"; }
 
 #endif
 
-std::string tercet::cpuFeatureNames(uint64_t features) {
+std::string tercet::describeCpuFeatures(uint64_t features) {
   static constexpr const char *Names[] = {
       "ssse3",    "sse4.1",     "sse4.2",     "avx",     "f16c",     "fma",
       "avx2",     "bmi2",       "avxvnni",    "avx512f", "avx512bw", "avx512dq",
-      "avx512vl", "avx512vnni", "avx512vbmi", "dotprod", "i8mm"};
+      "avx512vl", "avx512vnni", "avx512vbmi", "dotprod", "i8mm",     "amxint8"};
   std::string text;
   for (unsigned bit = 0; bit < 64; ++bit) {
     if (!(features >> bit & 1))

@@ -16,7 +16,7 @@ std::string hostCpuName();
 
 /// "avx2 avx512f ...", the spelling of --target; bits nobody knows (an artifact
 /// of a newer compiler) are named by number.
-std::string cpuFeatureNames(uint64_t features);
+std::string describeCpuFeatures(uint64_t features);
 
 } // namespace tercet
 

@@ -207,11 +207,12 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
     cases.push_back(
         {llvm::formatv(
              "schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
-             "chain{5}_{6}x{7}_{8}{9}",
+             "chain{5}_{6}x{7}_{8}{9}{10}",
              stringifyPacking(packing), schedule.lanes, schedule.unroll,
              schedule.tokens, schedule.prefetch, schedule.chain, matmul.rows,
              matmul.columns, int(matmul.values),
-             matmul.group ? "_group" + std::to_string(*matmul.group) : ""),
+             matmul.group ? "_group" + std::to_string(*matmul.group) : "",
+             schedule.blocks ? "_blocks" : ""),
          isFast,
          [=](const TargetSpec &target) {
            mlir::MLIRContext context;
@@ -223,6 +224,8 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
            if (packing != Packing::L3) {
              changed.inPlace = schedule.chain == 1 && !selected.inPlace;
              changed.planeMajor = !selected.planeMajor;
+           } else {
+             changed.blocks = false;
            }
            changed.parts = selected.parts ? 0 : 3;
            changed.chain = std::min(changed.chain, getMaxChain(packing));
@@ -299,6 +302,12 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
     for (int64_t lanes : {4, 8, 16})
       addSchedule(cases, lanes == 8 && values == Values::LargestPositive,
                   {.lanes = lanes, .tokens = 2}, {144, 256, values, {1, 2, 3}});
+  // Blocks also where no matrix unit multiplies them; K is whole panels or not.
+  for (int64_t lanes : {4, 16})
+    for (int64_t columns : {112, 128})
+      addSchedule(cases, lanes == 16 && columns == 112,
+                  {.lanes = lanes, .tokens = 2, .blocks = true},
+                  {144, columns, Values::Mixed, {1, 8, 17, 33, 131}});
   addGroupCases(cases);
 }
 

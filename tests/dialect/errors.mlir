@@ -611,7 +611,7 @@ func.func @f(%t: vector<32xi16>, %i: vector<4xi8>) {
 
 // -----
 
-// expected-error @+1 {{(C4) l3 has neither in_place nor plane_major}}
+// expected-error @+1 {{(C4) l3 has neither in_place, plane_major nor blocks}}
 #l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, plane_major = true>
 
 // -----
@@ -629,3 +629,27 @@ func.func private @f(!ternary.kv_cache<layers = 2, heads = 0, context = 32, head
 
 // expected-error @+1 {{(C1) tile_rows = 64 is no tile of t3}}
 #l = #ternary.layout<t3, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+// -----
+
+func.func @f(%q: memref<?x48xi8>, %codes: memref<4x16x64xi8>, %acc: memref<4x32x16xi32>, %n: index) {
+  // expected-error @+1 {{(C1) q needs a multiple of 4 columns, at least 64}}
+  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x48xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<?x80xi8>, %codes: memref<4x16x64xi8>, %acc: memref<4x32x16xi32>, %n: index) {
+  // expected-error @+1 {{(C2) codes need panels of 16 x 64 for all columns, acc [planes, a multiple of 32, 16]}}
+  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<?x80xi8>, %codes: memref<4x32x64xi8>, %acc: memref<4x48x16xi32>, %n: index) {
+  // expected-error @+1 {{(C2) codes need panels of 16 x 64 for all columns, acc [planes, a multiple of 32, 16]}}
+  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x32x64xi8>, memref<4x48x16xi32>
+  return
+}

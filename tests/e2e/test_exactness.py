@@ -14,7 +14,8 @@ from checkpoints import BIN, SHAPES, compile_model, logits, make, prompt, run
 MODELS = ["bitnet-odd", "bitnet-head80", "bitnet-divide", "bitnet-8to1-untied", "bitnet-online-odd", "bitnet-head128",
           "llama-head256", "llama-online"]
 BUNDLED = ROOT / "tests/models/austen"
-TARGETS = ["x86-64-v2", "x86-64-v3", "x86-64-v3+avxvnni", "x86-64-v4", "x86-64-v4+avx512vnni"]
+TARGETS = ["x86-64-v2", "x86-64-v3", "x86-64-v3+avxvnni", "x86-64-v4", "x86-64-v4+avx512vnni",
+           "x86-64-v4+avx512vnni+avx512vbmi+amxint8"]
 LENGTH = 83  # full and partial blocks of keys, more than one chunk of 64
 EMULATED_LENGTH = 20
 CUTS = [(threads, chunk) for threads in (1, 2, 3, 8) for chunk in (1, 7, 64, LENGTH)]

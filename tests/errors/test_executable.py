@@ -87,7 +87,8 @@ def test_damaged_section(tmp_path, parts, name):
 
 def test_wrong_cpu(tmp_path):
     cpuinfo = pathlib.Path("/proc/cpuinfo").read_text().split()
-    names = {"avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "avx512vbmi": "avx512vbmi"}
+    names = {"avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "avx512vbmi": "avx512vbmi",
+             "amxint8": "amx_int8"}
     missing = [name for name, flag in names.items() if flag not in cpuinfo]
     if not missing:
         pytest.skip("this CPU has everything")

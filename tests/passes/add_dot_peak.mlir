@@ -3,6 +3,7 @@
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3+avxvnni | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=320
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3 | FileCheck %s --check-prefix=CHAIN
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=160
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni+amxint8 | FileCheck %s --check-prefix=BLOCKS
 // RUN: not tercet-opt %s --add-dot-peak=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 // ERROR: error: unknown target 'vax'
 
@@ -31,4 +32,12 @@
 // CHAIN-NOT: ternary.add_pairs
 // CHAIN: vector.reduction <xor>
 // CHAIN: arith.constant 12288 : i64
+
+// 4 * 16 rows by 128 tokens by 1024 columns.
+
+// BLOCKS-LABEL: func @dot_peak
+// BLOCKS: scf.for
+// BLOCKS: ternary.dot_block {{.+}} : memref<128x1024xi8>, memref<4x256x64xi8>, memref<4x128x16xi32>
+// BLOCKS: memref.load
+// BLOCKS: arith.constant 8388608 : i64
 module {}

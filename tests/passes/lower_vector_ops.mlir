@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4+avx512vnni | FileCheck %s --check-prefixes=CHECK,VNNI512
+// RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4+avx512vnni+amxint8 | FileCheck %s --check-prefix=AMX
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v4 | FileCheck %s --check-prefixes=AVX512BW
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
@@ -181,4 +182,38 @@ func.func @lookup_sums(%words: vector<32xi16>, %bytes: vector<16xi8>, %i: vector
   %0 = ternary.lookup %words, %i : vector<32xi16>, vector<32xi16>
   %1 = ternary.lookup %bytes, %j : vector<16xi8>, vector<32xi8>
   return %0, %1 : vector<32xi16>, vector<32xi8>
+}
+
+// Tiles 0..3 are sums of two halves of the tokens by two planes, 4 and 5 q, 6
+// and 7 codes. The fifth plane is alone; columns 36..99 are the last panel.
+// AMX-LABEL: func @dot_block
+// GENERIC-LABEL: func @dot_block
+func.func @dot_block(%q: memref<?x100xi8>, %codes: memref<5x32x64xi8>, %acc: memref<5x32x16xi32>,
+                     %first: index, %n: index) {
+  // AMX: "llvm.x86.ldtilecfg"
+  // AMX: scf.for
+  // AMX: scf.if
+  // AMX: "llvm.x86.ldtilecfg"
+  // One tile of tokens.
+  // AMX: scf.if
+  // AMX: "llvm.x86.tilezero"
+  // Two of them.
+  // AMX: } else {
+  // AMX-COUNT-4: "llvm.x86.tilezero"
+  // AMX: scf.for
+  // AMX-COUNT-2: "llvm.x86.tileloadd64"
+  // AMX: "llvm.x86.tileloadd64"
+  // AMX-COUNT-2: "llvm.x86.tdpbsud"
+  // AMX: "llvm.x86.tileloadd64"
+  // AMX-COUNT-2: "llvm.x86.tdpbsud"
+  // AMX: arith.constant 36 : index
+  // AMX-COUNT-4: "llvm.x86.tdpbsud"
+  // AMX-COUNT-4: "llvm.x86.tilestored64"
+  // AMX: "llvm.x86.tilerelease"
+  // GENERIC: scf.for
+  // GENERIC-NOT: ternary.
+  // AMX-NOT: ternary.
+  ternary.dot_block %q[%first] count %n, %codes into %acc
+      : memref<?x100xi8>, memref<5x32x64xi8>, memref<5x32x16xi32>
+  return
 }

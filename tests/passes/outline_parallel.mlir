@@ -2,21 +2,21 @@
 // RUN: tercet-opt %s --outline-parallel --split-input-file | FileCheck %s
 
 // Views and constants are recomputed in the body; arguments and numbers are
-// captured. Workers get the scratch of the body that needs most: 64 floats.
+// captured. Workers get the scratch of the body that needs most: 300 bytes.
 
-// CHECK: module attributes {ternary.scratch_size = 256 : i64}
+// CHECK: module attributes {ternary.scratch_size = 300 : i64}
 
 // CHECK-LABEL: func private @step_0
-// CHECK-SAME: (%[[ARENA:[^:]+]]: memref<64xi8>, %[[N:[^:]+]]: index, %[[BEGIN:[^:]+]]: index, %[[END:[^:]+]]: index, %[[SCRATCH:[^:]+]]: memref<64xf32>)
+// CHECK-SAME: (%[[ARENA:[^:]+]]: memref<64xi8>, %[[N:[^:]+]]: index, %[[BEGIN:[^:]+]]: index, %[[END:[^:]+]]: index, %[[SCRATCH:[^:]+]]: memref<300xi8>)
 // CHECK-DAG: %[[C8:.+]] = arith.constant 8 : index
 // CHECK-DAG: %[[VIEW:.+]] = memref.view %[[ARENA]][%[[C8]]][%[[N]]]
 // CHECK: scf.for %[[I:.+]] = %[[BEGIN]] to %[[END]] step %{{.+}} {
-// CHECK: %[[MINE:.+]] = memref.reinterpret_cast %[[SCRATCH]] to offset: [0], sizes: [64], strides: [1]
+// CHECK: %[[MINE:.+]] = memref.view %[[SCRATCH]][%{{.+}}][] : memref<300xi8> to memref<64xf32>
 // CHECK: memref.store %{{.+}}, %[[MINE]]
 // CHECK: memref.store %{{.+}}, %[[VIEW]][%[[I]]]
 
 // CHECK-LABEL: func private @step_1
-// CHECK-SAME: %{{[^:]+}}: memref<1xf32>)
+// CHECK-SAME: %{{[^:]+}}: memref<1xi8>)
 // CHECK: scf.for
 // A loop in a loop runs inside its item.
 // CHECK: scf.parallel
@@ -32,11 +32,14 @@ func.func @step(%arena: memref<64xi8>, %n: index, %pool: !llvm.ptr) {
   %c2 = arith.constant 2 : index
   %c8 = arith.constant 8 : index
   %f = arith.constant 1.0 : f32
+  %b = arith.constant 1 : i8
   %count = arith.divui %n, %c2 : index
   %view = memref.view %arena[%c8][%count] : memref<64xi8> to memref<?xf32>
   scf.parallel (%i) = (%c0) to (%count) step (%c1) {
     %scratch = ternary.worker_scratch : memref<64xf32>
+    %bytes = ternary.worker_scratch : memref<300xi8>
     memref.store %f, %scratch[%c0] : memref<64xf32>
+    memref.store %b, %bytes[%c0] : memref<300xi8>
     memref.store %f, %view[%i] : memref<?xf32>
   }
   scf.parallel (%i) = (%c0) to (%n) step (%c1) {

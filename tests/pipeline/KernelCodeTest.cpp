@@ -206,7 +206,7 @@ std::string withoutFunction(StringRef assembly, StringRef name) {
 bool isDotProduct(StringRef line) {
   return line.contains("pdpbusd") || line.contains("pmaddubsw") ||
          line.contains("pmaddwd") || line.contains("vpermw") ||
-         line.contains("pshufb");
+         line.contains("pshufb") || line.contains("tdpbsud");
 }
 
 /// A vector that is read from or written to the stack. (%rbp is a register like
@@ -244,6 +244,9 @@ TEST(KernelCode, EachTileParameterChangesTheCode) {
   changed = schedule;
   changed.inPlace = true;
   EXPECT_NE(base, emit(changed)) << "in_place";
+  changed = schedule;
+  changed.blocks = true;
+  EXPECT_NE(base, emit(changed)) << "blocks";
   changed = schedule;
   changed.prefetch = 0;
   EXPECT_EQ(emit(changed).find("prefetch"), std::string::npos);
@@ -298,6 +301,10 @@ INSTANTIATE_TEST_SUITE_P(
                     InnerLoops{"x86-64-v4+avx512vnni", Packing::T3},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
                     InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
+                               Packing::T5},
+                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8",
+                               Packing::I2},
+                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8",
                                Packing::T5}));
 
 // Without an instruction for it, an fma has branches, which look like loops.

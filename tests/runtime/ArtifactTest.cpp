@@ -137,5 +137,8 @@ TEST(Artifact, CpuFeaturesAgreeWithTheCompilers) {
             __builtin_cpu_supports("avx512vnni") != 0);
   EXPECT_EQ(bool(host & TERCET_CPU_AVX512VBMI),
             __builtin_cpu_supports("avx512vbmi") != 0);
+  // What a CPU has is not all: the kernel may refuse its tiles.
+  if (host & TERCET_CPU_AMXINT8)
+    EXPECT_TRUE(__builtin_cpu_supports("amx-int8"));
 }
 #endif

@@ -333,6 +333,16 @@ Value KernelBuilder::workerScratch(int64_t numFloats) {
       *this, MemRefType::get(numFloats, getF32Type()));
 }
 
+Value KernelBuilder::workerBytes(int64_t size) {
+  return ternary::WorkerScratchOp::create(*this,
+                                          MemRefType::get(size, getI8Type()));
+}
+
+Value KernelBuilder::view(MemRefType type, Value bytes, int64_t offset) {
+  return memref::ViewOp::create(*this, type, bytes, index(offset),
+                                ValueRange());
+}
+
 //===----------------------------------------------------------------------===//
 // Control flow
 //===----------------------------------------------------------------------===//

@@ -135,6 +135,9 @@ public:
   void prefetch(Value memref, ValueRange indices);
   Value castCache(Value cache, mlir::MemRefType type);
   Value workerScratch(int64_t numFloats);
+  Value workerBytes(int64_t size);
+  /// Part of them from a byte on, as `type`.
+  Value view(mlir::MemRefType type, Value bytes, int64_t offset);
 
   // Control flow.
   void parallel(Value items, llvm::function_ref<void(Value item)> body);

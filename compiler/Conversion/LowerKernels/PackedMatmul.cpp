@@ -29,6 +29,11 @@ namespace {
 /// Columns of a step of the dot product.
 constexpr int64_t kStep = 4;
 
+/// Tokens from which on blocks are faster than dot products of vectors, and
+/// those that are multiplied before their sums are rescaled (Sapphire Rapids).
+constexpr int64_t kMinBlockTokens = 8;
+constexpr int64_t kBlockTokens = 128;
+
 /// Tokens from which on it pays to unpack t5 or t3 beforehand (measured on
 /// Zen 4).
 constexpr int64_t kMinExpandedTokens = 24;
@@ -44,7 +49,11 @@ public:
 
 private:
   void emitItem(Value address, Value firstRowGroup, bool isStrip);
+  void emitTokens();
   void emitBlock(Value token, int64_t count);
+  void emitDotBlocks();
+  void unpackPanels(Value codes);
+  void prefetchCell(Value index, int64_t columns);
   void emitParts(ArrayRef<int64_t> parts, int64_t unroll);
   void emitGroups(ArrayRef<int64_t> parts, int64_t unroll);
   Values sumGroup(Value firstCell, int64_t skipped, int64_t columns,
@@ -163,25 +172,115 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   firstRowGroup = itemRowGroup;
   isStrip = itemIsStrip;
   cell = isStrip ? layout.getStripCell() : layout.getCell();
-  // The rows are in the cache for every block of tokens but the first.
-  Value numTokens = b.dim(op.getQ(), 0);
-  auto emitBlocks = [&] {
-    b.blockedLoop(numTokens, layout.getTokens(),
-                  [&](Value token, int64_t count) { emitBlock(token, count); });
-  };
-  if (isStrip || layout.getPacking() == Packing::I2)
-    return emitBlocks();
-  Value hasMany = arith::CmpIOp::create(b, arith::CmpIPredicate::uge, numTokens,
-                                        b.index(kMinExpandedTokens));
+  bool usesDotBlocks =
+      layout.getBlocks() && !op.getGroup() && numColumns >= kPanelColumns;
+  if (!usesDotBlocks && (isStrip || layout.getPacking() == Packing::I2))
+    return emitTokens();
+  Value hasMany = arith::CmpIOp::create(
+      b, arith::CmpIPredicate::uge, b.dim(op.getQ(), 0),
+      b.index(usesDotBlocks ? kMinBlockTokens : kMinExpandedTokens));
   auto choice = scf::IfOp::create(b, hasMany, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard insertion(b);
   b.setInsertionPointToStart(choice.thenBlock());
-  expandTile();
-  emitBlocks();
-  expanded = {};
-  cell = layout.getCell();
+  if (usesDotBlocks) {
+    emitDotBlocks();
+  } else {
+    expandTile();
+    emitTokens();
+    expanded = {};
+    cell = layout.getCell();
+  }
   b.setInsertionPointToStart(choice.elseBlock());
-  emitBlocks();
+  emitTokens();
+}
+
+/// The rows are in the cache for every block of tokens but the first.
+void PackedMatmulKernel::emitTokens() {
+  b.blockedLoop(b.dim(op.getQ(), 0), layout.getTokens(),
+                [&](Value token, int64_t count) { emitBlock(token, count); });
+}
+
+/// The worker's scratch gets the codes of every plane, and the sums of some
+/// tokens. A strip is one plane.
+void PackedMatmulKernel::emitDotBlocks() {
+  int64_t numRowGroups = isStrip ? 1 : numPlanes;
+  int64_t numVectors =
+      llvm::divideCeil(numColumns, kPanelColumns) * kPanelColumns / kStep;
+  auto codesType =
+      MemRefType::get({numRowGroups, numVectors, 64}, b.getI8Type());
+  auto accType =
+      MemRefType::get({numRowGroups, kBlockTokens, kRowGroup}, b.getI32Type());
+  int64_t codesSize = codesType.getNumElements();
+  Value scratch =
+      b.workerBytes(codesSize + accType.getNumElements() * sizeof(int32_t));
+  Value codes = b.view(codesType, scratch, 0);
+  Value acc = b.view(accType, scratch, codesSize);
+  unpackPanels(codes);
+  Value tokens = b.dim(op.getQ(), 0);
+  b.loop(b.index(0), tokens, kBlockTokens, [&](Value first) {
+    Value count = b.minIndex(b.subIndex(tokens, first), b.index(kBlockTokens));
+    DotBlockOp::create(b, op.getQ(), first, count, codes, acc);
+    b.loop(b.index(0), count, 1, [&](Value i) {
+      Value token = b.addIndex(first, i);
+      Value sumOfQ = splat(b.loadScalar(op.getSum(), token), ints());
+      for (int64_t rowGroup = 0; rowGroup < numRowGroups; ++rowGroup)
+        for (int64_t lane = 0; lane < kRowGroup; lane += lanes) {
+          Value sum = vector::LoadOp::create(
+              b, ints(), acc, ValueRange{b.index(rowGroup), i, b.index(lane)});
+          storeRescaled(b, op, arith::SubIOp::create(b, sum, sumOfQ), token,
+                        b.addIndex(firstRowGroup, rowGroup), lane);
+        }
+    });
+  });
+}
+
+/// The vectors of each plane one after the other. The last panel may overlap
+/// the one before: its first vectors are zero.
+void PackedMatmulKernel::unpackPanels(Value codes) {
+  constexpr int64_t kPanelVectors = kPanelColumns / kStep;
+  int64_t whole = numColumns / kPanelColumns * kPanelVectors;
+  int64_t rest = numColumns / kStep % kPanelVectors;
+  int64_t numOverlapping = rest ? kPanelVectors - rest : 0;
+  auto storeCodes = [&](Value vector, int64_t plane, Value row, int64_t part) {
+    vector::StoreOp::create(
+        b, vector, codes,
+        ValueRange{b.index(plane), row, b.index(part * kStep * lanes)});
+  };
+  auto parts = llvm::to_vector(llvm::seq<int64_t>(kRowGroup / lanes));
+  int64_t numRowGroups = isStrip ? 1 : numPlanes;
+  for (int64_t plane = 0; plane < numRowGroups; ++plane)
+    for (int64_t i = 0; i < numOverlapping; ++i)
+      for (int64_t part : parts)
+        storeCodes(b.splatInt(0, bytes()), plane, b.index(whole + i), part);
+
+  auto unpackStep = [&](CellRange step, ArrayRef<Values> fields,
+                        MutableArrayRef<Value>) {
+    int64_t endPlane = isStrip ? step.end / kStep : numPlanes;
+    for (int64_t plane = isStrip ? step.begin / kStep : 0; plane < endPlane;
+         ++plane) {
+      // The planes of a strip are groups of columns.
+      Value row = isStrip ? b.addIndex(b.mulIndex(step.index, numPlanes), plane)
+                          : step.index;
+      if (numOverlapping)
+        row = b.addIndex(row, b.select(b.isLess(row, b.index(whole)),
+                                       b.index(0), b.index(numOverlapping)));
+      for (int64_t part : parts) {
+        Value vector = plane < getNumFields()
+                           ? UnpackOp::create(b, fields[part][0], plane,
+                                              /*inPlace=*/false)
+                                 .getResult()
+                           : fields[part][1];
+        storeCodes(vector, isStrip ? 0 : plane, row, part);
+      }
+    }
+  };
+  int64_t numCells = numColumns / cell.columns;
+  b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
+    prefetchCell(index, cell.columns);
+    forEachStep({index, 0, cell.columns}, parts, /*sums=*/{}, unpackStep);
+  });
+  if (int64_t left = numColumns % cell.columns)
+    forEachStep({b.index(numCells), 0, left}, parts, /*sums=*/{}, unpackStep);
 }
 
 /// Unpacking takes as long as the dot products of a few tokens. Many blocks of
@@ -513,14 +612,20 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
   return sums;
 }
 
+/// What is so many bytes beyond the first columns of a cell.
+void PackedMatmulKernel::prefetchCell(Value index, int64_t columns) {
+  if (!layout.getPrefetch())
+    return;
+  for (int64_t line = 0; line < cell.getBytes(columns); line += 64)
+    b.prefetch(op.getWeights(),
+               b.addIndex(address, b.addIndex(b.mulIndex(index, cell.bytes),
+                                              line + layout.getPrefetch())));
+}
+
 void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
-  if (numTokens == 1 && !expanded && layout.getPrefetch())
-    for (int64_t line = 0; line < cell.getBytes(range.end); line += 64)
-      b.prefetch(
-          op.getWeights(),
-          b.addIndex(address, b.addIndex(b.mulIndex(range.index, cell.bytes),
-                                         line + layout.getPrefetch())));
+  if (numTokens == 1 && !expanded)
+    prefetchCell(range.index, range.end);
   forEachStep(
       range, parts, sums,
       [&](CellRange step, ArrayRef<Values> fields,

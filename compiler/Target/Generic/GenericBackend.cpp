@@ -6,7 +6,9 @@
 #include "compiler/Target/Backend.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
@@ -194,6 +196,63 @@ struct LowerLookup : OpRewritePattern<ternary::LookupOp> {
   }
 };
 
+/// One vector of 16 rows, a token and a plane at a time.
+struct LowerDotBlock : OpRewritePattern<ternary::DotBlockOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(ternary::DotBlockOp op,
+                                PatternRewriter &rewriter) const override {
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    auto codesType = cast<MemRefType>(op.getCodes().getType());
+    int64_t columns = cast<MemRefType>(op.getQ().getType()).getDimSize(1);
+    auto ints = VectorType::get(16, b.getI32Type());
+    auto bytes = VectorType::get(64, b.getI8Type());
+    auto index = [&](int64_t value) -> Value {
+      return arith::ConstantIndexOp::create(b, value);
+    };
+    Value zero = index(0), one = index(1);
+    Value none = arith::ConstantOp::create(b, b.getZeroAttr(ints));
+    auto addVector = [&](Value plane, Value token, Value vector, Value sum) {
+      // Vector 16 c + j begins at column min(64 c, K - 64) + 4 j.
+      Value sixteen = index(16);
+      Value panel =
+          arith::MulIOp::create(b, arith::DivUIOp::create(b, vector, sixteen),
+                                index(ternary::kPanelColumns));
+      Value start = arith::MinUIOp::create(
+          b, panel, index(columns - ternary::kPanelColumns));
+      Value within = arith::MulIOp::create(
+          b, arith::RemUIOp::create(b, vector, sixteen), index(4));
+      Value q = vector::LoadOp::create(
+          b, VectorType::get(4, b.getI8Type()), op.getQ(),
+          ValueRange{token, arith::AddIOp::create(b, start, within)});
+      Value word = vector::ExtractOp::create(
+          b,
+          vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), q),
+          0);
+      q = vector::BitCastOp::create(b, bytes,
+                                    vector::BroadcastOp::create(b, ints, word));
+      Value codes = vector::LoadOp::create(b, bytes, op.getCodes(),
+                                           ValueRange{plane, vector, zero});
+      return ternary::DotOp::create(b, sum, codes, q).getResult();
+    };
+    scf::buildLoopNest(
+        b, b.getLoc(), {zero, zero},
+        {index(codesType.getDimSize(0)), op.getCount()}, {one, one},
+        [&](OpBuilder &, Location, ValueRange at) {
+          Value token = arith::AddIOp::create(b, op.getFirst(), at[1]);
+          auto sum = scf::ForOp::create(
+              b, zero, index(codesType.getDimSize(1)), one, none,
+              [&](OpBuilder &, Location, Value vector, ValueRange sum) {
+                scf::YieldOp::create(b,
+                                     addVector(at[0], token, vector, sum[0]));
+              });
+          vector::StoreOp::create(b, sum.getResult(0), op.getAcc(),
+                                  ValueRange{at[0], at[1], zero});
+        });
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
 class GenericBackend : public Backend {
 public:
   llvm::StringRef getName() const override { return "Generic"; }
@@ -216,11 +275,10 @@ public:
 } // namespace
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
-  patterns
-      .add<LowerUnpack, LowerUnpackT5, LowerUnpackT3, LowerDot<ternary::DotOp>,
-           LowerDot<ternary::DotPairsOp>, LowerAddPairs, LowerLookup>(
-          patterns.getContext(),
-          /*benefit=*/0);
+  patterns.add<LowerUnpack, LowerUnpackT5, LowerUnpackT3,
+               LowerDot<ternary::DotOp>, LowerDot<ternary::DotPairsOp>,
+               LowerAddPairs, LowerLookup, LowerDotBlock>(patterns.getContext(),
+                                                          /*benefit=*/0);
 }
 
 const Backend &getGenericBackend() {

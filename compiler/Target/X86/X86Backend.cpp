@@ -4,6 +4,7 @@
 // registers that have it, and pmaddwd anywhere.
 
 #include "compiler/Target/Backend.h"
+#include "compiler/Target/X86/AMX.h"
 #include "tercet/artifact.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -454,6 +455,8 @@ public:
       schedule.tokens = wide ? 3 : 1;
       schedule.planeMajor = true;
     }
+    schedule.blocks =
+        target.has(TERCET_CPU_AMXINT8) && packing != ternary::Packing::L3;
     return schedule;
   }
 
@@ -503,6 +506,8 @@ public:
     if (hasByteTables(target))
       patterns.add<LowerLookupToVBMI, LowerUnpackT5ToLookup>(
           patterns.getContext());
+    if (target.has(TERCET_CPU_AMXINT8))
+      populateAMXLowerings(patterns);
     DotKind kind = getDotKind(target);
     int64_t maxLanes = getLanes(kind);
     if (maxLanes == 16)

@@ -62,7 +62,8 @@ typedef enum tercet_cpu_feature {
   TERCET_CPU_AVX512VNNI = 1u << 13,
   TERCET_CPU_AVX512VBMI = 1u << 14,
   TERCET_CPU_NEON_DOTPROD = 1u << 15,
-  TERCET_CPU_NEON_I8MM = 1u << 16
+  TERCET_CPU_NEON_I8MM = 1u << 16,
+  TERCET_CPU_AMXINT8 = 1u << 17
 } tercet_cpu_feature;
 
 #define TERCET_KV_BLOCK 64u
