@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "frontends/Import.h"
+#include "frontends/ONNX/ImportONNX.h"
 #include "frontends/Safetensors/ImportSafetensors.h"
 #include "frontends/Support/InputError.h"
 
@@ -18,12 +19,13 @@ tercet::importModel(MLIRContext &context, StringRef model,
   StringRef extension = llvm::sys::path::extension(model);
   if (llvm::sys::fs::is_directory(model) || extension == ".safetensors")
     return importSafetensors(context, model, options);
-  if (extension == ".onnx" || extension == ".gguf")
-    return inputError(model,
-                      "{0} models are not supported yet; use the Hugging Face "
-                      "directory of the model",
-                      extension.drop_front());
+  if (extension == ".onnx")
+    return importONNX(context, model);
+  if (extension == ".gguf")
+    return inputError(model, "gguf models are not supported yet; use the "
+                             "Hugging Face directory of the model");
   return inputError(model,
-                    "is no model: expected a Hugging Face directory or a "
-                    ".safetensors file with its config.json beside it");
+                    "is no model: expected a Hugging Face directory, a "
+                    ".safetensors file with its config.json beside it, or an "
+                    ".onnx file");
 }

