@@ -43,6 +43,10 @@ static uint64_t numKVBlocks(const tercet_blob_header &header) {
 
 /// Limits beyond the hash: what a compiler bug, not a bad disk, would break.
 static Error checkShape(const tercet_blob_header &header) {
+  if (!memchr(header.target, 0, sizeof header.target))
+    return damaged("target name not terminated");
+  if (header.kind == TERCET_ARTIFACT_GRAPH)
+    return Error::success();
   constexpr uint32_t Limit = 1u << 30;
   if (header.vocab_size - 1 >= Limit || header.context - 1 >= Limit ||
       header.max_step_tokens - 1 >= Limit)
@@ -50,8 +54,6 @@ static Error checkShape(const tercet_blob_header &header) {
   if (header.kv_stripes == 0 ||
       header.kv_slot_size % (uint64_t(header.kv_stripes) * numKVBlocks(header)))
     return damaged("KV cache not made of blocks");
-  if (!memchr(header.target, 0, sizeof header.target))
-    return damaged("target name not terminated");
   return Error::success();
 }
 

@@ -9,8 +9,9 @@
 #include "runtime/src/Commands.h"
 #include "runtime/src/Console.h"
 #include "runtime/src/CpuFeatures.h"
+#include "runtime/src/DotPeak.h"
 #include "runtime/src/OutputFile.h"
-#include "runtime/src/Roofline.h"
+#include "runtime/src/ReadRate.h"
 #include "runtime/src/Sampler.h"
 #include "runtime/src/Statistics.h"
 
@@ -130,7 +131,7 @@ static double measureRead(Series &series, const Model &model) {
   uint64_t bytes = std::min<uint64_t>(model.header().ternary_bytes +
                                           model.header().head_bytes,
                                       model.artifact().weights().size());
-  return measureRead(series.session->pool(), model.weights(), bytes);
+  return measureReadRate(series.session->pool(), model.weights(), bytes);
 }
 
 static Error measureRound(Series &series, const Model &model,

@@ -1,32 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/src/CommandLine.h"
+#include "runtime/src/Flags.h"
 
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 
 using namespace tercet;
 
 //===----------------------------------------------------------------------===//
 // Values
 //===----------------------------------------------------------------------===//
-
-static Error parseInteger(const char *flag, const char *text, int64_t least,
-                          int64_t most, int64_t &result) {
-  char *end = nullptr;
-  errno = 0;
-  result = strtoll(text, &end, 10);
-  if (errno == 0 && end != text && *end == 0 && result >= least &&
-      result <= most)
-    return Error::success();
-  if (most == INT64_MAX)
-    return Error(format("%s %s: expected a whole number, at least %lld", flag,
-                        text, (long long)least));
-  return Error(format("%s %s: expected a whole number from %lld to %lld", flag,
-                      text, (long long)least, (long long)most));
-}
 
 static Error parseReal(const char *flag, const char *text, double least,
                        double most, double &result) {
@@ -68,20 +52,6 @@ Error tercet::parseTokens(const std::string &text,
 //===----------------------------------------------------------------------===//
 // Flags
 //===----------------------------------------------------------------------===//
-
-namespace {
-/// One argument as the setters see it.
-struct Argument {
-  const char *flag, *value;
-};
-
-struct Flag {
-  const char *name;
-  const char *value; // Its name in --help; null: the flag takes none.
-  const char *help;  // Null: hidden.
-  Error (*set)(CommandLine &line, Argument argument);
-};
-} // namespace
 
 template <Action NewAction>
 static Error setAction(CommandLine &line, Argument argument) {
@@ -145,7 +115,7 @@ static Error addStop(CommandLine &line, Argument argument) {
 }
 
 using CL = CommandLine;
-static constexpr Flag Flags[] = {
+static constexpr Flag<CommandLine> Flags[] = {
     {"-p", "TEXT", "continue TEXT (- reads it from stdin)",
      setAction<Action::Text>},
     {"--chat", nullptr, "talk: one line of stdin is one turn",
@@ -232,13 +202,6 @@ static constexpr Flag Flags[] = {
     {"--trace", "FILE", nullptr, setString<&CL::tracePath>},
 };
 
-static const Flag *findFlag(const std::string &name) {
-  for (const Flag &flag : Flags)
-    if (name == flag.name)
-      return &flag;
-  return nullptr;
-}
-
 /// Combinations that would silently ignore a flag.
 static Error checkCombination(const CommandLine &line) {
   bool fromTokens =
@@ -264,27 +227,8 @@ static Error checkCombination(const CommandLine &line) {
 }
 
 Error tercet::parseCommandLine(int argc, char **argv, CommandLine &line) {
-  for (int i = 1; i < argc; ++i) {
-    std::string name = argv[i];
-    const char *value = nullptr;
-    const char *equals = strchr(argv[i], '=');
-    if (name.starts_with("--") && equals) {
-      name.resize(equals - argv[i]);
-      value = equals + 1;
-    }
-    const Flag *flag = findFlag(name);
-    if (!flag)
-      return Error("unknown argument '" + name + "' (--help lists them all)");
-    if (!flag->value && value)
-      return Error(name + ": takes no value");
-    if (flag->value && !value) {
-      if (++i == argc)
-        return Error(name + ": expected " + flag->value + " after it");
-      value = argv[i];
-    }
-    if (Error error = flag->set(line, {flag->name, value}))
-      return error;
-  }
+  if (Error error = parseFlags<CommandLine>(argc, argv, Flags, line))
+    return error;
   return line.action == Action::Help ? Error::success()
                                      : checkCombination(line);
 }
@@ -305,18 +249,7 @@ std::string tercet::helpText(const std::string &program) {
            "--bench --batch 1,8,64 --gen 16 --context 512",
        })
     text += "  " + program + " " + example + "\n";
-  text += "\n";
-  for (const Flag &flag : Flags) {
-    if (!flag.help)
-      continue;
-    std::string left = std::string("  ") + flag.name;
-    if (flag.value)
-      left += std::string(" ") + flag.value;
-    text += format("%-22s", left.c_str());
-    for (const char *c = flag.help; *c; ++c)
-      text += *c == '\n' ? "\n" + std::string(22, ' ') : std::string(1, *c);
-    text += "\n";
-  }
+  text += "\n" + describeFlags<CommandLine>(Flags);
   return text + "\nText goes to stdout and nothing else does; exit status 1 "
                 "means an error.\n";
 }

@@ -49,6 +49,18 @@ Error tercet::readFile(const std::string &path, std::string &text) {
   return error;
 }
 
+/// The weights are a mapped file: a disk error, or somebody cutting the file
+/// short while it runs, arrives as a signal.
+static void onBusError(int) {
+  static const char Message[] =
+      "error: the model's file could not be read (damaged, shortened while "
+      "running, or a disk error): copy or compile it again\n";
+  (void)!write(STDERR_FILENO, Message, sizeof Message - 1);
+  _exit(1);
+}
+
+void tercet::reportBusErrors() { signal(SIGBUS, onBusError); }
+
 double tercet::secondsNow() {
   timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);

@@ -21,6 +21,9 @@ Error writeOutput(std::string_view text);
 /// The whole of stdin, or of a file.
 Error readFile(const std::string &path, std::string &text);
 
+/// A mapped artifact that cannot be read ends the program with a message.
+void reportBusErrors();
+
 double secondsNow();
 
 /// A bar on stderr, drawn only on a terminal and only when work takes long

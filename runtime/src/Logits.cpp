@@ -37,8 +37,8 @@ Error tercet::runLogits(Session &session, const CommandLine &line,
   if (Error error = checkPromptFits(session, tokens.size()))
     return error;
   NpyWriter writer;
-  if (Error error =
-          writer.open(line.logitsPath, tokens.size(), session.vocabSize()))
+  int64_t shape[] = {static_cast<int64_t>(tokens.size()), session.vocabSize()};
+  if (Error error = writer.open(line.logitsPath, "<f4", shape))
     return error;
   uint32_t batch = logitBatch(session, line);
   std::vector<float> logits(std::min<uint64_t>(batch, tokens.size()) *
@@ -49,8 +49,8 @@ Error tercet::runLogits(Session &session, const CommandLine &line,
     if (Error error =
             session.append(0, part, Session::Logits::All, logits.data()))
       return error;
-    if (Error error =
-            writer.write(logits.data(), part.size() * session.vocabSize()))
+    if (Error error = writer.write(
+            logits.data(), part.size() * session.vocabSize() * sizeof(float)))
       return error;
     tokens = tokens.subspan(part.size());
     progress.update(session.length());

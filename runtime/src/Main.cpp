@@ -5,21 +5,7 @@
 #include "runtime/src/Commands.h"
 #include "runtime/src/Console.h"
 
-#include <csignal>
-#include <cstring>
-#include <unistd.h>
-
 using namespace tercet;
-
-/// The weights are a mapped file: a disk error, or somebody cutting the file
-/// short while it runs, arrives as a signal.
-static void onBusError(int) {
-  static const char Message[] =
-      "error: the model's file could not be read (damaged, shortened while "
-      "running, or a disk error): copy or compile it again\n";
-  (void)!write(STDERR_FILENO, Message, sizeof Message - 1);
-  _exit(1);
-}
 
 static Error printInfo(const Artifact &artifact) {
   std::string info(artifact.section(TERCET_SECTION_INFO));
@@ -112,7 +98,7 @@ static Error run(const CommandLine &line) {
 }
 
 int main(int argc, char **argv) {
-  signal(SIGBUS, onBusError);
+  reportBusErrors();
   CommandLine line;
   Error error = parseCommandLine(argc, argv, line);
   if (!error)

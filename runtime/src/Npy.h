@@ -3,22 +3,41 @@
 #ifndef TERCET_RUNTIME_NPY_H
 #define TERCET_RUNTIME_NPY_H
 
+#include "runtime/src/Memory.h"
 #include "runtime/src/OutputFile.h"
+
+#include <span>
+#include <string_view>
+#include <vector>
 
 namespace tercet {
 
-/// Writes a float32 matrix as .npy version 1, row by row, so that the logits
-/// of a long prompt never sit in memory. The file appears under its name only
-/// when it is complete.
+/// Writes an array as .npy version 1 in C order, piece by piece, so that the
+/// logits of a long prompt never sit in memory. The file appears under its name
+/// only when it is complete.
 class NpyWriter {
 public:
-  Error open(const std::string &path, uint64_t numRows, uint64_t numColumns);
-  Error write(const float *values, uint64_t count);
+  /// `descr` is NumPy's name of the element type: "<f4".
+  Error open(const std::string &path, std::string_view descr,
+             std::span<const int64_t> shape);
+  Error write(const void *data, uint64_t size) {
+    return file.write(data, size);
+  }
   Error finish() { return file.finish(); }
 
 private:
   OutputFile file;
 };
+
+/// A little-endian array in C order.
+struct NpyArray {
+  std::string descr;
+  std::vector<int64_t> shape;
+  PageMemory data;
+};
+
+/// "-" is stdin.
+Error readNpy(const std::string &path, NpyArray &result);
 
 } // namespace tercet
 

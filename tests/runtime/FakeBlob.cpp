@@ -17,6 +17,29 @@ void test::rehashHeader(std::string &blob) {
                 sizeof *header + header->num_sections * sizeof(tercet_section));
 }
 
+std::string test::makeFakeSignature() {
+  // "": offset 0 of the strings, and so on.
+  std::string strings("\0batch\0x\0y\0fail\0sum\0rows\0", 25);
+  constexpr uint32_t Start =
+      sizeof(tercet_signature) + 5 * sizeof(tercet_signature_tensor);
+  auto at = [&](const char *text) {
+    return Start + static_cast<uint32_t>(
+                       strings.find(std::string(text, strlen(text) + 1)));
+  };
+  int64_t batch = -1 - int64_t(at("batch"));
+  tercet_signature head = {3, 2};
+  tercet_signature_tensor tensors[] = {
+      {at("x"), TERCET_ELEMENT_F32, 2, 0, {batch, 3}},
+      {at("y"), TERCET_ELEMENT_F32, 1, 0, {batch}},
+      {at("fail"), TERCET_ELEMENT_BOOL, 0, 0, {}},
+      {at("sum"), TERCET_ELEMENT_F32, 2, 0, {batch, 3}},
+      {at("rows"), TERCET_ELEMENT_I64, 0, 0, {}},
+  };
+  return std::string(reinterpret_cast<char *>(&head), sizeof head) +
+         std::string(reinterpret_cast<char *>(tensors), sizeof tensors) +
+         strings;
+}
+
 std::string test::makeFakeBlob(const FakeBlobOptions &options) {
   tercet_generation generation{};
   generation.bos_token = 256;
@@ -36,6 +59,8 @@ std::string test::makeFakeBlob(const FakeBlobOptions &options) {
   };
   if (!options.tokenizer.empty())
     sections.push_back({TERCET_SECTION_TOKENIZER, options.tokenizer});
+  if (!options.signature.empty())
+    sections.push_back({TERCET_SECTION_SIGNATURE, options.signature});
   if (!options.chatTemplate.empty())
     sections.push_back({TERCET_SECTION_CHAT_TEMPLATE, options.chatTemplate});
   std::string weights(options.weightsSize, 0);
@@ -49,6 +74,8 @@ std::string test::makeFakeBlob(const FakeBlobOptions &options) {
   header.num_sections = sections.size();
   strcpy(header.target, "fake");
   header.cpu_features = options.cpuFeatures;
+  header.kind = options.signature.empty() ? TERCET_ARTIFACT_LANGUAGE_MODEL
+                                          : TERCET_ARTIFACT_GRAPH;
   header.vocab_size = FakeVocab;
   header.context = FakeContext;
   header.max_step_tokens = 16;

@@ -22,9 +22,9 @@ TEST(Npy, WritesAMatrix) {
   float values[6] = {1, 2, 3, 4, 5, 6};
   {
     NpyWriter writer;
-    ASSERT_FALSE(writer.open(path, 2, 3));
-    ASSERT_FALSE(writer.write(values, 3));
-    ASSERT_FALSE(writer.write(values + 3, 3));
+    ASSERT_FALSE(writer.open(path, "<f4", std::array<int64_t, 2>{2, 3}));
+    ASSERT_FALSE(writer.write(values, 3 * sizeof(float)));
+    ASSERT_FALSE(writer.write(values + 3, 3 * sizeof(float)));
     EXPECT_NE(access(path.c_str(), F_OK), 0) << "complete or absent";
     ASSERT_FALSE(writer.finish());
   }
@@ -40,7 +40,7 @@ TEST(Npy, LeavesNothingUnfinished) {
   std::string path = testing::TempDir() + "npy-unfinished.npy";
   {
     NpyWriter writer;
-    ASSERT_FALSE(writer.open(path, 1, 1));
+    ASSERT_FALSE(writer.open(path, "<f4", {}));
   }
   EXPECT_NE(access(path.c_str(), F_OK), 0);
   EXPECT_NE(access((path + ".tmp" + std::to_string(getpid())).c_str(), F_OK),
@@ -49,8 +49,8 @@ TEST(Npy, LeavesNothingUnfinished) {
 
 TEST(Npy, ReportsErrors) {
   NpyWriter missing;
-  EXPECT_TRUE(missing.open("/nonexistent/x.npy", 1, 1));
+  EXPECT_TRUE(missing.open("/nonexistent/x.npy", "<f4", {}));
   NpyWriter full;
-  Error error = full.open("/dev/full", 1, 1);
+  Error error = full.open("/dev/full", "<f4", {});
   EXPECT_NE(error.message().find("No space"), std::string::npos);
 }

@@ -10,21 +10,28 @@
 #ifndef TERCET_ARTIFACT_H
 #define TERCET_ARTIFACT_H
 
+#include "tercet/graph.h"
+
 #include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Hidden: a shared library exports tercet.h only, so that several compiled
- * models can live in one process. */
+/* Hidden: a shared library exports tercet.h or graph.h only, so that several
+ * compiled models can live in one process. */
 #pragma GCC visibility push(hidden)
 
 #define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
-#define TERCET_BLOB_VERSION 3u
+#define TERCET_BLOB_VERSION 4u
 /* The blob starts at a file offset and an address that are multiples of this
  * (a huge page), and so does its weights section. */
 #define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
+
+typedef enum tercet_artifact_kind {
+  TERCET_ARTIFACT_LANGUAGE_MODEL = 0, /* provides tercet_step */
+  TERCET_ARTIFACT_GRAPH = 1           /* provides tercet_evaluate */
+} tercet_artifact_kind;
 
 typedef enum tercet_section_kind {
   TERCET_SECTION_WEIGHTS = 1,   /* packed parameters, what the code addresses */
@@ -32,6 +39,7 @@ typedef enum tercet_section_kind {
   TERCET_SECTION_CHAT_TEMPLATE = 3, /* Jinja source, UTF-8, no terminator */
   TERCET_SECTION_GENERATION = 4,    /* tercet_generation */
   TERCET_SECTION_INFO = 5,          /* JSON text printed by --info */
+  TERCET_SECTION_SIGNATURE = 6,     /* tercet_signature */
   TERCET_SECTION_KERNELS = 7 /* "OP<tab>LAYER" of each tercet_parallel_for of a
                                 step, a line each, for --bench */
 } tercet_section_kind;
@@ -86,13 +94,13 @@ typedef struct tercet_blob_header {
   char target[64];       /* as given to --target, zero-terminated */
   uint64_t cpu_features; /* OR of tercet_cpu_feature */
   uint64_t model_hash;   /* of the source model's files */
-  /* The compiled step. */
+  uint32_t kind;         /* tercet_artifact_kind */
+  /* The compiled step; all 0 but scratch_size in a graph. */
   uint32_t vocab_size;
   uint32_t context;         /* KV capacity of a sequence, in tokens */
   uint32_t max_step_tokens; /* capacity of one tercet_step call, in tokens */
   uint32_t num_layers;
-  uint32_t hidden_size; /* of a screened head; 0: another head */
-  uint32_t reserved;
+  uint32_t hidden_size;  /* of a screened head; 0: another head */
   uint64_t arena_size;   /* bytes of activation memory a step needs */
   uint64_t scratch_size; /* bytes of private memory a worker needs */
   uint64_t kv_slot_size; /* bytes of KV cache per sequence slot */
@@ -124,6 +132,24 @@ typedef struct tercet_generation {
   int32_t top_k;     /* 0: off */
 } tercet_generation;
 
+/* TERCET_SECTION_SIGNATURE, what a graph takes and gives: this struct, a
+ * tercet_signature_tensor for each input and then each output, and the
+ * zero-terminated strings that they refer to, each once. */
+typedef struct tercet_signature {
+  uint32_t num_inputs;
+  uint32_t num_outputs;
+} tercet_signature;
+
+typedef struct tercet_signature_tensor {
+  uint32_t name;    /* where in the section its string is */
+  uint32_t element; /* tercet_element */
+  uint32_t rank;
+  uint32_t reserved;
+  /* An extent, or -1 - S: any, and S is where in the section the string of its
+   * symbol is. Extents of one symbol are equal, but those of "" are not. */
+  int64_t dims[TERCET_MAX_RANK];
+} tercet_signature_tensor;
+
 /* ---- What compiled code calls ------------------------------------------- */
 
 typedef struct tercet_pool tercet_pool;
@@ -138,7 +164,25 @@ typedef void (*tercet_parallel_body)(void *context, int64_t begin, int64_t end,
 void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
                          void *context, int64_t count);
 
+/* Memory of a graph, 64-byte aligned and never null: what cannot be allocated
+ * fails. On the thread that called tercet_evaluate only, never in a
+ * parallel_body; so are the next two. */
+void *tercet_allocate(int64_t size_in_bytes);
+void tercet_free(void *memory);
+
+/* Ends tercet_evaluate without returning to it: what it allocated is freed, and
+ * `message`, which lives forever, is what the caller hears. */
+void tercet_fail(const char *message) __attribute__((noreturn));
+
 /* ---- What compiled code provides ---------------------------------------- */
+
+/* One run of a graph, inputs and outputs in the order of its signature.
+ *   weights     start of the weights section, 64-byte aligned
+ *   inputs      data 64-byte aligned, read only; shapes agree with the
+ *               signature, and the caller has checked them
+ *   outputs     out: data from tercet_allocate, each another, and shape */
+void tercet_evaluate(const void *weights, const tercet_graph_tensor *inputs,
+                     tercet_graph_tensor *outputs, tercet_pool *pool);
 
 /* One step of a language model: a batch of 1..max_step_tokens tokens.
  *   weights     start of the weights section, 64-byte aligned

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
-#include "runtime/src/Roofline.h"
-#include "runtime/src/Console.h"
+#include "runtime/src/ReadRate.h"
 #include "runtime/src/CpuFeatures.h"
 #include "runtime/src/ThreadPool.h"
 
-using namespace tercet;
+#include <chrono>
 
-//===----------------------------------------------------------------------===//
-// Pure read
-//===----------------------------------------------------------------------===//
+using namespace tercet;
 
 using Vector = uint64_t __attribute__((vector_size(64), aligned(64)));
 
@@ -79,51 +76,21 @@ static void readBody(void *context, int64_t begin, int64_t end, void *) {
                         std::memory_order_relaxed);
 }
 
-double tercet::measureRead(tercet_pool &pool, const void *data, uint64_t size) {
+double tercet::measureReadRate(tercet_pool &pool, const void *data,
+                               uint64_t size) {
   int64_t numUnits = static_cast<int64_t>(size / ReadUnit);
   if (numUnits == 0)
     return 0;
   ReadContext read{static_cast<const char *>(data), widestSum()};
-  // Several passes over a model in cache, whose single pass is too short.
-  double start = secondsNow(), seconds = 0;
+  // Several passes over what is in a cache, whose single pass is too short.
+  auto start = std::chrono::steady_clock::now();
+  double seconds = 0;
   int64_t passes = 0;
   for (; seconds < 2e-3; ++passes) {
     tercet_parallel_for(&pool, readBody, &read, numUnits);
-    seconds = secondsNow() - start;
+    seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+            .count();
   }
   return passes * numUnits * ReadUnit / seconds;
-}
-
-//===----------------------------------------------------------------------===//
-// Dot-product peak
-//===----------------------------------------------------------------------===//
-
-namespace {
-struct DotContext {
-  int64_t iterations;
-  std::atomic<int64_t> multiplyAccumulates{0};
-};
-} // namespace
-
-static void dotBody(void *context, int64_t begin, int64_t end, void *) {
-  auto *dot = static_cast<DotContext *>(context);
-  for (int64_t i = begin; i < end; ++i)
-    dot->multiplyAccumulates += tercet_dot_peak(dot->iterations);
-}
-
-double tercet::measureDotPeak(tercet_pool &pool) {
-  // Pieces of about a millisecond, so that stealing evens out the threads.
-  static int64_t iterations = [] {
-    int64_t count = 1000;
-    for (double seconds = 0; seconds < 1e-3; count *= 2) {
-      double start = secondsNow();
-      tercet_dot_peak(count);
-      seconds = secondsNow() - start;
-    }
-    return count;
-  }();
-  DotContext dot{iterations};
-  double start = secondsNow();
-  tercet_parallel_for(&pool, dotBody, &dot, 8 * pool.numThreads());
-  return dot.multiplyAccumulates / (secondsNow() - start);
 }
