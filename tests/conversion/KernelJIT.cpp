@@ -25,24 +25,11 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/ExecutionEngine/ExecutionEngine.h"
-#include "mlir/ExecutionEngine/OptUtils.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
-#include "llvm/ExecutionEngine/Orc/JITTargetMachineBuilder.h"
-#include "llvm/Target/TargetMachine.h"
 
 using namespace mlir;
 using namespace tercet;
-
-struct KernelJIT::Impl {
-  MLIRContext context;
-  OwningOpRef<ModuleOp> module;
-  std::unique_ptr<ExecutionEngine> engine;
-  void (*function)(void **) = nullptr;
-};
 
 /// One worker runs everything here: its scratch is on the stack.
 static void allocateScratch(ModuleOp module) {
@@ -84,15 +71,6 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
   return conversions.run(module);
 }
 
-static std::unique_ptr<llvm::TargetMachine>
-makeTargetMachine(const TargetSpec &target) {
-  llvm::orc::JITTargetMachineBuilder builder((llvm::Triple(target.triple)));
-  builder.setCPU(target.cpu);
-  builder.addFeatures(target.llvmFeatures);
-  builder.setCodeGenOptLevel(llvm::CodeGenOptLevel::Aggressive);
-  return llvm::cantFail(builder.createTargetMachine());
-}
-
 KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
   TargetSpec wanted = llvm::cantFail(parseTarget(target));
   TargetSpec native = llvm::cantFail(parseTarget("native"));
@@ -106,9 +84,8 @@ KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
              : Support::None;
 }
 
-KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
-                     llvm::StringRef targetText)
-    : impl(std::make_unique<Impl>()) {
+static LoadedCode load(llvm::StringRef source, int64_t accumulators,
+                       llvm::StringRef targetText) {
   if (targetText.empty()) {
     const char *target = std::getenv("TERCET_TEST_TARGET");
     targetText = target ? target : "native";
@@ -119,33 +96,20 @@ KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
                   linalg::LinalgDialect, math::MathDialect,
                   memref::MemRefDialect, scf::SCFDialect,
                   ternary::TernaryDialect, vector::VectorDialect>();
-  registerBuiltinDialectTranslation(registry);
-  registerLLVMDialectTranslation(registry);
-  impl->context.appendDialectRegistry(registry);
-  impl->module = parseSourceString<ModuleOp>(source, &impl->context);
-  if (!impl->module)
+  MLIRContext context(registry);
+  auto module = parseSourceString<ModuleOp>(source, &context);
+  if (!module)
     llvm::report_fatal_error("kernel does not parse");
-  impl->module->walk([](func::FuncOp function) {
+  module->walk([](func::FuncOp function) {
     function->setAttr(LLVM::LLVMDialect::getEmitCWrapperAttrName(),
                       UnitAttr::get(function.getContext()));
   });
-  if (failed(lowerToLLVM(*impl->module, accumulators, target)))
+  if (failed(lowerToLLVM(*module, accumulators, target)))
     llvm::report_fatal_error("kernel does not lower");
-
-  std::unique_ptr<llvm::TargetMachine> machine = makeTargetMachine(target);
-  auto optimize = makeOptimizingTransformer(3, 0, machine.get());
-  ExecutionEngineOptions options;
-  options.transformer = optimize;
-  options.jitCodeGenOptLevel = llvm::CodeGenOptLevel::Aggressive;
-  options.enableObjectDump = true;
-  impl->engine = llvm::cantFail(ExecutionEngine::create(
-      *impl->module, options, makeTargetMachine(target)));
-  impl->function =
-      llvm::cantFail(impl->engine->lookupPacked("_mlir_ciface_kernel"));
-  if (const char *path = std::getenv("TERCET_TEST_OBJECT"))
-    impl->engine->dumpToObjectFile(path);
+  return llvm::cantFail(LoadedCode::load(*module, target));
 }
 
-KernelJIT::~KernelJIT() = default;
-
-void KernelJIT::call(void **packed) { impl->function(packed); }
+KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
+                     llvm::StringRef target)
+    : code(load(source, accumulators, target)),
+      function(llvm::cantFail(code.lookup<void()>("_mlir_ciface_kernel"))) {}

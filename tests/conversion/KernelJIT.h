@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Runs a kernel in this process: ternary ops on memrefs, through lower-kernels
-// and upstream's conversions, to the execution engine. scf.parallel runs its
-// items one after another.
+// Runs a kernel in this process: ternary ops on memrefs of any strides, through
+// lower-kernels and upstream's conversions. scf.parallel runs its items one
+// after another.
 
 #ifndef TERCET_TESTS_CONVERSION_KERNELJIT_H
 #define TERCET_TESTS_CONVERSION_KERNELJIT_H
+
+#include "compiler/Tune/LoadedCode.h"
 
 #include "llvm/ADT/StringRef.h"
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace tercet {
@@ -53,23 +54,16 @@ public:
   /// machine.
   explicit KernelJIT(llvm::StringRef source, int64_t accumulators = 16,
                      llvm::StringRef target = "");
-  ~KernelJIT();
 
   /// Whether this machine runs code for a target; Emulated: its dot products
   /// only, by AVXVNNIEmulator, which counts them.
   enum class Support { None, Emulated, Native };
   static Support prepareFor(llvm::StringRef target);
 
+  /// Descriptors are passed by pointer.
   template <typename... Args> void operator()(Args... args) {
-    // Descriptors are passed by pointer, and packed arguments by the address of
-    // each.
-    std::tuple<decltype(passed(args))...> pointers = {passed(args)...};
-    std::apply(
-        [&](auto &...pointer) {
-          void *packed[] = {&pointer...};
-          call(packed);
-        },
-        pointers);
+    reinterpret_cast<void (*)(decltype(passed(args))...)>(function)(
+        passed(args)...);
   }
 
 private:
@@ -79,10 +73,8 @@ private:
   }
   static int64_t passed(int64_t value) { return value; }
 
-  void call(void **packed);
-
-  struct Impl;
-  std::unique_ptr<Impl> impl;
+  LoadedCode code;
+  void (*function)();
 };
 
 } // namespace tercet

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Ternary networks that tests/models/fashion_mnist trains: the same classes as
+onnxruntime's for all test images."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ort = pytest.importorskip("onnxruntime")
+pytest.importorskip("torch")
+
+TERCET = Path(os.environ["TERCET_BIN_DIR"]) / "tercet"
+MODELS = Path(__file__).parents[1] / "models" / "fashion_mnist"
+sys.path.insert(0, str(MODELS))
+train = pytest.importorskip("train")
+if not train.DATA.exists():
+    pytest.skip("needs dataset-fashion-mnist", allow_module_level=True)
+
+LAYERS = {
+    "mlp": ["BitLinear 784x512", "BitLinear 512x512", "BitLinear 512x10"],
+    "cnn": ["ternary convolution 9x16", "ternary convolution 144x32", "ternary convolution 288x64",
+            "BitLinear 1024x10"],
+}
+
+
+def run(*command):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("networks")
+    run(sys.executable, MODELS / "train.py", directory, "--epochs", "1", "--images", "10000")
+    return directory
+
+
+@pytest.mark.parametrize("exporter", ("legacy", "dynamo"))
+@pytest.mark.parametrize("name", LAYERS)
+def test_classes(name, exporter, networks, tmp_path):
+    path = networks / f"{name}.{exporter}.onnx"
+    program = tmp_path / name
+    log = run(TERCET, "compile", path, "--explain", "-o", program).stderr
+    said = [line for line in log.splitlines() if "recognised" in line]
+    assert [line.split(",")[0].removeprefix("remark: recognised ") for line in said] == LAYERS[name]
+
+    images = train.normalise(train.read_images("t10k"))
+    session = ort.InferenceSession(path)
+    expected = np.concatenate([session.run(None, {"image": part})[0] for part in np.split(images, 10)])
+    np.save(tmp_path / "images.npy", images)
+    run(program, "--input", f"image={tmp_path}/images.npy", "--output", f"logits={tmp_path}/logits.npy")
+    actual = np.load(tmp_path / "logits.npy")
+
+    # Two correct results differ where an activation is rounded the other way; a
+    # class only changes where two logits are as close as that.
+    differ = np.flatnonzero(actual.argmax(-1) != expected.argmax(-1))
+    best = np.sort(expected[differ], axis=-1)
+    assert len(differ) <= 10
+    assert np.all(best[:, -1] - best[:, -2] < 0.02 * np.ptp(expected, axis=-1)[differ])
