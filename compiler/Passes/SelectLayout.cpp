@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Passes/Passes.h"
-#include "compiler/Target/Backend.h"
+#include "compiler/Target/CostModel.h"
 #include "dialect/Ternary/Ternary.h"
 
 using namespace mlir;
@@ -26,11 +26,14 @@ ternary::LayoutAttr getHeadLayout(ternary::LinearOp head) {
 
 MatmulShape getShape(ternary::MatmulOp matmul) {
   return {cast<ShapedType>(matmul.getOuts().getType()).getShape().back(),
-          cast<ShapedType>(matmul.getQ().getType()).getDimSize(1)};
+          cast<ShapedType>(matmul.getQ().getType()).getDimSize(1),
+          int64_t(matmul.getGroup().value_or(0))};
 }
 
 struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
   using Base::Base;
+  SelectLayout(LayoutPlanner &planner, const SelectLayoutOptions &options)
+      : Base(options), planner(&planner) {}
 
   void runOnOperation() override {
     llvm::Expected<TargetSpec> spec = parseTarget(target);
@@ -45,21 +48,40 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       return signalPassFailure();
     }
     const Backend &backend = getBackend(*spec);
-    ternary::Packing tritPacking =
-        packing == "auto" ? backend.selectPacking(countTrits(), *spec) : *named;
+    selectHeads(backend, *spec);
+    SmallVector<ternary::MatmulOp> matmuls;
+    getOperation().walk(
+        [&](ternary::MatmulOp matmul) { matmuls.push_back(matmul); });
+    ModelShapes model;
+    model.otherBytes = countHeadBytes();
+    for (ternary::MatmulOp matmul : matmuls)
+      model.matmuls.push_back(getShape(matmul));
 
+    CostModel costModel(assumeCpu(*spec), *spec, /*numThreads=*/1);
+    llvm::Expected<LayoutPlan> plan =
+        (planner ? *planner : costModel).plan(model, named);
+    if (!plan) {
+      getOperation().emitError(llvm::toString(plan.takeError()));
+      return signalPassFailure();
+    }
+    if (!plan->reason.empty())
+      getOperation().emitRemark() << plan->reason;
+    for (auto [matmul, shape, choice] :
+         llvm::zip_equal(matmuls, model.matmuls, plan->choices)) {
+      matmul.setLayoutAttr(ternary::LayoutAttr::getTrits(
+          &getContext(), choice.packing, choice.schedule));
+      matmul.emitRemark() << shape.rows << "x" << shape.cols << ": "
+                          << *matmul.getLayout() << " (" << backend.getName()
+                          << " backend, " << spec->text << ")";
+    }
+  }
+
+private:
+  void selectHeads(const Backend &backend, const TargetSpec &spec) {
     getOperation().walk([&](Operation *op) {
-      if (auto matmul = dyn_cast<ternary::MatmulOp>(op)) {
-        MatmulShape shape = getShape(matmul);
-        matmul.setLayoutAttr(ternary::LayoutAttr::getTrits(
-            &getContext(), tritPacking,
-            backend.getSchedule(tritPacking, shape, *spec)));
-        matmul.emitRemark()
-            << shape.rows << "x" << shape.cols << ": " << *matmul.getLayout()
-            << " (" << backend.getName() << " backend, " << spec->text << ")";
-      } else if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
+      if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
         head.setLayoutAttr(
-            backend.selectHeadLayout(&getContext(), head.getFormat(), *spec));
+            backend.selectHeadLayout(&getContext(), head.getFormat(), spec));
         head.emitRemark() << "head: " << *head.getLayout();
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
         auto type = cast<ShapedType>(linear.getWeight().getType());
@@ -71,16 +93,32 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
     });
   }
 
-private:
-  int64_t countTrits() {
-    int64_t numTrits = 0;
-    getOperation().walk([&](ternary::MatmulOp matmul) {
-      MatmulShape shape = getShape(matmul);
-      numTrits += shape.rows * shape.cols;
+  /// What a step reads beside ternary weights. Of a screened head it reads the
+  /// copy; the few rows that it replaces do not count.
+  int64_t countHeadBytes() {
+    int64_t bytes = 0;
+    getOperation().walk([&](Operation *op) {
+      if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
+        auto shape = cast<ShapedType>(head.getWeight().getType()).getShape();
+        bytes += head.getLayout()->getSize(shape[0], shape[1]);
+      } else if (auto linear = dyn_cast<ternary::LinearOp>(op);
+                 linear && !linear.getGroups()) {
+        auto type = cast<ShapedType>(linear.getWeight().getType());
+        bytes += llvm::divideCeil(
+            type.getNumElements() * type.getElementTypeBitWidth(), 8);
+      }
     });
-    return numTrits;
+    return bytes;
   }
+
+  LayoutPlanner *planner = nullptr;
 };
 
 } // namespace
+
+std::unique_ptr<Pass> createSelectLayout(LayoutPlanner &planner,
+                                         const SelectLayoutOptions &options) {
+  return std::make_unique<SelectLayout>(planner, options);
+}
+
 } // namespace tercet

@@ -7,16 +7,29 @@
 #ifndef TERCET_COMPILER_TARGET_BACKEND_H
 #define TERCET_COMPILER_TARGET_BACKEND_H
 
-#include "compiler/Target/ParseTarget.h"
+#include "compiler/Target/CpuDescription.h"
 #include "dialect/Ternary/Ternary.h"
 #include "mlir/IR/PatternMatch.h"
+
+#include <optional>
 
 namespace tercet {
 
 /// A ternary matmul whose layout is to be chosen.
 struct MatmulShape {
-  int64_t rows; ///< padded output features
-  int64_t cols; ///< padded input features
+  int64_t rows;      ///< padded output features
+  int64_t cols;      ///< padded input features
+  int64_t group = 0; ///< columns that share a scale; 0: one for each matrix
+
+  bool operator==(const MatmulShape &) const = default;
+};
+
+/// One token, or many: the two kernels of a matmul.
+enum class BatchClass { Decode, Prefill };
+
+/// Vector registers of a target.
+struct VectorRegisters {
+  int64_t count, lanes; ///< lanes of 32 bits
 };
 
 class Backend {
@@ -30,18 +43,31 @@ public:
 
   virtual bool supports(const TargetSpec &target) const = 0;
 
-  /// Packing of a model with `numTrits` ternary weights. How many there are
-  /// decides whether decoding reads them from memory, where fewer bits win, or
-  /// from a cache, where fewer instructions do.
-  virtual ternary::Packing selectPacking(int64_t numTrits,
-                                         const TargetSpec &target) const {
-    return ternary::Packing::I2;
+  /// How fast one core computes with weights of a packing, until somebody
+  /// measures it; nothing if the target has no good code for the packing.
+  virtual std::optional<MatmulRates> getRates(ternary::Packing packing,
+                                              const TargetSpec &target,
+                                              const CpuDescription &cpu) const {
+    if (packing != ternary::Packing::I2)
+      return std::nullopt;
+    return MatmulRates{5e9, 5e9};
+  }
+
+  virtual VectorRegisters getRegisters(const TargetSpec &target) const {
+    return {16, 4};
   }
 
   /// Default schedule of a ternary matmul.
   virtual ternary::Schedule getSchedule(ternary::Packing packing,
                                         MatmulShape shape,
                                         const TargetSpec &target) const = 0;
+
+  /// Schedules worth measuring for a batch class, `base` the first of them.
+  /// Those of a prefill differ from it only in what a GEMV does not use.
+  std::vector<ternary::Schedule> getCandidates(ternary::Packing packing,
+                                               BatchClass batch,
+                                               const ternary::Schedule &base,
+                                               const TargetSpec &target) const;
 
   /// Packing and default schedule of a quantised head.
   virtual ternary::CodeLayoutAttr

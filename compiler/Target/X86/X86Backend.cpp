@@ -58,9 +58,6 @@ bool hasByteTables(const TargetSpec &target) {
   return target.has(TERCET_CPU_AVX512VBMI | TERCET_CPU_AVX512VL);
 }
 
-/// More than any cache that a core has for itself.
-constexpr int64_t kCacheBytes = 32 << 20;
-
 Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
                 ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(
@@ -399,14 +396,55 @@ public:
     return llvm::StringRef(target.triple).starts_with("x86_64");
   }
 
-  /// With VBMI, t5 reads a fifth fewer bytes and keeps up with memory; what
-  /// fits the caches is faster as i2. t3 would need slower memory than what it
-  /// was measured with (docs/performance.md).
-  ternary::Packing selectPacking(int64_t numTrits,
-                                 const TargetSpec &target) const override {
-    return hasByteTables(target) && numTrits / 4 > kCacheBytes
-               ? ternary::Packing::T5
-               : ternary::Packing::I2;
+  /// 10^9 multiply-accumulates per second of a Zen 4 core from its caches
+  /// (docs/performance.md), of AVX-VNNI of a Zen 5 core. t5 needs byte tables,
+  /// l3 a table of words: Intel's cores have half the vpermw of Zen 4.
+  std::optional<MatmulRates>
+  getRates(ternary::Packing packing, const TargetSpec &target,
+           const CpuDescription &cpu) const override {
+    using ternary::Packing;
+    auto rates = [](double gemv, double gemm) {
+      return MatmulRates{gemv * 1e9, gemm * 1e9};
+    };
+    double words = cpu.vendor == "AuthenticAMD" ? 1 : 0.5;
+    DotKind kind = getDotKind(target);
+    if (packing == Packing::T5) {
+      if (kind == DotKind::AVX512VNNI && hasByteTables(target))
+        return rates(148, 229);
+      return std::nullopt;
+    }
+    switch (kind) {
+    case DotKind::AVX512VNNI:
+      return packing == Packing::I2   ? rates(226, 230)
+             : packing == Packing::T3 ? rates(120, 219)
+                                      : rates(209 * words, 243 * words);
+    case DotKind::AVX512BW:
+      return packing == Packing::I2   ? rates(117, 170)
+             : packing == Packing::T3 ? rates(77, 163)
+                                      : rates(180 * words, 251 * words);
+    case DotKind::AVXVNNI:
+      return packing == Packing::I2   ? rates(232, 232)
+             : packing == Packing::T3 ? rates(117, 220)
+                                      : rates(46, 59);
+    case DotKind::AVX2:
+      return packing == Packing::I2   ? rates(116, 149)
+             : packing == Packing::T3 ? rates(67, 145)
+                                      : rates(46, 59);
+    case DotKind::SSSE3:
+      if (packing == Packing::T3)
+        return std::nullopt;
+      return packing == Packing::I2 ? rates(56, 68) : rates(23, 30);
+    case DotKind::SSE2:
+      if (packing == Packing::I2)
+        return rates(15, 15);
+      return std::nullopt;
+    }
+    llvm_unreachable("unknown dot product");
+  }
+
+  VectorRegisters getRegisters(const TargetSpec &target) const override {
+    return {target.has(TERCET_CPU_AVX512VL) ? 32 : 16,
+            getLanes(getDotKind(target))};
   }
 
   /// Register budgets. i2: 32 zmm hold 4 planes x 6 tokens (24 accumulators),

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "compiler/Target/CostModel.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
+#include <cmath>
+
+using namespace llvm;
+using tercet::ternary::Packing;
+using tercet::ternary::Schedule;
+
+namespace tercet {
+
+static constexpr Packing kTritPackings[] = {Packing::I2, Packing::T5,
+                                            Packing::T3, Packing::L3};
+
+/// What is left of a cache beside activations and other programs.
+static constexpr double kUsablePart = 0.75;
+
+/// Times closer than that are equal.
+static constexpr double kTie = 1.01;
+
+double getBitsPerTrit(Packing packing) {
+  switch (packing) {
+  case Packing::I2:
+    return 2;
+  case Packing::T5:
+    return 8.0 / 5;
+  case Packing::T3:
+    return 5.0 / 3;
+  case Packing::L3:
+    return 16.0 / 9;
+  case Packing::BF16Pairs:
+    break;
+  }
+  llvm_unreachable("not a packing of trits");
+}
+
+static double getBytes(MatmulShape shape, Packing packing) {
+  double scales = shape.group ? 4.0 / shape.group : 0;
+  return double(shape.rows) * shape.cols *
+         (getBitsPerTrit(packing) / 8 + scales);
+}
+
+static int64_t countPlanes(Packing packing) {
+  switch (packing) {
+  case Packing::I2:
+    return 4;
+  case Packing::T5:
+    return 5;
+  case Packing::T3:
+    return 3;
+  default:
+    return 2;
+  }
+}
+
+/// How much slower a schedule should be than one that suits the registers: with
+/// sums that find none, or too few sums for the latency of dot products.
+static double getPenalty(Packing packing, const Schedule &schedule,
+                         BatchClass batch, VectorRegisters registers) {
+  int64_t parts = schedule.parts ? schedule.parts : 16 / schedule.lanes;
+  // l3 has unrolled tiles in both, with a sum for each plane's half of a lane.
+  int64_t sums =
+      packing == Packing::L3
+          ? schedule.unroll
+          : countPlanes(packing) *
+                (batch == BatchClass::Decode ? parts * schedule.unroll : 1);
+  if (batch == BatchClass::Prefill)
+    sums *= schedule.tokens;
+  constexpr int64_t kOthers = 4, kSumsInFlight = 8;
+  double penalty = double(registers.lanes) / schedule.lanes;
+  if (sums + kOthers > registers.count)
+    penalty *= 1 + double(sums + kOthers - registers.count) / registers.count;
+  if (sums < kSumsInFlight)
+    penalty *= std::sqrt(double(kSumsInFlight) / sums);
+  return penalty;
+}
+
+CostModel::CostModel(CpuDescription cpu, TargetSpec target, unsigned numThreads)
+    : cpu(std::move(cpu)), target(std::move(target)), numThreads(numThreads) {}
+
+unsigned CostModel::countCaches(const MemoryLevel &level) const {
+  return std::max(1u, numThreads / level.numCpus);
+}
+
+const MemoryLevel &CostModel::getHome(int64_t sizeInBytes) const {
+  for (const MemoryLevel &level : ArrayRef(cpu.levels).drop_back())
+    if (sizeInBytes <= kUsablePart * level.sizeInBytes * countCaches(level))
+      return level;
+  return cpu.levels.back();
+}
+
+int64_t CostModel::getFootprint(const ModelShapes &model,
+                                Packing packing) const {
+  double bytes = model.otherBytes;
+  for (MatmulShape shape : model.matmuls)
+    bytes += getBytes(shape, packing);
+  return int64_t(bytes);
+}
+
+MatmulRates CostModel::getRates(Packing packing) const {
+  auto measured = cpu.rates.find(target.text);
+  if (measured != cpu.rates.end())
+    if (auto rates = measured->second.packings.find(packing);
+        rates != measured->second.packings.end())
+      return rates->second;
+  return getBackend(target)
+      .getRates(packing, target, cpu)
+      .value_or(MatmulRates{1, 1});
+}
+
+/// Of the packed weights. The tables of l3 come between their lines: its GEMV
+/// gets 20 of 33 GB/s from memory (docs/performance.md).
+double CostModel::getReadRate(Packing packing, const MemoryLevel &level) const {
+  double part = packing == Packing::L3 ? 0.6 : 1;
+  if (numThreads >= cpu.numCpus)
+    return part * level.readByAll;
+  return part * std::min(level.readByOne * numThreads, level.readByAll);
+}
+
+double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
+                          BatchClass batch, const ModelShapes &model) const {
+  const Backend &backend = getBackend(target);
+  auto penalty = [&](const Schedule &schedule) {
+    return getPenalty(choice.packing, schedule, batch,
+                      backend.getRegisters(target));
+  };
+  MatmulRates rates = getRates(choice.packing);
+  double products = double(shape.rows) * shape.cols;
+  // Rates are those of the default schedule, which people have chosen well.
+  double factor = std::max(
+      1.0, penalty(choice.schedule) /
+               penalty(backend.getSchedule(choice.packing, shape, target)));
+  if (batch == BatchClass::Prefill)
+    return factor * products * kPrefillTokens / (rates.gemm * numThreads);
+  double reading =
+      getBytes(shape, choice.packing) /
+      getReadRate(choice.packing, getHome(getFootprint(model, choice.packing)));
+  return std::max(reading, factor * products / (rates.gemv * numThreads));
+}
+
+std::vector<Packing> CostModel::getPackings(MatmulShape shape) const {
+  std::vector<Packing> packings;
+  for (Packing packing : kTritPackings)
+    if (getBackend(target).getRates(packing, target, cpu) &&
+        (packing != Packing::L3 || !shape.group))
+      packings.push_back(packing);
+  return packings;
+}
+
+std::vector<LayoutChoice>
+CostModel::rank(MatmulShape shape, BatchClass batch, const ModelShapes &model,
+                std::optional<LayoutChoice> base) const {
+  const Backend &backend = getBackend(target);
+  std::vector<LayoutChoice> choices;
+  std::vector<std::pair<double, size_t>> ranked; // equal ones keep their order
+  for (Packing packing : getPackings(shape)) {
+    if (base && packing != base->packing)
+      continue;
+    Schedule first =
+        base ? base->schedule : backend.getSchedule(packing, shape, target);
+    for (const Schedule &schedule :
+         backend.getCandidates(packing, batch, first, target)) {
+      ranked.emplace_back(predict(shape, {packing, schedule}, batch, model),
+                          choices.size());
+      choices.push_back({packing, schedule});
+    }
+  }
+  llvm::sort(ranked);
+  std::vector<LayoutChoice> sorted;
+  for (auto [seconds, index] : ranked)
+    sorted.push_back(choices[index]);
+  return sorted;
+}
+
+/// By the time of a decode, and of a prefill where those are equal.
+Packing CostModel::choosePacking(MatmulShape shape,
+                                 const ModelShapes &model) const {
+  auto predictDefault = [&](Packing packing, BatchClass batch) {
+    return predict(
+        shape,
+        {packing, getBackend(target).getSchedule(packing, shape, target)},
+        batch, model);
+  };
+  std::vector<Packing> packings = getPackings(shape);
+  double best = INFINITY;
+  for (Packing packing : packings)
+    best = std::min(best, predictDefault(packing, BatchClass::Decode));
+  llvm::erase_if(packings, [&](Packing packing) {
+    return predictDefault(packing, BatchClass::Decode) > best * kTie;
+  });
+  return *llvm::min_element(packings, [&](Packing a, Packing b) {
+    return predictDefault(a, BatchClass::Prefill) <
+           predictDefault(b, BatchClass::Prefill);
+  });
+}
+
+bool CostModel::isBoundByReading(const ModelShapes &model,
+                                 Packing packing) const {
+  double readRate = getReadRate(packing, getHome(getFootprint(model, packing)));
+  return getRates(packing).gemv * numThreads * getBitsPerTrit(packing) / 8 >
+         readRate;
+}
+
+/// `521 MB`, `0.5 MB`.
+static std::string formatSize(double bytes) {
+  std::string text;
+  raw_string_ostream(text) << format(bytes < 10e6 ? "%.2g MB" : "%.0f MB",
+                                     bytes / 1e6);
+  return text;
+}
+
+/// `2 MB L2`, `2 L2 caches of 2 MB`.
+std::string CostModel::describeCaches(const MemoryLevel &level) const {
+  std::string size = formatSize(level.sizeInBytes);
+  unsigned numCaches = countCaches(level);
+  return numCaches == 1
+             ? size + " " + level.name
+             : formatv("{0} {1} caches of {2}", numCaches, level.name, size)
+                   .str();
+}
+
+std::string CostModel::explain(const ModelShapes &model,
+                               Packing packing) const {
+  int64_t size = getFootprint(model, packing);
+  const MemoryLevel &home = getHome(size);
+  bool isMemory = &home == &cpu.levels.back();
+  std::string text = "weights: " + formatSize(size);
+  text += isMemory ? formatv(" stream from memory at {0:f0} GB/s with {1} "
+                             "thread{2}",
+                             getReadRate(packing, home) / 1e9, numThreads,
+                             numThreads == 1 ? "" : "s")
+                         .str()
+                   : " fit the " + describeCaches(home);
+  raw_string_ostream(text) << ": " << stringifyPacking(packing)
+                           << format(" (%.3g bits)", getBitsPerTrit(packing));
+  if (!isBoundByReading(model, packing))
+    return text + ", decode is bound by instructions";
+  if (packing == Packing::I2)
+    return text + ", decode is bound by reading, and smaller packings take "
+                  "more instructions than that leaves time for";
+  return text + formatv(" reads {0:f0}% less than i2",
+                        100 - 50 * getBitsPerTrit(packing))
+                    .str();
+}
+
+llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
+                                           std::optional<Packing> packing) {
+  LayoutPlan plan;
+  for (MatmulShape shape : model.matmuls) {
+    Packing chosen = packing ? *packing : choosePacking(shape, model);
+    plan.choices.push_back(
+        {chosen, getBackend(target).getSchedule(chosen, shape, target)});
+  }
+  if (!plan.choices.empty())
+    plan.reason =
+        packing ? "--packing=" + stringifyPacking(*packing).str()
+                : explain(model, plan.choices.front().packing) +
+                      (cpu.date.empty() ? "; predicted, nobody tuned this CPU"
+                                        : "; predicted from rates of this CPU "
+                                          "measured on " +
+                                              cpu.date);
+  return plan;
+}
+
+} // namespace tercet
