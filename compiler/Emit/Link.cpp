@@ -133,15 +133,17 @@ public:
       arguments.push_back(value.str());
   }
   void addFiles(std::initializer_list<StringRef> files) {
-    for (StringRef file : files) {
-      Expected<std::string> path = sysroot.find(file);
-      if (path)
-        arguments.push_back(*path);
-      else if (failure.empty())
-        failure = toString(path.takeError());
-      else
-        consumeError(path.takeError());
-    }
+    for (StringRef file : files)
+      addFile(file);
+  }
+  void addFile(StringRef file) {
+    Expected<std::string> path = sysroot.find(file);
+    if (path)
+      arguments.push_back(*path);
+    else if (failure.empty())
+      failure = toString(path.takeError());
+    else
+      consumeError(path.takeError());
   }
 
   Error takeError() {
@@ -249,7 +251,9 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   if (isShared)
     args.add({"--no-whole-archive"});
   args.add({"--start-group"});
-  args.addFiles({"libpcre2-8.a", "libstdc++.a", "libgcc.a", "libgcc_eh.a"});
+  for (StringRef library : job.libraries)
+    args.addFile(library);
+  args.addFiles({"libstdc++.a", "libgcc.a", "libgcc_eh.a"});
   if (isShared)
     args.addFiles({"libm.so", "libc.so"});
   else

@@ -27,6 +27,8 @@ struct LinkJob {
   llvm::StringRef object;
   /// Paths of the runtime's archives.
   std::vector<std::string> archives;
+  /// Archives of other libraries, by name.
+  std::vector<std::string> libraries;
 };
 
 /// Links `job` into the file `output`, with the placeholder section that

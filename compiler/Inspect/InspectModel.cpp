@@ -5,8 +5,10 @@
 
 #include "compiler/Inspect/InspectModel.h"
 #include "compiler/Inspect/CheckParameters.h"
+#include "compiler/Inspect/InspectGraph.h"
 #include "compiler/Inspect/MeasureWeights.h"
 #include "compiler/Inspect/PackedTrits.h"
+#include "dialect/ONNX/ONNX.h"
 #include "frontends/Import.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -331,12 +333,15 @@ Error tercet::inspectModule(mlir::ModuleOp module, bool json, raw_ostream &os) {
                                 : createStringError(report.failure);
 }
 
-Error tercet::inspectModel(StringRef model, bool json, raw_ostream &os) {
+Error tercet::inspectModel(StringRef model, bool json, RecognizeGraph recognize,
+                           raw_ostream &os) {
   mlir::MLIRContext context;
   Expected<mlir::OwningOpRef<mlir::ModuleOp>> module =
       importModel(context, model, {});
   if (!module)
     return module.takeError();
+  if ((*module)->lookupSymbol(onnx::kGraphName))
+    return inspectGraph(**module, recognize, json, os);
   if (Error error = checkParameters(**module))
     return error;
   return inspectModule(**module, json, os);

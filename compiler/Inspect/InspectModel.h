@@ -11,12 +11,16 @@
 
 namespace tercet {
 
+/// Recognises the BitLinears of an ONNX graph, a phase that lies above this
+/// library. Its remarks are reported.
+using RecognizeGraph = llvm::function_ref<llvm::Error(mlir::ModuleOp)>;
+
 /// Imports `model`, checks its values and prints a report: as text, or as one
 /// JSON object. Fails, after the report, when the weights cannot be right.
 llvm::Error inspectModel(llvm::StringRef model, bool json,
-                         llvm::raw_ostream &os);
+                         RecognizeGraph recognize, llvm::raw_ostream &os);
 
-/// The same for an imported module.
+/// The same for an imported language model.
 llvm::Error inspectModule(mlir::ModuleOp module, bool json,
                           llvm::raw_ostream &os);
 

@@ -15,6 +15,7 @@
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVM.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlowOps.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/FunctionCallUtils.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -154,6 +155,90 @@ struct ConvertCacheCast : OpConversionPattern<UnrealizedConversionCastOp> {
   }
 };
 
+/// memref.alloc and memref.dealloc are the runtime's.
+struct ConvertAlloc : ConvertOpToLLVMPattern<memref::AllocOp> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+
+  LogicalResult matchAndRewrite(memref::AllocOp op, OpAdaptor adaptor,
+                                ConversionPatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    SmallVector<Value> sizes, strides;
+    Value sizeInBytes;
+    getMemRefDescriptorSizes(loc, op.getType(), adaptor.getDynamicSizes(), b,
+                             sizes, strides, sizeInBytes);
+    auto allocate = LLVM::lookupOrCreateFn(
+        b, op->getParentOfType<ModuleOp>(), "tercet_allocate", {b.getI64Type()},
+        LLVM::LLVMPointerType::get(op.getContext()));
+    if (failed(allocate))
+      return failure();
+    Value memory =
+        LLVM::CallOp::create(b, loc, *allocate, sizeInBytes).getResult();
+    b.replaceOp(op, Value(createMemRefDescriptor(loc, op.getType(), memory,
+                                                 memory, sizes, strides, b)));
+    return success();
+  }
+};
+
+struct ConvertDealloc : ConvertOpToLLVMPattern<memref::DeallocOp> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+
+  LogicalResult matchAndRewrite(memref::DeallocOp op, OpAdaptor adaptor,
+                                ConversionPatternRewriter &b) const override {
+    auto release = LLVM::lookupOrCreateFn(
+        b, op->getParentOfType<ModuleOp>(), "tercet_free",
+        {LLVM::LLVMPointerType::get(op.getContext())},
+        LLVM::LLVMVoidType::get(op.getContext()));
+    if (failed(release))
+      return failure();
+    Value memory =
+        MemRefDescriptor(adaptor.getMemref()).allocatedPtr(b, op.getLoc());
+    b.replaceOpWithNewOp<LLVM::CallOp>(op, *release, memory);
+    return success();
+  }
+};
+
+/// cf.assert ends the run, which tercet_fail does not return from.
+struct ConvertAssert : ConvertOpToLLVMPattern<cf::AssertOp> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+
+  LogicalResult matchAndRewrite(cf::AssertOp op, OpAdaptor adaptor,
+                                ConversionPatternRewriter &b) const override {
+    Location loc = op.getLoc();
+    auto module = op->getParentOfType<ModuleOp>();
+    auto pointer = LLVM::LLVMPointerType::get(op.getContext());
+    auto fail =
+        LLVM::lookupOrCreateFn(b, module, "tercet_fail", {pointer},
+                               LLVM::LLVMVoidType::get(op.getContext()));
+    if (failed(fail))
+      return failure();
+    Block *before = op->getBlock();
+    Block *after = b.splitBlock(before, std::next(op->getIterator()));
+    Block *failing = b.createBlock(after);
+    Value message = createMessage(b, module, loc, op.getMsg());
+    LLVM::CallOp::create(b, loc, *fail, message);
+    LLVM::UnreachableOp::create(b, loc);
+    b.setInsertionPointToEnd(before);
+    b.replaceOpWithNewOp<LLVM::CondBrOp>(op, adaptor.getArg(), after, failing);
+    return success();
+  }
+
+  /// A zero-terminated global; equal messages are one.
+  static Value createMessage(OpBuilder &b, ModuleOp module, Location loc,
+                             StringRef text) {
+    std::string bytes = text.str() + '\0', name = "message: " + text.str();
+    if (!module.lookupSymbol(name)) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(module.getBody());
+      LLVM::GlobalOp::create(
+          b, loc, LLVM::LLVMArrayType::get(b.getI8Type(), bytes.size()),
+          /*isConstant=*/true, LLVM::Linkage::Private, name,
+          b.getStringAttr(bytes));
+    }
+    return LLVM::AddressOfOp::create(
+        b, loc, LLVM::LLVMPointerType::get(b.getContext()), name);
+  }
+};
+
 struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
   /// Vector ops that the conversion expects in simpler terms.
   void lowerVectorShapes(MLIRContext *context) {
@@ -188,7 +273,8 @@ struct ConvertToLLVM : impl::ConvertToLLVMBase<ConvertToLLVM> {
     populateFuncToLLVMConversionPatterns(converter, patterns);
     populateVectorToLLVMConversionPatterns(converter, patterns);
     ub::populateUBToLLVMConversionPatterns(converter, patterns);
-    patterns.add<ConvertParallelFor>(converter);
+    patterns.add<ConvertParallelFor, ConvertAssert>(converter);
+    patterns.add<ConvertAlloc, ConvertDealloc>(converter, /*benefit=*/2);
     patterns.add<ConvertCacheCast>(converter, context);
 
     LLVMConversionTarget target(*context);

@@ -50,6 +50,7 @@ public:
                    type.getNumElements() * type.getElementTypeBitWidth() / 8);
     });
     partitionCaptures();
+    decomposeDynamic();
     func::FuncOp function = createFunction(parent);
     OpBuilder b(loop);
     ternary::ParallelForOp::create(b, loop.getLoc(), function.getSymName(),
@@ -60,9 +61,9 @@ public:
   }
 
 private:
-  /// The one pointer argument (PlanMemory).
+  /// The last pointer argument (PlanMemory, PlanGraph).
   static Value findPool(func::FuncOp function) {
-    for (BlockArgument argument : function.getArguments())
+    for (BlockArgument argument : llvm::reverse(function.getArguments()))
       if (isa<LLVM::LLVMPointerType>(argument.getType()))
         return argument;
     return {};
@@ -94,6 +95,32 @@ private:
     recomputed.insert(def);
   }
 
+  /// A memref that crosses a function is one pointer. The sizes, strides and
+  /// offset of one that has any at run time cross beside it:
+  ///   %base, %offset, %sizes, %strides = memref.extract_strided_metadata %m
+  /// and memref.reinterpret_cast in the function.
+  void decomposeDynamic() {
+    OpBuilder b(loop);
+    SetVector<Value> flat;
+    for (Value capture : captures) {
+      auto type = dyn_cast<MemRefType>(capture.getType());
+      SmallVector<int64_t> strides;
+      int64_t offset;
+      if (!type || (type.hasStaticShape() &&
+                    succeeded(type.getStridesAndOffset(strides, offset)) &&
+                    offset == 0 && type.getLayout().isIdentity())) {
+        flat.insert(capture);
+        continue;
+      }
+      auto metadata =
+          memref::ExtractStridedMetadataOp::create(b, loop.getLoc(), capture);
+      for (Value part : metadata->getResults())
+        flat.insert(part);
+      decomposed.push_back({capture, metadata});
+    }
+    captures = std::move(flat);
+  }
+
   func::FuncOp createFunction(func::FuncOp parent) {
     OpBuilder b(parent);
     Location loc = loop.getLoc();
@@ -112,6 +139,32 @@ private:
     IRMapping mapping;
     for (auto [capture, argument] : llvm::zip(captures, entry->getArguments()))
       mapping.map(capture, argument);
+    for (auto [value, metadata] : decomposed) {
+      auto type = cast<MemRefType>(value.getType());
+      auto take = [&](ValueRange parts) {
+        return llvm::map_to_vector(parts, [&](Value part) -> OpFoldResult {
+          return mapping.lookup(part);
+        });
+      };
+      // Static parts are not looked at; the type has them.
+      auto fix = [](SmallVector<OpFoldResult> parts, ArrayRef<int64_t> known,
+                    Builder &b) {
+        for (auto [part, value] : llvm::zip(parts, known))
+          if (!ShapedType::isDynamic(value))
+            part = b.getIndexAttr(value);
+        return parts;
+      };
+      SmallVector<int64_t> strides;
+      int64_t offset;
+      (void)type.getStridesAndOffset(strides, offset);
+      mapping.map(value,
+                  memref::ReinterpretCastOp::create(
+                      b, loc, type, mapping.lookup(metadata.getBaseBuffer()),
+                      fix(take(metadata.getOffset()), offset, b)[0],
+                      fix(take(metadata.getSizes()), type.getShape(), b),
+                      fix(take(metadata.getStrides()), strides, b))
+                      .getResult());
+    }
     for (Operation *op : recomputed)
       b.clone(*op, mapping);
     auto [begin, end, scratch] =
@@ -142,6 +195,7 @@ private:
   Value pool;
   int64_t scratchSize = 0; ///< bytes
   SetVector<Value> captures;
+  SmallVector<std::pair<Value, memref::ExtractStridedMetadataOp>> decomposed;
   SetVector<Operation *> recomputed; // in topological order
 };
 

@@ -8,6 +8,7 @@
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -99,6 +100,22 @@ llvm::Error writeFloats(ParameterReader &reader, ternary::ParameterOp parameter,
          llvm::zip(MutableArrayRef(narrowed, wide.size()), wide))
       to = narrow(from, type.getFloatSemantics());
   return llvm::Error::success();
+}
+
+/// Bytes of a literal whose elements are whole bytes, from `begin`.
+void copyLiteral(ElementsAttr literal, int64_t begin,
+                 MutableArrayRef<uint8_t> out) {
+  if (auto resource = dyn_cast<DenseResourceElementsAttr>(literal)) {
+    memcpy(out.data(), resource.getData().data() + begin, out.size());
+    return;
+  }
+  auto dense = cast<DenseElementsAttr>(literal);
+  ArrayRef<char> bytes = dense.getRawData();
+  if (dense.isSplat())
+    for (size_t i = 0; i < out.size(); i += bytes.size())
+      memcpy(&out[i], bytes.data(), bytes.size());
+  else
+    memcpy(out.data(), bytes.data() + begin, out.size());
 }
 
 struct PackWeights : impl::PackWeightsBase<PackWeights> {
@@ -351,9 +368,14 @@ int64_t PackWeights::placeFloats(ternary::ParameterOp parameter) {
   uint64_t elementSize = type.getElementTypeBitWidth() / 8;
   int64_t offset =
       place(type.getNumElements() * elementSize, elementSize,
-            [=, reader = reader](int64_t begin, int64_t end,
-                                 MutableArrayRef<uint8_t> out) {
-              return writeFloats(*reader, parameter, begin, end, out);
+            [=, reader = reader,
+             literal = dyn_cast<ElementsAttr>(parameter.getValue())](
+                int64_t begin, int64_t end,
+                MutableArrayRef<uint8_t> out) -> llvm::Error {
+              if (!literal)
+                return writeFloats(*reader, parameter, begin, end, out);
+              copyLiteral(literal, begin * elementSize, out);
+              return llvm::Error::success();
             });
   places[{parameter, Attribute()}] = offset;
   return offset;
@@ -386,16 +408,51 @@ FailureOr<Value> PackWeights::packScales(ternary::RescaleOp rescale,
   return parameterAt(b, rescale.getLoc(), offset, type);
 }
 
+/// The sums of the rows of q, which unpacked codes are corrected by: those of
+/// quantize_activations, or computed.
+FailureOr<Value> getSums(ternary::MatmulOp matmul) {
+  Value q = matmul.getQ();
+  auto type = cast<RankedTensorType>(q.getType());
+  if (auto quantise = q.getDefiningOp<ternary::QuantizeActivationsOp>();
+      quantise && quantise.getQ() == q) {
+    if (quantise.getGroup() != matmul.getGroup())
+      return matmul.emitOpError("expected the groups of its activations");
+    return quantise.getSum();
+  }
+  std::optional<int64_t> group = matmul.getGroup();
+  if (group && *group < type.getDimSize(1))
+    return matmul.emitOpError("expected activations of quantize_activations");
+  OpBuilder b(matmul);
+  Location loc = matmul.getLoc();
+  OpFoldResult tokens = tensor::getMixedSize(b, loc, q, 0);
+  Value zero = arith::ConstantIntOp::create(b, loc, 0, 32);
+  Value sums = tensor::EmptyOp::create(b, loc, tokens, b.getI32Type());
+  sums = linalg::FillOp::create(b, loc, zero, sums).getResult(0);
+  sums = linalg::ReduceOp::create(
+             b, loc, q, sums, /*dimensions=*/int64_t(1),
+             [](OpBuilder &b, Location loc, ValueRange v) {
+               Value wide =
+                   arith::ExtSIOp::create(b, loc, b.getI32Type(), v[0]);
+               Value sum = arith::AddIOp::create(b, loc, wide, v[1]);
+               linalg::YieldOp::create(b, loc, sum);
+             })
+             .getResult(0);
+  if (!group)
+    return sums;
+  return Value(tensor::ExpandShapeOp::create(
+      b, loc, RankedTensorType::get({type.getDimSize(0), 1}, b.getI32Type()),
+      sums, ArrayRef<ReassociationIndices>{{0, 1}},
+      ArrayRef<OpFoldResult>{tokens, b.getIndexAttr(1)}));
+}
+
 /// matmul + rescale become packed_matmul: the i32 sums stay in registers.
 LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   auto matmul = rescale.getAcc().getDefiningOp<ternary::MatmulOp>();
   if (!matmul || !matmul->hasOneUse() || !matmul.getLayout())
     return rescale.emitOpError("expected the sums of one matmul with a layout");
-  auto quantise = matmul.getQ().getDefiningOp<ternary::QuantizeActivationsOp>();
-  if (!quantise || quantise.getQ() != matmul.getQ() ||
-      quantise.getGroup() != matmul.getGroup())
-    return matmul.emitOpError("expected activations of quantize_activations "
-                              "and its groups");
+  FailureOr<Value> sums = getSums(matmul);
+  if (failed(sums))
+    return failure();
   ternary::LayoutAttr layout = *matmul.getLayout();
 
   SmallVector<int64_t> offsets = ternary::getColumnOffsets(rescale.getRows());
@@ -428,7 +485,7 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   }
   Value result = ternary::PackedMatmulOp::create(
                      b, loc, rescale.getOuts().getType(), matmul.getQ(),
-                     quantise.getScale(), quantise.getSum(), packed, *scales,
+                     rescale.getActivationScale(), *sums, packed, *scales,
                      rescale.getOuts(), tables, layout, matmul.getGroupAttr())
                      .getResult();
   rescale.getResult().replaceAllUsesWith(result);
@@ -579,7 +636,7 @@ void PackWeights::runOnOperation() {
   }
   for (ternary::GetParameterOp get : gets) {
     if (!get->use_empty()) {
-      if (cast<ShapedType>(get.getType()).getElementType().isInteger()) {
+      if (cast<ShapedType>(get.getType()).getElementType().isInteger(2)) {
         get.emitOpError("expected trits to be used by matmuls only");
         return signalPassFailure();
       }

@@ -12,6 +12,7 @@
 
 namespace tercet {
 
+class LayoutPlanner;
 class ParameterReader;
 
 #define GEN_PASS_DECL
@@ -22,6 +23,10 @@ class ParameterReader;
 std::unique_ptr<mlir::Pass> createQuantizeWeights(ParameterReader &reader);
 std::unique_ptr<mlir::Pass> createPackWeights(ParameterReader &reader,
                                               std::vector<WeightPiece> &pieces);
+
+/// With a planner instead of the cost model of a CPU that nobody has described.
+std::unique_ptr<mlir::Pass>
+createSelectLayout(LayoutPlanner &planner, const SelectLayoutOptions &options);
 
 #define GEN_PASS_REGISTRATION
 #include "compiler/Passes/Passes.h.inc"

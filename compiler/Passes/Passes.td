@@ -56,7 +56,7 @@ def SelectLayout : Pass<"select-layout", "::mlir::ModuleOp"> {
   let options = [
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">,
     Option<"packing", "packing", "std::string", "\"auto\"",
-           "of ternary weights; auto: what the backend selects">
+           "of ternary weights; auto: what the planner selects">
   ];
 }
 
@@ -87,6 +87,18 @@ def PlanMemory : Pass<"plan-memory", "::mlir::ModuleOp"> {
                            "::mlir::arith::ArithDialect"];
 }
 
+def PlanGraph : Pass<"plan-graph", "::mlir::ModuleOp"> {
+  let summary = "Give @graph its C signature and its buffers places";
+  let description = [{
+    Buffers of static size share one arena, which a run allocates; others are
+    allocated where they begin and freed after their last use. What leaves its block,
+    as the result of a loop or branch does, the runtime frees at the end of the run.
+    Results are allocations of their own. No `memref.copy` is left.
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect"];
+}
+
 def OutlineRepeats : Pass<"outline-repeats", "::mlir::ModuleOp"> {
   let summary = "Turn runs of equal layers into one function, called with offsets";
   let description = [{
@@ -110,6 +122,16 @@ def AddDotPeak : Pass<"add-dot-peak", "::mlir::ModuleOp"> {
                            "::mlir::func::FuncDialect", "::mlir::scf::SCFDialect",
                            "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect",
                            "::mlir::memref::MemRefDialect"];
+}
+
+def LowerMath : Pass<"lower-math", "::mlir::func::FuncOp"> {
+  let summary = "Lower functions of f32 to polynomials, the same bits on every target";
+  let description = [{
+    exp, log, tanh, erf, sin and their like (docs/numerics.md, "Graphs"), of scalars
+    and vectors, and conversions to bf16. Those of f64 stay calls of the C library.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect"];
 }
 
 def LowerVectorOps : Pass<"lower-vector-ops", "::mlir::func::FuncOp"> {

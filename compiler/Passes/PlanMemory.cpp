@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "compiler/Passes/BufferPlacement.h"
 #include "compiler/Passes/Passes.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -16,8 +16,6 @@ namespace tercet {
 #include "compiler/Passes/Passes.h.inc"
 
 namespace {
-
-constexpr int64_t kAlignment = 64;
 
 /// A function that the runtime calls, in terms of its imported signature. In C
 /// (tercet/artifact.h) it takes, in this order:
@@ -41,54 +39,6 @@ const Entry kEntries[] = {
     // hidden states, groups, logits; those logits
     {"head_rows", {0, 1, 0, 0}},
 };
-
-/// A buffer to be placed: alive from op number `begin` to `end` of the block.
-struct Buffer {
-  memref::AllocOp alloc;
-  int64_t begin, end, size, offset;
-};
-
-/// Last op of the block that uses `value`, directly, through a view of it, or
-/// in a region.
-int64_t getLastUse(Value value, Block &body,
-                   const llvm::DenseMap<Operation *, int64_t> &order) {
-  int64_t last = 0;
-  for (Operation *user : value.getUsers()) {
-    last = std::max(last, order.lookup(body.findAncestorOpInBlock(*user)));
-    if (isa<ViewLikeOpInterface>(user))
-      for (Value view : user->getResults())
-        last = std::max(last, getLastUse(view, body, order));
-  }
-  return last;
-}
-
-/// Greedy by size: the biggest buffer first, each at the lowest offset where it
-/// overlaps nothing that is alive at the same time. Returns the arena's size.
-int64_t assignOffsets(MutableArrayRef<Buffer> buffers) {
-  SmallVector<Buffer *> bySize, placed;
-  for (Buffer &buffer : buffers)
-    bySize.push_back(&buffer);
-  llvm::sort(bySize, [](Buffer *a, Buffer *b) {
-    return std::tie(b->size, a->begin) < std::tie(a->size, b->begin);
-  });
-  int64_t arenaSize = 0;
-  for (Buffer *buffer : bySize) {
-    int64_t offset = 0;
-    for (Buffer *other : placed) { // sorted by offset
-      bool alive = other->begin <= buffer->end && buffer->begin <= other->end;
-      if (alive && offset + buffer->size > other->offset)
-        offset = std::max(offset, other->offset + other->size);
-    }
-    buffer->offset = offset;
-    arenaSize = std::max(arenaSize, offset + buffer->size);
-    placed.insert(llvm::upper_bound(placed, buffer,
-                                    [](Buffer *a, Buffer *b) {
-                                      return a->offset < b->offset;
-                                    }),
-                  buffer);
-  }
-  return arenaSize;
-}
 
 struct PlanMemory : impl::PlanMemoryBase<PlanMemory> {
   using Base::Base;
@@ -135,7 +85,7 @@ int64_t PlanMemory::getCapacityInBytes(MemRefType type) {
   int64_t size = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
   for (int64_t dim : type.getShape())
     size *= ShapedType::isDynamic(dim) ? maxStepTokens : dim;
-  return llvm::alignTo(size, kAlignment);
+  return llvm::alignTo(size, kBufferAlignment);
 }
 
 /// The buffers of a function but for its result, with their places in
@@ -265,6 +215,8 @@ int64_t PlanMemory::plan(func::FuncOp function, const Entry &entry) {
 
 void PlanMemory::runOnOperation() {
   ModuleOp module = getOperation();
+  if (module.lookupSymbol<func::FuncOp>("graph"))
+    return; // PlanGraph
   if (!module.lookupSymbol<func::FuncOp>("step")) {
     module.emitError("expected a function @step");
     return signalPassFailure();

@@ -2,10 +2,12 @@
 
 #include "compiler/Pipeline/Pipeline.h"
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
+#include "compiler/Conversion/LowerONNX/LowerONNX.h"
 #include "compiler/Passes/Passes.h"
 #include "compiler/Support/KVCacheLayout.h"
 #include "compiler/Support/Kernels.h"
 #include "compiler/Target/Backend.h"
+#include "dialect/ONNX/ONNX.h"
 #include "dialect/Ternary/Ternary.h"
 #include "dialect/Ternary/TernaryBufferization.h"
 
@@ -27,6 +29,7 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/MemRef/Transforms/Passes.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Tensor/IR/TensorInferTypeOpInterfaceImpl.h"
 #include "mlir/Dialect/Tensor/Transforms/BufferizableOpInterfaceImpl.h"
@@ -57,13 +60,25 @@ static LogicalResult verifyGone(ModuleOp module, StringRef reason) {
 }
 
 static LogicalResult verifyImported(ModuleOp module) {
+  if (module.lookupSymbol<func::FuncOp>(onnx::kGraphName))
+    return success();
   auto step = module.lookupSymbol<func::FuncOp>("step");
   if (!step)
-    return module.emitError("expected a function @step");
+    return module.emitError("expected a function @step or @graph");
   for (Type type : step.getArgumentTypes())
     if (!isa<TensorType, ternary::KVCacheType>(type))
       return step.emitOpError("expected tensors and a KV cache as arguments");
   return success();
+}
+
+static LogicalResult verifyLowered(ModuleOp module) {
+  WalkResult result = module.walk([](Operation *op) {
+    if (!isa<onnx::ONNXDialect>(op->getDialect()))
+      return WalkResult::advance();
+    op->emitOpError("must be gone after 'lower-onnx'");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
 }
 
 static LogicalResult verifyFused(ModuleOp module) {
@@ -111,8 +126,12 @@ static LogicalResult verifyBufferised(ModuleOp module) {
 }
 
 static LogicalResult verifyPlanned(ModuleOp module) {
-  return verifyGone<memref::AllocOp, memref::CopyOp,
-                    ternary::PackedParameterOp>(
+  // A graph allocates when it runs.
+  if (module.lookupSymbol<func::FuncOp>("step") &&
+      failed(verifyGone<memref::AllocOp>(module,
+                                         "must be gone after 'plan-memory'")))
+    return failure();
+  return verifyGone<memref::CopyOp, ternary::PackedParameterOp>(
       module, "must be gone after 'plan-memory'");
 }
 
@@ -186,6 +205,26 @@ static const Phase kPhases[] = {
      },
      verifyImported},
 
+    {"recognise",
+     "graphs: each BitLinear is one node, and no other node has only constant "
+     "operands",
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       passes.addPass(createDropStraightThrough());
+       if (options.evaluate)
+         passes.addPass(createFoldConstants(options.evaluate));
+       passes.addPass(createRecognizeBitLinear());
+     },
+     [](ModuleOp) { return success(); }},
+
+    {"lower-onnx", "a graph is linalg, tensor, arith, math, scf and ternary",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) {
+       passes.addPass(createLowerONNX());
+       cleanUp(passes);
+     },
+     verifyLowered},
+
     {"fuse", "bit_linears of one input are one; widths are multiples of 16",
      [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
         Pieces &) {
@@ -209,7 +248,9 @@ static const Phase kPhases[] = {
        SelectLayoutOptions layout;
        layout.target = options.target.text;
        layout.packing = options.packing;
-       passes.addPass(createSelectLayout(layout));
+       passes.addPass(options.planner
+                          ? createSelectLayout(*options.planner, layout)
+                          : createSelectLayout(layout));
      },
      verifyLayouts},
 
@@ -223,6 +264,8 @@ static const Phase kPhases[] = {
         Pieces &) {
        bufferization::OneShotBufferizePassOptions bufferize;
        bufferize.bufferizeFunctionBoundaries = true;
+       // Of graphs: what a loop carries may be another buffer each time.
+       bufferize.allowReturnAllocsFromLoops = true;
        bufferize.functionBoundaryTypeConversion =
            bufferization::LayoutMapOption::IdentityLayoutMap;
        passes.addPass(bufferization::createOneShotBufferizePass(bufferize));
@@ -231,13 +274,14 @@ static const Phase kPhases[] = {
      verifyBufferised},
 
     {"plan-memory",
-     "@step, and what a screened head has beside it, have their C signature; "
-     "all buffers are places in one arena",
+     "@step, what a screened head has beside it, or a graph, have their C "
+     "signature; static buffers are places in one arena",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
        PlanMemoryOptions plan;
        plan.maxStepTokens = options.maxStepTokens;
        passes.addPass(createPlanMemory(plan));
+       passes.addPass(createPlanGraph());
      },
      verifyPlanned},
 
@@ -256,6 +300,7 @@ static const Phase kPhases[] = {
        kernels.dotSaturates =
            getBackend(options.target).dotSaturates(options.target);
        passes.addNestedPass<func::FuncOp>(createLowerKernels(kernels));
+       passes.addNestedPass<func::FuncOp>(createLowerMath());
        AddDotPeakOptions peak;
        peak.target = options.target.text;
        passes.addPass(createAddDotPeak(peak));
@@ -299,9 +344,11 @@ ArrayRef<Phase> getPhases() { return kPhases; }
 // Running it
 //===----------------------------------------------------------------------===//
 
-/// What the model's own signature says.
-static void readSignature(ModuleOp module, CompiledModel &model) {
+/// What a language model's own signature says.
+static void readStep(ModuleOp module, CompiledModel &model) {
   auto step = module.lookupSymbol<func::FuncOp>("step");
+  if (!step)
+    return;
   auto getWidth = [](func::FuncOp function) -> uint32_t {
     return cast<ShapedType>(function.getResultTypes()[0]).getShape().back();
   };
@@ -319,10 +366,23 @@ static void readSignature(ModuleOp module, CompiledModel &model) {
     }
 }
 
+static LogicalResult readGraph(ModuleOp module, CompiledModel &model) {
+  auto graph = module.lookupSymbol<func::FuncOp>(onnx::kGraphName);
+  if (!graph)
+    return success();
+  FailureOr<GraphSignature> signature = GraphSignature::get(graph);
+  if (failed(signature))
+    return failure();
+  model.signature = std::move(*signature);
+  return success();
+}
+
 llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
                                           const CompileOptions &options,
                                           ParameterReader &reader) {
   MLIRContext *context = module->getContext();
+  // Nested runs of the pipeline, which fold constants, may not load dialects.
+  context->loadAllAvailableDialects();
   // Diagnostics of a pass become the error that the user sees.
   std::string diagnostics;
   ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
@@ -357,7 +417,9 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
     if (!ok || failed(mlir::verify(*module)) || failed(phase.verify(*module)))
       return fail(phase.name);
     if (number == 0)
-      readSignature(*module, model);
+      readStep(*module, model);
+    if (phase.name == "lower-onnx" && failed(readGraph(*module, model)))
+      return fail(phase.name);
     if (phase.name == "plan-memory")
       model.kernels = listKernels(*module);
     finish(phase);
@@ -386,12 +448,13 @@ void registerPipelineDialects(DialectRegistry &registry) {
                   cf::ControlFlowDialect, bufferization::BufferizationDialect,
                   func::FuncDialect, linalg::LinalgDialect, LLVM::LLVMDialect,
                   math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
-                  tensor::TensorDialect, ternary::TernaryDialect,
-                  vector::VectorDialect>();
+                  onnx::ONNXDialect, tensor::TensorDialect,
+                  ternary::TernaryDialect, vector::VectorDialect>();
   arith::registerBufferizableOpInterfaceExternalModels(registry);
   bufferization::func_ext::registerBufferizableOpInterfaceExternalModels(
       registry);
   linalg::registerBufferizableOpInterfaceExternalModels(registry);
+  scf::registerBufferizableOpInterfaceExternalModels(registry);
   tensor::registerBufferizableOpInterfaceExternalModels(registry);
   tensor::registerInferTypeOpInterfaceExternalModels(registry);
   ternary::registerBufferizableOpInterfaces(registry);
@@ -400,6 +463,8 @@ void registerPipelineDialects(DialectRegistry &registry) {
 void registerPipelinePasses() {
   registerTercetPasses();
   registerLowerKernelsPass();
+  registerRecognizeBitLinearPasses();
+  registerLowerONNXPass();
 }
 
 } // namespace tercet

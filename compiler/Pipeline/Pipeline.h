@@ -6,6 +6,8 @@
 #ifndef TERCET_COMPILER_PIPELINE_PIPELINE_H
 #define TERCET_COMPILER_PIPELINE_PIPELINE_H
 
+#include "compiler/Conversion/RecognizeBitLinear/RecognizeBitLinear.h"
+#include "compiler/Support/GraphSignature.h"
 #include "compiler/Support/ParameterReader.h"
 #include "compiler/Support/WeightPiece.h"
 #include "compiler/Target/ParseTarget.h"
@@ -15,10 +17,14 @@
 
 namespace tercet {
 
+class LayoutPlanner;
+
 struct CompileOptions {
   TargetSpec target;
-  /// Packing of ternary weights by name; auto: what the backend selects.
+  /// Packing of ternary weights by name; auto: what the planner selects.
   std::string packing = "auto";
+  /// Who chooses layouts; null: the cost model of a CPU nobody has described.
+  LayoutPlanner *planner = nullptr;
   /// Precision of the head: bf16 (as the model has it), i8, q6, q4 or
   /// screened.
   std::string head = "bf16";
@@ -30,6 +36,8 @@ struct CompileOptions {
   std::string printAfter;
   /// Where each phase and pass is timed, if anywhere.
   mlir::TimingScope *timing = nullptr;
+  /// Evaluates the constant nodes of a graph; without it they are not folded.
+  GraphEvaluator evaluate;
   /// Called after each phase, with its number and name.
   std::function<void(unsigned, llvm::StringRef)> progress;
 };
@@ -72,6 +80,8 @@ struct CompiledModel {
   uint32_t context = 0;
   uint32_t maxStepTokens = 0;
   uint32_t numLayers = 0;
+  /// Of an ONNX graph; a language model has none.
+  std::optional<GraphSignature> signature;
 };
 
 /// Runs the phases after import on `module`. Pieces read through `reader`,

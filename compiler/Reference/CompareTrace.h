@@ -2,8 +2,8 @@
 //
 // The results of every kernel of an executable, bit for bit against the
 // interpreter's. Each (compiler/Support/Kernels.h) has its counterpart, in the
-// same order, in the module on tensors after pack-weights, which the interpreter
-// runs.
+// same order, in the module on tensors after pack-weights, which the
+// interpreter runs.
 
 #ifndef TERCET_COMPILER_REFERENCE_COMPARETRACE_H
 #define TERCET_COMPILER_REFERENCE_COMPARETRACE_H

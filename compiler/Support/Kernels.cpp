@@ -40,6 +40,8 @@ static std::string describeMatrix(Value input, Value outs, StringRef format) {
 std::string tercet::listKernels(ModuleOp planned) {
   std::string text;
   auto step = planned.lookupSymbol<func::FuncOp>("step");
+  if (!step)
+    return text;
   for (Operation &op : step.getBody().front()) {
     if (!isKernel(&op))
       continue;

@@ -19,7 +19,8 @@ bool isKernel(mlir::Operation *op);
 /// The layers that an op was imported from.
 std::string getLayerName(mlir::Operation *op);
 
-/// The kernels of @step after plan-memory as TERCET_SECTION_KERNELS holds them.
+/// The kernels of @step after plan-memory as TERCET_SECTION_KERNELS holds them;
+/// none of a graph.
 std::string listKernels(mlir::ModuleOp planned);
 
 } // namespace tercet

@@ -104,6 +104,13 @@ Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
                 source.getEncoding(), floats);
     return Error::success();
   }
+  if (auto resource =
+          dyn_cast<mlir::DenseResourceElementsAttr>(parameter.getValue());
+      resource && type.getElementType().isF32()) {
+    memcpy(floats.data(), resource.getData().data() + begin * sizeof(float),
+           floats.size() * sizeof(float));
+    return Error::success();
+  }
   auto literal = dyn_cast<mlir::DenseElementsAttr>(parameter.getValue());
   if (!literal || !isa<mlir::FloatType>(literal.getElementType()))
     return failure(parameter, "does not hold floats");
@@ -177,6 +184,13 @@ Error ParameterReader::readTrits(ParameterOp parameter, int64_t begin,
         result[i] = int8_t((ratio > 0.5f) - (ratio < -0.5f));
       }
     }
+    return Error::success();
+  }
+  if (auto resource =
+          dyn_cast<mlir::DenseResourceElementsAttr>(parameter.getValue())) {
+    ArrayRef<char> codes = resource.getData().slice(begin * numColumns);
+    for (auto [code, result] : zip(codes, trits)) // the low two bits
+      result = int8_t(code << 6) >> 6;
     return Error::success();
   }
   auto literal = dyn_cast<mlir::DenseElementsAttr>(parameter.getValue());

@@ -6,9 +6,11 @@
 #include "compiler/Emit/Link.h"
 #include "compiler/Emit/OutputFile.h"
 #include "compiler/Inspect/CheckParameters.h"
+#include "compiler/JIT/GraphJIT.h"
 #include "compiler/Pipeline/Pipeline.h"
 #include "compiler/Support/KVCacheLayout.h"
 #include "compiler/tools/Commands.h"
+#include "compiler/tools/MakePlanner.h"
 #include "compiler/tools/ModelFiles.h"
 #include "compiler/tools/Progress.h"
 #include "compiler/tools/TercetHeader.h"
@@ -41,6 +43,8 @@ private:
   Error writeCode(mlir::ModuleOp module, CodeKind kind);
   Error makeArtifact();
   Expected<BlobContents> describe(const CompiledModel &model);
+  BlobContents describeCommon(const CompiledModel &model,
+                              uint64_t modelHash) const;
 
   /// Shows and times a step until the result is destroyed.
   mlir::TimingScope step(StringRef name) {
@@ -115,13 +119,18 @@ Expected<CompiledModel> Compilation::compile() {
       return error;
   }
   mlir::TimingScope scope = step("compile");
+  auto planner = makePlanner(request, progress);
+  if (!planner)
+    return planner.takeError();
   CompileOptions options;
+  options.planner = planner->get();
   options.target = request.target;
   options.packing = request.packing;
   options.head = request.head;
   options.compileTo = request.compileTo;
   options.printAfter = request.printAfter;
   options.timing = &scope;
+  options.evaluate = evaluateGraph;
   options.progress = [&](unsigned number, StringRef) {
     progress.update(number, getPhases().size());
   };
@@ -130,7 +139,9 @@ Expected<CompiledModel> Compilation::compile() {
 
 Error Compilation::writeModule(mlir::ModuleOp module) {
   std::string text;
-  raw_string_ostream(text) << module << "\n";
+  raw_string_ostream os(text);
+  module.print(os, mlir::OpPrintingFlags().elideLargeResourceString());
+  os << "\n";
   progress.clear();
   return writeOutput(request.output, text);
 }
@@ -142,6 +153,34 @@ Error Compilation::writeCode(mlir::ModuleOp module, CodeKind kind) {
     return code.takeError();
   progress.clear();
   return writeOutput(request.output, *code);
+}
+
+/// "f32", "ui8", "bool".
+static std::string getElementName(const GraphTensor &tensor) {
+  if (tensor.element == TERCET_ELEMENT_BOOL)
+    return "bool";
+  std::string name;
+  raw_string_ostream(name) << tensor.type.getElementType();
+  return name;
+}
+
+/// [{"name": "image", "type": "f32", "shape": ["batch", 784]}, ...]
+static void writeTensors(json::OStream &json, StringRef key,
+                         ArrayRef<GraphTensor> tensors) {
+  json.attributeArray(key, [&] {
+    for (const GraphTensor &tensor : tensors)
+      json.object([&] {
+        json.attribute("name", tensor.name);
+        json.attribute("type", getElementName(tensor));
+        json.attributeArray("shape", [&] {
+          for (auto [axis, extent] : enumerate(tensor.type.getShape()))
+            if (mlir::ShapedType::isDynamic(extent))
+              json.value(tensor.symbols[axis]);
+            else
+              json.value(extent);
+        });
+      });
+  });
 }
 
 /// --info: what is inside, as JSON.
@@ -158,15 +197,20 @@ static std::string makeInfo(const CompileRequest &request,
       for (StringRef name : cpuFeatureNames(request.target.cpuFeatures))
         json.value(name);
     });
+    json.attribute("ternary_weights", model.ternaryWeights);
+    json.attribute("ternary_bytes", model.ternaryBytes);
+    json.attribute("weights_bytes", model.weightsSize);
+    if (model.signature) {
+      writeTensors(json, "inputs", model.signature->inputs);
+      writeTensors(json, "outputs", model.signature->outputs);
+      return;
+    }
     json.attribute("layers", model.numLayers);
     json.attribute("vocab_size", model.vocabSize);
     json.attribute("context", model.context);
     json.attribute("max_step_tokens", model.maxStepTokens);
-    json.attribute("ternary_weights", model.ternaryWeights);
-    json.attribute("ternary_bytes", model.ternaryBytes);
     json.attribute("head", request.head);
     json.attribute("head_bytes", model.headBytes);
-    json.attribute("weights_bytes", model.weightsSize);
     json.attribute("kv", ternary::stringifyKVElement(request.kv));
     json.attribute("kv_bytes_per_token",
                    model.context ? model.kvSlotSize / model.context : 0);
@@ -175,28 +219,47 @@ static std::string makeInfo(const CompileRequest &request,
   return text;
 }
 
-Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
-  Expected<uint64_t> modelHash = hashModel(request.model);
-  if (!modelHash)
-    return modelHash.takeError();
-  auto text =
-      buildTextAssets(getModelDirectory(request.model), model.vocabSize);
-  if (!text)
-    return text.takeError();
-
+/// What the blobs of graphs and of language models have in common.
+BlobContents Compilation::describeCommon(const CompiledModel &model,
+                                         uint64_t modelHash) const {
   BlobContents contents;
   tercet_blob_header &header = contents.header;
   // A CPU's name may be long; a cut one is still zero-terminated.
   strncpy(header.target, request.target.text.c_str(),
           sizeof(header.target) - 1);
   header.cpu_features = request.target.cpuFeatures;
-  header.model_hash = *modelHash;
+  header.model_hash = modelHash;
+  header.scratch_size = model.scratchSize;
+  header.ternary_weights = model.ternaryWeights;
+  header.ternary_bytes = model.ternaryBytes;
+  contents.sections.push_back({TERCET_SECTION_INFO, makeInfo(request, model)});
+  contents.weights = model.weights;
+  contents.weightsSize = model.weightsSize;
+  return contents;
+}
+
+Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
+  Expected<uint64_t> modelHash = hashModel(request.model);
+  if (!modelHash)
+    return modelHash.takeError();
+  BlobContents contents = describeCommon(model, *modelHash);
+  tercet_blob_header &header = contents.header;
+  if (model.signature) {
+    header.kind = TERCET_ARTIFACT_GRAPH;
+    contents.sections.push_back(
+        {TERCET_SECTION_SIGNATURE, model.signature->encode()});
+    return contents;
+  }
+
+  auto text =
+      buildTextAssets(getModelDirectory(request.model), model.vocabSize);
+  if (!text)
+    return text.takeError();
   header.vocab_size = model.vocabSize;
   header.context = model.context;
   header.max_step_tokens = model.maxStepTokens;
   header.num_layers = model.numLayers;
   header.arena_size = model.arenaSize;
-  header.scratch_size = model.scratchSize;
   header.kv_slot_size = model.kvSlotSize;
   header.kv_stripes = model.kvStripes;
   using ternary::KVElement;
@@ -205,8 +268,6 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
                 uint32_t(KVElement::Int8) == TERCET_KV_INT8 &&
                 kKeysPerBlock == TERCET_KV_BLOCK);
   header.kv_element = static_cast<uint32_t>(request.kv);
-  header.ternary_weights = model.ternaryWeights;
-  header.ternary_bytes = model.ternaryBytes;
   header.head_bytes = model.headBytes;
   header.hidden_size = model.hiddenSize;
   header.head_group_bytes = model.headGroupBytes;
@@ -222,34 +283,33 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
   add(TERCET_SECTION_GENERATION,
       {reinterpret_cast<const char *>(&text->generation),
        sizeof(text->generation)});
-  add(TERCET_SECTION_INFO, makeInfo(request, model));
   add(TERCET_SECTION_KERNELS, model.kernels);
-  contents.weights = model.weights;
-  contents.weightsSize = model.weightsSize;
   return contents;
 }
 
-/// The archives that an artifact links, first users first.
-static Expected<std::vector<std::string>>
-findArchives(LinkKind kind, const TargetSpec &target) {
-  std::vector<StringRef> names = {"libtercet_runtime.a"};
-  if (kind == LinkKind::Executable)
-    names.insert(names.begin(), "libtercet_main.a");
-  std::vector<std::string> paths;
+/// Names the archives that an artifact links, first users first.
+static Error findArchives(const CompileRequest &request, LinkJob &job) {
+  std::vector<StringRef> names = {"libtercet_main.a", "libtercet_runtime.a"};
+  if (request.isGraph())
+    names = {"libtercet_graph_main.a", "libtercet_graph.a"};
+  else
+    job.libraries = {"libpcre2-8.a"};
+  if (job.kind == LinkKind::SharedLibrary)
+    names.erase(names.begin());
   for (StringRef name : names) {
-    Expected<std::string> path = findRuntimeArchive(name, target);
+    Expected<std::string> path = findRuntimeArchive(name, request.target);
     if (!path)
       return path.takeError();
-    paths.push_back(*path);
+    job.archives.push_back(*path);
   }
-  return paths;
+  return Error::success();
 }
 
-/// Writes tercet.h beside the library.
-static Error writeHeader(StringRef library) {
-  SmallString<128> path(sys::path::parent_path(library));
-  sys::path::append(path, "tercet.h");
-  return writeOutput(path, kTercetHeader);
+/// Writes the C header beside the library.
+static Error writeHeader(const CompileRequest &request) {
+  SmallString<128> path(sys::path::parent_path(request.output));
+  sys::path::append(path, request.isGraph() ? "graph.h" : "tercet.h");
+  return writeOutput(path, request.isGraph() ? kGraphHeader : kTercetHeader);
 }
 
 Error Compilation::makeArtifact() {
@@ -261,10 +321,8 @@ Error Compilation::makeArtifact() {
   job.kind = request.emit == EmitKind::Lib ? LinkKind::SharedLibrary
                                            : LinkKind::Executable;
   job.target = request.target;
-  auto archives = findArchives(job.kind, request.target);
-  if (!archives)
-    return archives.takeError();
-  job.archives = *archives;
+  if (Error error = findArchives(request, job))
+    return error;
 
   Expected<CompiledModel> model = compile();
   if (!model)
@@ -298,7 +356,7 @@ Error Compilation::makeArtifact() {
       return error;
   }
   if (request.emit == EmitKind::Lib)
-    if (Error error = writeHeader(request.output))
+    if (Error error = writeHeader(request))
       return error;
   return output->commit();
 }
@@ -313,22 +371,30 @@ static Error checkPhase(StringRef option, StringRef name) {
                            join(names, ", ") + suggest(name, names));
 }
 
-/// Choices of the design that this version does not make yet.
-Error CompileRequest::check() const {
-  if (tune == "quick")
-    return createStringError("--tune=quick is not supported yet");
-  return Error::success();
-}
-
 std::string tercet::getHead(const Arguments &arguments) {
   StringRef head = arguments.get(OPT_head, "auto");
   return head == "auto" ? "bf16" : head.str();
+}
+
+/// Options that an ONNX graph has no use for.
+static Error checkGraphOptions(const Arguments &arguments) {
+  for (auto [option, name] :
+       {std::pair(OPT_head, "--head"), std::pair(OPT_context, "--context"),
+        std::pair(OPT_kv, "--kv")})
+    if (arguments.has(option))
+      return createStringError("%s: only language models have one, and '%s' is "
+                               "an ONNX graph",
+                               name, arguments.positionals()[0]);
+  return Error::success();
 }
 
 Expected<CompileRequest>
 CompileRequest::fromArguments(const Arguments &arguments) {
   CompileRequest request;
   request.model = arguments.positionals()[0];
+  if (request.isGraph())
+    if (Error error = checkGraphOptions(arguments))
+      return error;
   request.output = arguments.get(OPT_output);
   Expected<TargetSpec> target =
       parseTarget(arguments.get(OPT_target, "native"));
@@ -351,6 +417,7 @@ CompileRequest::fromArguments(const Arguments &arguments) {
   request.packing = arguments.get(OPT_packing, "auto");
   request.head = getHead(arguments);
   request.tune = arguments.get(OPT_tune, "db");
+  request.database = arguments.get(OPT_db);
   request.kv = *ternary::symbolizeKVElement(arguments.get(OPT_kv, "f32"));
   request.explain = arguments.has(OPT_explain);
   request.timing = arguments.has(OPT_timing);
@@ -364,8 +431,6 @@ CompileRequest::fromArguments(const Arguments &arguments) {
   if (!threads)
     return threads.takeError();
   request.threads = *threads;
-  if (Error error = request.check())
-    return error;
   return request;
 }
 

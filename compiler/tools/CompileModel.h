@@ -21,15 +21,16 @@ struct CompileRequest {
   EmitKind emit = EmitKind::Exe;
   std::string compileTo, printAfter;
   std::string packing = "auto", head = "bf16", tune = "db";
-  int64_t context = 0; // 0: what the model was made for
+  std::string database; // empty: the default one
+  int64_t context = 0;  // 0: what the model was made for
   ternary::KVElement kv = ternary::KVElement::F32;
   unsigned threads = 1;
   bool explain = false, timing = false;
 
   static llvm::Expected<CompileRequest> fromArguments(const Arguments &);
 
-  /// Whether this version can do what is asked for.
-  llvm::Error check() const;
+  /// Whether MODEL is an ONNX graph, not a language model.
+  bool isGraph() const { return llvm::StringRef(model).ends_with(".onnx"); }
 };
 
 /// --head with its default resolved.

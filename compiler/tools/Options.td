@@ -51,7 +51,7 @@ defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
     "Precision of the output head: auto is bf16, exact; i8, q6 and q4 read "
     "8.25, 6.25 and 4.5 bits a weight and round logits (see verify); screened "
     "reads the i8 copy and the bf16 rows that may win: exact, 1.5 times the memory",
-    [CompileVis, RunVis, VerifyVis]>;
+    [CompileVis, RunVis, VerifyVis, TuneVis]>;
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for, beyond "
     "which it is untrained",
@@ -60,11 +60,17 @@ defm kv : Value<"kv", "f32|bf16|int8",
     "What the KV cache stores; f32 (default) is exact, docs/numerics.md says how "
     "the others round", [CompileVis, RunVis, VerifyVis]>;
 defm tune : Value<"tune", "db|quick|off",
-    "Where kernel choices come from", [CompileVis, RunVis]>;
+    "Where kernel choices come from: what tercet tune has measured on this CPU "
+    "(default), the same after 10 s of tuning what is missing, or a prediction",
+    [CompileVis, RunVis]>;
+defm db : Value<"db", "FILE",
+    "The tuning database; default: tercet/tuning.db in XDG_CACHE_HOME or ~/.cache",
+    [CompileVis, RunVis, TuneVis]>;
 def explain : Switch<"explain", "Say why each matmul got its kernel",
                      [CompileVis]>;
 defm threads : Value<"threads", "N",
-    "Threads that pack weights; default: all CPUs, at most 8", [CompileVis]>;
+    "compile: threads that pack weights; default: all CPUs, at most 8. tune: "
+    "threads that kernels run on; default: all CPUs", [CompileVis, TuneVis]>;
 def timing : Switch<"timing", "Show where compile time went", [CompileVis]>;
 defm print_after : Value<"mlir-print-ir-after", "PHASE",
     "Print the module to stderr after this phase", [CompileVis]>;
@@ -77,5 +83,11 @@ defm perplexity : Value<"perplexity", "FILE",
 defm against : Value<"against", "DIRECTORY",
     "Compare op by op with a dump of another implementation", [VerifyVis]>;
 
+defm shapes : Value<"shapes", "MxK*N,...",
+    "Matmuls of M rows and K columns, N of each in the model (default: 1), instead "
+    "of those of a MODEL", [TuneVis]>;
+defm budget : Value<"budget", "SECONDS",
+    "Time to tune what was not tuned yet; default: 30s", [TuneVis]>;
+
 def json : Switch<"json", "One JSON object on stdout",
-                  [InspectVis, VerifyVis, TargetsVis]>;
+                  [InspectVis, VerifyVis, TargetsVis, TuneVis]>;

@@ -29,6 +29,11 @@ void Progress::update(uint64_t done, uint64_t total) {
                     total ? 100 * done / total : 100);
 }
 
+void Progress::note(StringRef text) {
+  if (enabled)
+    errs() << "\r\033[K" << name << ": " << text;
+}
+
 void Progress::clear() {
   if (enabled)
     errs() << "\r\033[K";

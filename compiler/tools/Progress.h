@@ -19,6 +19,8 @@ public:
   void step(llvm::StringRef name);
   /// Shows a bar; cheap enough to call often.
   void update(uint64_t done, uint64_t total);
+  /// Shows what there is to say about the step.
+  void note(llvm::StringRef text);
   /// Makes room for other output.
   void clear();
 

@@ -50,11 +50,11 @@ static Expected<std::string> describeInputs(const CompileRequest &request) {
       {compiler, status.getSize(), status.getLastModificationTime()});
 
   std::string text =
-      formatv("{0}\n{1} {2} packing={3} head={4} tune={5} context={6} "
-              "kv={7}\n",
+      formatv("{0}\n{1} {2} packing={3} head={4} tune={5} db={6} "
+              "context={7} kv={8}\n",
               TERCET_VERSION, request.target.text, request.target.tuneCpu,
-              request.packing, request.head, request.tune, request.context,
-              ternary::stringifyKVElement(request.kv));
+              request.packing, request.head, request.tune, request.database,
+              request.context, ternary::stringifyKVElement(request.kv));
   for (const ModelFile &file : *files)
     text += formatv("{0} {1} {2}\n", file.path, file.sizeInBytes,
                     file.modified.time_since_epoch().count());
@@ -81,6 +81,10 @@ Error tercet::runRun(const Arguments &arguments) {
   auto request = CompileRequest::fromArguments(arguments);
   if (!request)
     return request.takeError();
+  if (request->isGraph())
+    return createStringError("run: an ONNX graph has files as inputs and "
+                             "outputs: use tercet compile '" +
+                             request->model + "' -o OUT, and OUT --help");
   Expected<std::string> path = getCachedPath(*request);
   if (!path)
     return path.takeError();

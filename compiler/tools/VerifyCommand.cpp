@@ -5,6 +5,8 @@
 #include "compiler/Reference/Verify.h"
 #include "compiler/tools/Commands.h"
 #include "compiler/tools/CompileModel.h"
+#include "compiler/tools/MakePlanner.h"
+#include "compiler/tools/Progress.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -110,6 +112,15 @@ static Expected<std::vector<int32_t>> parseTokens(StringRef text) {
 Error tercet::runVerify(const Arguments &arguments) {
   VerifyOptions options;
   options.model = arguments.positionals()[0];
+  if (StringRef(options.model).ends_with(".onnx"))
+    return createStringError(
+        options.model +
+        ": the reference interpreter runs language models only; compare the "
+        "outputs of a compiled ONNX graph with those of onnxruntime");
+  if (StringRef(options.model).ends_with(".onnx"))
+    return createStringError("verify: only language models have a reference "
+                             "interpreter, and '" +
+                             options.model + "' is an ONNX graph");
   if (arguments.positionals().size() > 1)
     options.artifact = arguments.positionals()[1];
   options.dump = arguments.get(OPT_against);
@@ -127,10 +138,23 @@ Error tercet::runVerify(const Arguments &arguments) {
       parseTarget(arguments.get(OPT_target, "native"));
   if (!target)
     return target.takeError();
+  CompileRequest request;
+  request.model = options.model;
+  request.target = *target;
+  request.packing = arguments.get(OPT_packing, "auto");
+  request.head = getHead(arguments);
+  request.context = *context;
+  request.kv = options.kv;
+  request.threads = hardware_concurrency().compute_thread_count();
+  Progress progress;
+  auto planner = makePlanner(request, progress);
+  if (!planner)
+    return planner.takeError();
   CompileOptions base;
   base.target = *target;
-  base.packing = arguments.get(OPT_packing, "auto");
-  base.head = getHead(arguments);
+  base.packing = request.packing;
+  base.head = request.head;
+  base.planner = planner->get();
   options.runPhases = [&](mlir::ModuleOp module, PhaseCallback callback) {
     return runTensorPhases(module, base, callback);
   };
@@ -143,22 +167,8 @@ Error tercet::runVerify(const Arguments &arguments) {
     options.prepare = [&](mlir::ModuleOp module) {
       return runUntil("import", module, base);
     };
-  CompileRequest request;
-  request.model = options.model;
-  request.target = *target;
-  request.packing = base.packing;
-  request.head = base.head;
-  request.context = *context;
-  request.kv = options.kv;
-  request.threads = hardware_concurrency().compute_thread_count();
-  if (Error error = request.check())
-    return error;
   StringRef text = arguments.get(OPT_perplexity);
   if (!text.empty())
     options.measureHead = [&] { return describeHeadCost(request, text); };
   return verify(options, outs());
-}
-
-Error tercet::runTune(const Arguments &arguments) {
-  return createStringError("tune is not supported yet");
 }

@@ -2,6 +2,7 @@
 //
 // mlir-opt for the project: every pass, alone or in a pipeline.
 
+#include "compiler/JIT/GraphJIT.h"
 #include "compiler/Pipeline/Pipeline.h"
 
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
@@ -64,6 +65,7 @@ LogicalResult addPhases(OpPassManager &passes, StringRef text,
   auto compilation = std::make_shared<Compilation>();
   compilation->options.target = *target;
   compilation->options.head = options.head;
+  compilation->options.evaluate = evaluateGraph;
   compilation->options.maxStepTokens = options.maxStepTokens;
   for (const Phase &phase : getPhases()) {
     phase.addPasses(passes, compilation->options, compilation->reader,
@@ -85,6 +87,7 @@ int main(int argc, char **argv) {
   registerTransformsPasses();
   bufferization::registerBufferizationPasses();
   registerPipelinePasses();
+  registerPass([] { return createFoldConstants(evaluateGraph); });
   registerPassPipeline(
       "tercet-pipeline", "the compiler's phases, up to compile-to", addPhases,
       [](function_ref<void(const detail::PassOptions &)> describe) {

@@ -36,8 +36,13 @@ static const Command kCommands[] = {
      "  tercet verify models/bitnet-2b ./bitnet\n",
      1, 2, false, runVerify},
     {"tune", TuneVis, "Measure kernels on this CPU and store the winners",
-     "MODEL [options]", "  tercet tune models/bitnet-2b\n", 1, 1, false,
-     runTune},
+     "MODEL|--shapes MxK*N,... [options] | export FILE | import FILE",
+     "  tercet tune models/bitnet-2b\n"
+     "  tercet tune --shapes 3840x2560*30,2560x2560*30 --budget 10s --json\n"
+     "  tercet tune export xeon.json\n"
+     "      what was measured, for `tercet tune import` on machines with this "
+     "CPU\n",
+     0, 2, false, runTune},
     {"bench", BenchVis, "Measure a compiled model: prefill, decode, roofline",
      "OUT [options of OUT]",
      "  tercet bench ./bitnet\n"

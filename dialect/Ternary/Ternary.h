@@ -29,6 +29,8 @@ struct Schedule {
   bool inPlace = false, planeMajor = false;
   int64_t parts = 0;
   bool blocks = false;
+
+  bool operator==(const Schedule &) const = default;
 };
 
 /// Bytes that hold the weights of `rows` rows by `columns` columns. The columns

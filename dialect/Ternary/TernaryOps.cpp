@@ -254,10 +254,12 @@ static LogicalResult verifySource(ParameterOp op, RankedTensorType type,
 LogicalResult ParameterOp::verify() {
   auto type = dyn_cast<RankedTensorType>(getType());
   if (!type || !type.hasStaticShape() ||
-      !(type.getElementType().isF32() || type.getElementType().isF16() ||
-        type.getElementType().isBF16() || type.getElementType().isInteger(2)))
+      !(type.getElementType().isInteger(2) ||
+        (type.getElementType().isIntOrFloat() &&
+         type.getElementTypeBitWidth() % 8 == 0)))
     return emitOpError("(C1) type ")
-           << getType() << " is not a static tensor of f32, f16, bf16 or i2";
+           << getType()
+           << " is not a static tensor of i2 or of elements of whole bytes";
 
   if (auto source = dyn_cast<SourceAttr>(getValue()))
     return verifySource(*this, type, source);
@@ -270,6 +272,9 @@ LogicalResult ParameterOp::verify() {
                  "(C4) a rope table is an f32 matrix of even width with a "
                  "positive f64 theta");
 
+  if (auto resource = dyn_cast<DenseResourceElementsAttr>(getValue());
+      resource && resource.getType() == type)
+    return success(); // as many bytes as the blob needs, with i2 one for each
   auto literal = dyn_cast<DenseElementsAttr>(getValue());
   if (!literal || literal.getType() != type)
     return emitOpError("(C2) value is neither a source, a rope table nor a "

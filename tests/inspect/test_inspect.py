@@ -123,3 +123,23 @@ def test_contradictions_are_warned_of(tmp_path):
     assert "Check hidden_act" in silu["notes"][0]
     relu2 = report(write(tmp_path / "b", tensors(norms=None, head=True), checkpoint.llama_config(hidden_act="relu2")))
     assert "Check hidden_act" in relu2["notes"][0]
+
+
+def test_onnx_graph(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    weights = onnx.numpy_helper.from_array(np.ones((3, 5), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["b"]),
+             helper.make_node("Gelu", ["b"], ["y"], domain="com.microsoft")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", 1, ("n", None, 3))],
+                              [helper.make_tensor_value_info("y", 1, None)], [weights])
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[
+        helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]), tmp_path / "net.onnx")
+    assert report(tmp_path / "net.onnx") == {
+        "format": "onnx", "ir_version": 10, "opsets": {"ai.onnx": 21, "com.microsoft": 1},
+        "inputs": [{"name": "x", "element": "f32", "dims": ["n", "?", "3"]}],
+        "outputs": [{"name": "y", "element": "f32"}], "constants": 1, "constant_bytes": 60,
+        "nodes": {"MatMul": 1, "Relu": 1, "com.microsoft.Gelu": 1}, "bit_linear": []}
+    text = run("--inspect", tmp_path / "net.onnx").stdout
+    assert "ONNX graph, IR version 10, ai.onnx 21, com.microsoft 1\n" in text
+    assert "input:     x f32[n, ?, 3]\noutput:    y f32\nconstants: 1, 0.1 KB\nnodes:     3\n" in text

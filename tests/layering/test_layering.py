@@ -20,9 +20,12 @@ MAY_INCLUDE = {
     "compiler/Passes": ["compiler/Passes", "compiler/Support", "compiler/Target", "dialect"],
     "compiler/Conversion": ["compiler/Conversion", "compiler/Support", "compiler/Target", "dialect"],
     "compiler/Emit": ["compiler/Emit", "compiler/Support", "compiler/Target", "runtime/include"],
+    "compiler/JIT": ["compiler", "dialect", "runtime"],
     # What looks at whole models imports them.
     "compiler/Inspect": ["compiler/Inspect", "compiler/Support", "frontends", "dialect"],
     "compiler/Reference": ["compiler/Reference", "compiler/Support", "frontends", "dialect", "runtime/include"],
+    # What measures runs kernels as an executable does.
+    "compiler/Tune": ["compiler", "dialect", "runtime"],
     "compiler/Pipeline": ["compiler", "dialect"],
     "compiler/tools": ["compiler", "frontends", "dialect", "runtime/include"],
 }

@@ -286,26 +286,23 @@ TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
 
 INSTANTIATE_TEST_SUITE_P(
     Targets, InnerLoopTest,
-    testing::Values(InnerLoops{"x86-64", Packing::I2},
-                    InnerLoops{"x86-64-v2", Packing::I2},
-                    InnerLoops{"x86-64-v2", Packing::L3},
-                    InnerLoops{"x86-64-v3", Packing::I2},
-                    InnerLoops{"x86-64-v3", Packing::L3},
-                    InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
-                    InnerLoops{"x86-64-v3", Packing::T3},
-                    InnerLoops{"x86-64-v3+avxvnni", Packing::T3},
-                    InnerLoops{"x86-64-v4", Packing::I2},
-                    InnerLoops{"x86-64-v4", Packing::L3},
-                    InnerLoops{"x86-64-v4", Packing::T3},
-                    InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
-                    InnerLoops{"x86-64-v4+avx512vnni", Packing::T3},
-                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
-                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi",
-                               Packing::T5},
-                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8",
-                               Packing::I2},
-                    InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8",
-                               Packing::T5}));
+    testing::Values(
+        InnerLoops{"x86-64", Packing::I2}, InnerLoops{"x86-64-v2", Packing::I2},
+        InnerLoops{"x86-64-v2", Packing::L3},
+        InnerLoops{"x86-64-v3", Packing::I2},
+        InnerLoops{"x86-64-v3", Packing::L3},
+        InnerLoops{"x86-64-v3+avxvnni", Packing::I2},
+        InnerLoops{"x86-64-v3", Packing::T3},
+        InnerLoops{"x86-64-v3+avxvnni", Packing::T3},
+        InnerLoops{"x86-64-v4", Packing::I2},
+        InnerLoops{"x86-64-v4", Packing::L3},
+        InnerLoops{"x86-64-v4", Packing::T3},
+        InnerLoops{"x86-64-v4+avx512vnni", Packing::I2},
+        InnerLoops{"x86-64-v4+avx512vnni", Packing::T3},
+        InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::I2},
+        InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi", Packing::T5},
+        InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8", Packing::I2},
+        InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8", Packing::T5}));
 
 // Without an instruction for it, an fma has branches, which look like loops.
 INSTANTIATE_TEST_SUITE_P(

@@ -18,6 +18,7 @@ static bool isElementwiseOnRows(linalg::LinalgOp op) {
                       [](Type type) {
                         auto memref = cast<MemRefType>(type);
                         return memref.getElementType().isF32() &&
+                               memref.isLastDimUnitStride() &&
                                !memref.isDynamicDim(1);
                       }) &&
          llvm::all_of(op.getBlock()->without_terminator(),
@@ -43,7 +44,9 @@ static Value emitBody(linalg::LinalgOp op, KernelBuilder &b, Value row,
     for (Value result : vectorised->getResults())
       result.setType(VectorType::get(kLanes, result.getType()));
   }
-  return mapping.lookup(op.getBlock()->getTerminator()->getOperand(0));
+  Value result =
+      mapping.lookupOrDefault(op.getBlock()->getTerminator()->getOperand(0));
+  return isa<VectorType>(result.getType()) ? result : b.broadcast(result);
 }
 
 namespace {

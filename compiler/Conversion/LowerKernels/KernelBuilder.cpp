@@ -231,20 +231,21 @@ Value KernelBuilder::extract(Value vector, int64_t lane) {
   return vector::ExtractOp::create(*this, vector, lane);
 }
 
-Value KernelBuilder::sumLanes(Value floats) {
+Value KernelBuilder::foldLanes(Value vector,
+                               function_ref<Value(Value, Value)> combine) {
   for (int64_t width = kLanes / 2; width >= 1; width /= 2)
-    floats = add(
-        vector::ExtractStridedSliceOp::create(*this, floats, 0, width, 1),
-        vector::ExtractStridedSliceOp::create(*this, floats, width, width, 1));
-  return extract(floats, 0);
+    vector = combine(
+        vector::ExtractStridedSliceOp::create(*this, vector, 0, width, 1),
+        vector::ExtractStridedSliceOp::create(*this, vector, width, width, 1));
+  return extract(vector, 0);
+}
+
+Value KernelBuilder::sumLanes(Value floats) {
+  return foldLanes(floats, [&](Value a, Value b) { return add(a, b); });
 }
 
 Value KernelBuilder::maxLanes(Value floats) {
-  for (int64_t width = kLanes / 2; width >= 1; width /= 2)
-    floats = max(
-        vector::ExtractStridedSliceOp::create(*this, floats, 0, width, 1),
-        vector::ExtractStridedSliceOp::create(*this, floats, width, width, 1));
-  return extract(floats, 0);
+  return foldLanes(floats, [&](Value a, Value b) { return max(a, b); });
 }
 
 Value KernelBuilder::sumIntLanes(Value ints) {
@@ -293,11 +294,28 @@ void KernelBuilder::store(Value vector, Value memref, ValueRange indices,
   vector::MaskedStoreOp::create(*this, memref, indices, mask, vector);
 }
 
+/// Bits of the lanes below `count`.
+static Value maskFirst(KernelBuilder &b, Value count) {
+  return vector::CreateMaskOp::create(b, VectorType::get(kLanes, b.getI1Type()),
+                                      ValueRange(count));
+}
+
+Value KernelBuilder::loadFirst(Value count, Value memref, ValueRange indices) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  auto type = VectorType::get(kLanes, element);
+  Value zero = arith::ConstantOp::create(*this, getZeroAttr(type));
+  return vector::MaskedLoadOp::create(*this, type, memref, indices,
+                                      maskFirst(*this, count), zero);
+}
+
+Value KernelBuilder::selectFirst(Value count, Value a, Value b) {
+  return select(maskFirst(*this, count), a, b);
+}
+
 void KernelBuilder::storeFirst(Value vector, Value count, Value memref,
                                ValueRange indices) {
-  Value mask = vector::CreateMaskOp::create(
-      *this, VectorType::get(kLanes, getI1Type()), ValueRange(count));
-  vector::MaskedStoreOp::create(*this, memref, indices, mask, vector);
+  vector::MaskedStoreOp::create(*this, memref, indices, maskFirst(*this, count),
+                                vector);
 }
 
 /// The bytes of a vector type.

@@ -114,6 +114,9 @@ public:
   Value broadcast(Value scalar);
   Value fromElements(ValueRange scalars);
   Value extract(Value vector, int64_t lane);
+  /// Lane j with lane j + w for w = 8, 4, 2, 1, to a scalar.
+  Value foldLanes(Value vector,
+                  llvm::function_ref<Value(Value, Value)> combine);
   /// numerics.md, "Sum over 16 lanes": the fixed tree, to a scalar.
   Value sumLanes(Value floats);
   Value maxLanes(Value floats);
@@ -126,6 +129,10 @@ public:
   Value load(Value memref, ValueRange indices, int64_t lanes = kLanes);
   void store(Value vector, Value memref, ValueRange indices,
              int64_t lanes = kLanes);
+  /// Lanes below `count`, others zero.
+  Value loadFirst(Value count, Value memref, ValueRange indices);
+  /// `a` in lanes below `count`, `b` in others.
+  Value selectFirst(Value count, Value a, Value b);
   /// Stores lanes below `count`, an index that may be outside 0..16.
   void storeFirst(Value vector, Value count, Value memref, ValueRange indices);
   /// `type` from bytes at any alignment.

@@ -2,6 +2,7 @@
 
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -30,6 +31,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateEmbeddingPatterns(patterns);
     tercet::populateGatedActivationPatterns(patterns);
     tercet::populateGatherRowsPatterns(patterns);
+    tercet::populateGenericPatterns(patterns, options);
     tercet::populateKVUpdatePatterns(patterns);
     tercet::populateLinearPatterns(patterns);
     tercet::populatePackedLinearPatterns(patterns, options);

@@ -35,6 +35,8 @@ void populateElementwisePatterns(mlir::RewritePatternSet &patterns);
 void populateEmbeddingPatterns(mlir::RewritePatternSet &patterns);
 void populateGatedActivationPatterns(mlir::RewritePatternSet &patterns);
 void populateGatherRowsPatterns(mlir::RewritePatternSet &patterns);
+void populateGenericPatterns(mlir::RewritePatternSet &patterns,
+                             KernelOptions options);
 void populateKVUpdatePatterns(mlir::RewritePatternSet &patterns);
 void populateLinearPatterns(mlir::RewritePatternSet &patterns);
 void populatePackedLinearPatterns(mlir::RewritePatternSet &patterns,

@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Any linalg op: what no kernel of its own exists for. Three forms:
+//
+// - lanes hold results that are neighbours in the last parallel dimension, each
+//   computed by a chain over the reduction; a tile of several rows of vectors
+//   shares what it loads (matmuls, convolutions, elementwise);
+// - where an operand's innermost dimension is reduced by one operation, lanes
+//   hold partial results of it: docs/numerics.md, "Sum over 16 lanes";
+// - scalars, when the body looks at indices or memory.
+
+#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+
+#include "mlir/Analysis/SliceAnalysis.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Utils/Utils.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace tercet;
+
+using Values = KernelBuilder::Values;
+
+namespace {
+
+/// Iterations below which a loop is not worth a call of the pool.
+constexpr int64_t kMinParallelWork = 1 << 14;
+/// Elements of an item of an elementwise op.
+constexpr int64_t kItemElements = 1024;
+
+/// How an operand is read along the dimension that the lanes are in.
+enum class Access { Broadcast, Contiguous, Strided };
+
+class GenericKernel {
+public:
+  GenericKernel(linalg::LinalgOp op, KernelBuilder &b) : op(op), b(b) {}
+
+  LogicalResult emit();
+
+private:
+  void emitTiles();
+  void emitLanes(Operation *combiner);
+  void emitScalars();
+
+  /// The one operation that folds into the result, if it has a neutral element.
+  Operation *findCombiner();
+  bool reducesColumns();
+  bool writesVectors();
+  bool hasVectorBody();
+  Access getAccess(OpOperand &operand, unsigned dim);
+  bool involves(OpOperand &operand, unsigned dim) {
+    return op.getMatchingIndexingMap(&operand).isFunctionOfDim(dim);
+  }
+  /// The parallel dimension whose rows share the vectors that they read.
+  std::optional<unsigned> findSharingDim();
+
+  Value evaluate(AffineExpr expr);
+  Values getIndices(OpOperand &operand);
+  Value loadScalar(OpOperand &operand);
+  /// Lanes from dimension `dim` on, of which `count` are there (none: all).
+  Value loadVector(OpOperand &operand, unsigned dim, Value count);
+  Value cloneBody(ArrayRef<Value> arguments, bool isVector);
+
+  /// A loop over items, each given as the indices of `dims` with their `sizes`.
+  void forEachItem(ArrayRef<unsigned> dims, ArrayRef<Value> sizes,
+                   function_ref<void()> body);
+  /// Nested loops over the reduction.
+  Values forEachReduction(ArrayRef<unsigned> dims, ValueRange inits,
+                          function_ref<Values(ValueRange)> body);
+  void tile(unsigned lanesDim, std::optional<unsigned> rowsDim, int64_t numRows,
+            int64_t numVectors, Value count);
+
+  linalg::LinalgOp op;
+  KernelBuilder &b;
+  SmallVector<Value> extents; // of the loops
+  SmallVector<Value> ivs;     // their indices, where the code is now
+  SmallVector<unsigned> parallelDims, reductionDims;
+  int64_t work = 1; // iterations, if static
+};
+
+//===----------------------------------------------------------------------===//
+// Analysis
+//===----------------------------------------------------------------------===//
+
+std::optional<int64_t> getConstant(Value value) {
+  return getConstantIntValue(value);
+}
+
+Operation *GenericKernel::findCombiner() {
+  if (reductionDims.empty())
+    return nullptr;
+  SmallVector<Operation *> combiners;
+  if (!matchReduction(op.getRegionOutputArgs(), 0, combiners) ||
+      combiners.size() != 1 || !arith::getNeutralElement(combiners[0]))
+    return nullptr;
+  return combiners[0];
+}
+
+/// Whether the last reduction is over the innermost dimension of the operand.
+bool GenericKernel::reducesColumns() {
+  OpOperand *x = op.getDpsInputOperand(0);
+  AffineMap map = op.getMatchingIndexingMap(x);
+  return map.getNumResults() > 0 &&
+         map.getResults().back() ==
+             getAffineDimExpr(reductionDims.back(), op.getContext()) &&
+         getAccess(*x, reductionDims.back()) == Access::Contiguous;
+}
+
+/// Whether results that are neighbours in the last parallel dimension, of which
+/// there are several, are neighbours in memory.
+bool GenericKernel::writesVectors() {
+  return getConstant(extents[parallelDims.back()]) != 1 &&
+         getAccess(*op.getDpsInitsMutable().begin(), parallelDims.back()) ==
+             Access::Contiguous;
+}
+
+bool GenericKernel::hasVectorBody() {
+  auto isMemory = [](Type type) {
+    unsigned width = type.isIntOrFloat() ? type.getIntOrFloatBitWidth() : 0;
+    return width >= 8;
+  };
+  for (OpOperand &operand : op->getOpOperands())
+    if (!isMemory(getElementTypeOrSelf(operand.get().getType())))
+      return false;
+  return llvm::all_of(op.getBlock()->without_terminator(), [](Operation &op) {
+    return OpTrait::hasElementwiseMappableTraits(&op) ||
+           op.hasTrait<OpTrait::ConstantLike>();
+  });
+}
+
+Access GenericKernel::getAccess(OpOperand &operand, unsigned dim) {
+  AffineMap map = op.getMatchingIndexingMap(&operand);
+  if (!map.isFunctionOfDim(dim))
+    return Access::Broadcast;
+  auto type = cast<MemRefType>(operand.get().getType());
+  SmallVector<int64_t> strides;
+  int64_t offset;
+  if (failed(type.getStridesAndOffset(strides, offset)) || strides.back() != 1)
+    return Access::Strided;
+  for (AffineExpr expr : map.getResults().drop_back())
+    if (expr.isFunctionOfDim(dim))
+      return Access::Strided;
+  // d, or d + what does not depend on it
+  AffineExpr rest =
+      map.getResults().back() - getAffineDimExpr(dim, map.getContext());
+  return rest.isFunctionOfDim(dim) ? Access::Strided : Access::Contiguous;
+}
+
+std::optional<unsigned> GenericKernel::findSharingDim() {
+  if (reductionDims.empty())
+    return std::nullopt;
+  unsigned lanesDim = parallelDims.back();
+  for (OpOperand *operand : op.getDpsInputOperands()) {
+    if (!involves(*operand, lanesDim) ||
+        !op.payloadUsesValueFromOperand(operand))
+      continue;
+    for (unsigned dim : llvm::reverse(parallelDims))
+      if (dim != lanesDim && !involves(*operand, dim) &&
+          getConstant(extents[dim]) != 1)
+        return dim;
+  }
+  return std::nullopt;
+}
+
+//===----------------------------------------------------------------------===//
+// Pieces of code
+//===----------------------------------------------------------------------===//
+
+Value GenericKernel::evaluate(AffineExpr expr) {
+  if (auto dim = dyn_cast<AffineDimExpr>(expr))
+    return ivs[dim.getPosition()];
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return b.index(constant.getValue());
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  Value left = evaluate(binary.getLHS()), right = evaluate(binary.getRHS());
+  assert((expr.getKind() == AffineExprKind::Add ||
+          expr.getKind() == AffineExprKind::Mul) &&
+         "maps of graphs are sums of multiples");
+  return expr.getKind() == AffineExprKind::Add ? b.addIndex(left, right)
+                                               : b.mulIndex(left, right);
+}
+
+Values GenericKernel::getIndices(OpOperand &operand) {
+  Values indices;
+  for (AffineExpr expr : op.getMatchingIndexingMap(&operand).getResults())
+    indices.push_back(evaluate(expr));
+  return indices;
+}
+
+Value GenericKernel::loadScalar(OpOperand &operand) {
+  if (op.isScalar(&operand))
+    return operand.get();
+  return b.loadScalar(operand.get(), getIndices(operand));
+}
+
+Value GenericKernel::loadVector(OpOperand &operand, unsigned dim, Value count) {
+  if (op.isScalar(&operand))
+    return b.broadcast(operand.get());
+  Access access = getAccess(operand, dim);
+  if (access == Access::Broadcast)
+    return b.broadcast(loadScalar(operand));
+  if (access == Access::Contiguous)
+    return count ? b.loadFirst(count, operand.get(), getIndices(operand))
+                 : b.load(operand.get(), getIndices(operand));
+  // Lanes that are not there repeat the last one that is.
+  Values elements;
+  Value first = ivs[dim];
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    Value offset = b.index(lane);
+    if (count)
+      offset = b.minIndex(offset, b.subIndex(count, b.index(1)));
+    ivs[dim] = b.addIndex(first, offset);
+    elements.push_back(loadScalar(operand));
+  }
+  ivs[dim] = first;
+  return b.fromElements(elements);
+}
+
+Value GenericKernel::cloneBody(ArrayRef<Value> arguments, bool isVector) {
+  IRMapping mapping;
+  for (auto [argument, value] :
+       llvm::zip(op.getBlock()->getArguments(), arguments))
+    if (value)
+      mapping.map(argument, value);
+  for (Operation &inner : op.getBlock()->without_terminator()) {
+    if (auto index = dyn_cast<linalg::IndexOp>(inner)) {
+      mapping.map(index.getResult(), ivs[index.getDim()]);
+      continue;
+    }
+    if (isVector && !inner.hasTrait<OpTrait::ConstantLike>())
+      for (Value operand : inner.getOperands())
+        if (Value scalar = mapping.lookupOrDefault(operand);
+            !isa<VectorType>(scalar.getType()))
+          mapping.map(operand, b.broadcast(scalar));
+    Operation *clone = b.clone(inner, mapping);
+    if (isVector && !inner.hasTrait<OpTrait::ConstantLike>())
+      for (Value result : clone->getResults())
+        result.setType(VectorType::get(kLanes, result.getType()));
+  }
+  Value result =
+      mapping.lookupOrDefault(op.getBlock()->getTerminator()->getOperand(0));
+  if (isVector && !isa<VectorType>(result.getType()))
+    result = b.broadcast(result);
+  return result;
+}
+
+void GenericKernel::forEachItem(ArrayRef<unsigned> dims, ArrayRef<Value> sizes,
+                                function_ref<void()> body) {
+  Value items = b.index(1);
+  for (Value size : sizes)
+    items = b.mulIndex(items, size);
+  auto emitItem = [&](Value item) {
+    for (auto [i, pair] :
+         llvm::enumerate(llvm::reverse(llvm::zip(dims, sizes)))) {
+      auto [dim, size] = pair;
+      bool isFirst = i + 1 == dims.size();
+      ivs[dim] = isFirst ? item : b.remIndex(item, size);
+      if (!isFirst)
+        item = b.divIndex(item, size);
+    }
+    body();
+  };
+  if (work < kMinParallelWork)
+    b.loop(b.index(0), items, 1, emitItem);
+  else
+    b.parallel(items, emitItem);
+}
+
+Values GenericKernel::forEachReduction(ArrayRef<unsigned> dims,
+                                       ValueRange inits,
+                                       function_ref<Values(ValueRange)> body) {
+  if (dims.empty())
+    return body(inits);
+  return b.loop(b.index(0), extents[dims.front()], 1, inits,
+                [&](Value iv, ValueRange carried) {
+                  ivs[dims.front()] = iv;
+                  return forEachReduction(dims.drop_front(), carried, body);
+                });
+}
+
+//===----------------------------------------------------------------------===//
+// Neighbouring results in lanes
+//===----------------------------------------------------------------------===//
+
+/// `numRows` by `numVectors` vectors of results from the current indices on.
+/// With `count` there is one vector, of so many lanes.
+void GenericKernel::tile(unsigned lanesDim, std::optional<unsigned> rowsDim,
+                         int64_t numRows, int64_t numVectors, Value count) {
+  Value firstRow = rowsDim ? ivs[*rowsDim] : Value(), firstLane = ivs[lanesDim];
+  OpOperand &init = *op.getDpsInitsMutable().begin();
+  auto moveTo = [&](int64_t row, int64_t vector) {
+    if (rowsDim)
+      ivs[*rowsDim] = b.addIndex(firstRow, row);
+    ivs[lanesDim] = b.addIndex(firstLane, vector * kLanes);
+  };
+  bool readsInit = op.payloadUsesValueFromOperand(&init);
+  Values inits;
+  for (int64_t row = 0; row < numRows; ++row)
+    for (int64_t vector = 0; vector < numVectors; ++vector) {
+      moveTo(row, vector);
+      if (readsInit)
+        inits.push_back(loadVector(init, lanesDim, count));
+    }
+
+  Values results =
+      forEachReduction(reductionDims, inits, [&](ValueRange carried) {
+        // What several vectors of the tile read is loaded once.
+        llvm::DenseMap<std::tuple<OpOperand *, int64_t, int64_t>, Value> loaded;
+        Values results;
+        for (int64_t row = 0; row < numRows; ++row)
+          for (int64_t vector = 0; vector < numVectors; ++vector) {
+            moveTo(row, vector);
+            Values arguments;
+            for (OpOperand *operand : op.getDpsInputOperands()) {
+              Value value;
+              if (op.payloadUsesValueFromOperand(operand)) {
+                bool hasRows = rowsDim && involves(*operand, *rowsDim);
+                bool hasLanes = involves(*operand, lanesDim);
+                Value &entry =
+                    loaded[{operand, hasRows ? row : 0, hasLanes ? vector : 0}];
+                if (!entry)
+                  entry = loadVector(*operand, lanesDim, count);
+                value = entry;
+              }
+              arguments.push_back(value);
+            }
+            arguments.push_back(readsInit ? carried[row * numVectors + vector]
+                                          : Value());
+            results.push_back(cloneBody(arguments, /*isVector=*/true));
+          }
+        return results;
+      });
+
+  for (int64_t row = 0; row < numRows; ++row)
+    for (int64_t vector = 0; vector < numVectors; ++vector) {
+      moveTo(row, vector);
+      Value result = results[row * numVectors + vector];
+      if (count)
+        b.storeFirst(result, count, init.get(), getIndices(init));
+      else
+        b.store(result, init.get(), getIndices(init));
+    }
+  moveTo(0, 0);
+}
+
+/// Items: tiles, those of one block of lanes after each other.
+void GenericKernel::emitTiles() {
+  unsigned lanesDim = parallelDims.back();
+  std::optional<unsigned> rowsDim = findSharingDim();
+  bool isReduction = !reductionDims.empty();
+  int64_t numVectors = isReduction && b.options.accumulators >= 16 ? 2 : 1;
+  std::optional<int64_t> lanes = getConstant(extents[lanesDim]);
+  if (lanes && *lanes < 2 * kLanes)
+    numVectors = 1;
+  int64_t numRows = rowsDim ? b.options.accumulators / numVectors : 1;
+  if (rowsDim)
+    if (std::optional<int64_t> rows = getConstant(extents[*rowsDim]))
+      numRows = std::min(numRows, *rows);
+  // An elementwise item is a loop over vectors.
+  int64_t itemLanes = isReduction ? numVectors * kLanes : kItemElements;
+
+  SmallVector<unsigned> dims;
+  SmallVector<Value> sizes;
+  for (unsigned dim : ArrayRef(parallelDims).drop_back())
+    if (dim != rowsDim) {
+      dims.push_back(dim);
+      sizes.push_back(extents[dim]);
+    }
+  dims.push_back(lanesDim);
+  sizes.push_back(b.ceilDivIndex(extents[lanesDim], b.index(itemLanes)));
+  if (rowsDim) {
+    dims.push_back(*rowsDim);
+    sizes.push_back(b.ceilDivIndex(extents[*rowsDim], b.index(numRows)));
+  }
+
+  forEachItem(dims, sizes, [&] {
+    Value firstLane = b.mulIndex(ivs[lanesDim], itemLanes);
+    Value endLane =
+        b.minIndex(b.addIndex(firstLane, itemLanes), extents[lanesDim]);
+    Value firstRow, endRow;
+    if (rowsDim) {
+      firstRow = b.mulIndex(ivs[*rowsDim], numRows);
+      endRow = b.minIndex(b.addIndex(firstRow, numRows), extents[*rowsDim]);
+    }
+    auto forEachRow = [&](int64_t vectors, Value count) {
+      if (!rowsDim)
+        return tile(lanesDim, rowsDim, 1, vectors, count);
+      std::optional<int64_t> rows = getConstant(extents[*rowsDim]);
+      bool divides = rows && *rows % numRows == 0;
+      auto emitRows = [&](Value row, int64_t size) {
+        ivs[*rowsDim] = row;
+        tile(lanesDim, rowsDim, size, vectors, count);
+      };
+      if (divides)
+        return emitRows(firstRow, numRows);
+      // The last item has fewer rows.
+      Value numLeft = b.subIndex(endRow, firstRow);
+      b.blockedLoop(numLeft, numRows, [&](Value row, int64_t size) {
+        emitRows(b.addIndex(firstRow, row), size);
+      });
+    };
+    // Whole blocks of vectors, single vectors, and what is left.
+    int64_t block = numVectors * kLanes;
+    Value numLanes = b.subIndex(endLane, firstLane);
+    auto roundDown = [&](int64_t size) {
+      return b.addIndex(firstLane,
+                        b.mulIndex(b.divIndex(numLanes, size), size));
+    };
+    Value endBlocks = roundDown(block), endVectors = roundDown(kLanes);
+    auto emitLoop = [&](Value begin, Value end, int64_t vectors) {
+      b.loop(begin, end, vectors * kLanes, [&](Value lane) {
+        ivs[lanesDim] = lane;
+        forEachRow(vectors, {});
+      });
+    };
+    if (!lanes || *lanes >= block)
+      emitLoop(firstLane, endBlocks, numVectors);
+    if (numVectors > 1 && (!lanes || *lanes % block >= kLanes))
+      emitLoop(endBlocks, endVectors, 1);
+    if (!lanes || *lanes % kLanes != 0) {
+      Value count = b.subIndex(endLane, endVectors);
+      b.ifThen(b.isLess(b.index(0), count), [&] {
+        ivs[lanesDim] = endVectors;
+        forEachRow(1, count);
+      });
+    }
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Partial results in lanes
+//===----------------------------------------------------------------------===//
+
+/// Items: results. The lanes of a result go on over all rows of the reduction.
+void GenericKernel::emitLanes(Operation *combiner) {
+  OpOperand &init = *op.getDpsInitsMutable().begin();
+  Type element = getElementTypeOrSelf(init.get().getType());
+  Value neutral = arith::ConstantOp::create(
+      b, cast<TypedAttr>(DenseElementsAttr::get(
+             VectorType::get(kLanes, element),
+             Attribute(*arith::getNeutralElement(combiner)))));
+  unsigned lanesDim = reductionDims.back();
+  SmallVector<Value> sizes;
+  for (unsigned dim : parallelDims)
+    sizes.push_back(extents[dim]);
+  auto combine = [&](Value left, Value right) {
+    OperationState state(b.getLoc(), combiner->getName());
+    state.addOperands({left, right});
+    state.addTypes(left.getType());
+    state.addAttributes(combiner->getAttrs());
+    return b.create(state)->getResult(0);
+  };
+  forEachItem(parallelDims, sizes, [&] {
+    auto step = [&](Value lane, Value count, Value carried) {
+      ivs[lanesDim] = lane;
+      Values arguments;
+      for (OpOperand *operand : op.getDpsInputOperands())
+        arguments.push_back(op.payloadUsesValueFromOperand(operand)
+                                ? loadVector(*operand, lanesDim, count)
+                                : Value());
+      arguments.push_back(carried);
+      return cloneBody(arguments, /*isVector=*/true);
+    };
+    Value extent = extents[lanesDim];
+    Value end = b.mulIndex(b.divIndex(extent, kLanes), kLanes);
+    std::optional<int64_t> columns = getConstant(extent);
+    Value lanes = forEachReduction(
+        ArrayRef(reductionDims).drop_back(), neutral, [&](ValueRange carried) {
+          Value lanes = b.loop(b.index(0), end, kLanes, carried,
+                               [&](Value lane, ValueRange carried) {
+                                 return Values{step(lane, {}, carried[0])};
+                               })[0];
+          if (columns && *columns % kLanes == 0)
+            return Values{lanes};
+          // Lanes beyond the row keep what they have.
+          Value count = b.subIndex(extent, end);
+          return Values{b.selectFirst(count, step(end, count, lanes), lanes)};
+        })[0];
+    Value result = b.foldLanes(lanes, combine);
+    b.storeScalar(combine(loadScalar(init), result), init.get(),
+                  getIndices(init));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Scalars
+//===----------------------------------------------------------------------===//
+
+/// Items: rows of results.
+void GenericKernel::emitScalars() {
+  OpOperand &init = *op.getDpsInitsMutable().begin();
+  auto emitResult = [&] {
+    Value start =
+        op.payloadUsesValueFromOperand(&init) ? loadScalar(init) : Value();
+    Value result = forEachReduction(
+        reductionDims, start ? ValueRange(start) : ValueRange(),
+        [&](ValueRange carried) {
+          Values arguments;
+          for (OpOperand *operand : op.getDpsInputOperands())
+            arguments.push_back(op.payloadUsesValueFromOperand(operand)
+                                    ? loadScalar(*operand)
+                                    : Value());
+          arguments.push_back(start ? carried[0] : Value());
+          return Values{cloneBody(arguments, /*isVector=*/false)};
+        })[0];
+    b.storeScalar(result, init.get(), getIndices(init));
+  };
+  if (parallelDims.empty())
+    return emitResult();
+  SmallVector<Value> sizes;
+  for (unsigned dim : parallelDims)
+    sizes.push_back(extents[dim]);
+  // The innermost dimension in blocks, so that an item is some work.
+  unsigned inner = parallelDims.back();
+  constexpr int64_t kBlock = 256;
+  sizes.back() = b.ceilDivIndex(extents[inner], b.index(kBlock));
+  forEachItem(parallelDims, sizes, [&] {
+    Value first = b.mulIndex(ivs[inner], kBlock);
+    Value end = b.minIndex(b.addIndex(first, kBlock), extents[inner]);
+    b.loop(first, end, 1, [&](Value iv) {
+      ivs[inner] = iv;
+      emitResult();
+    });
+  });
+}
+
+LogicalResult GenericKernel::emit() {
+  for (auto [i, range] : llvm::enumerate(op.createLoopRanges(b, b.getLoc()))) {
+    Value extent = getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size);
+    extents.push_back(extent);
+    work *= getConstant(extent).value_or(kMinParallelWork);
+    (op.getIteratorTypesArray()[i] == utils::IteratorType::parallel
+         ? parallelDims
+         : reductionDims)
+        .push_back(i);
+  }
+  ivs.resize(extents.size());
+  if (llvm::is_contained(
+          llvm::map_range(extents, [](Value v) { return getConstant(v); }),
+          std::optional<int64_t>(0)))
+    work = 0;
+
+  bool isVector = hasVectorBody();
+  Operation *combiner = isVector ? findCombiner() : nullptr;
+  if (combiner && reducesColumns())
+    emitLanes(combiner);
+  else if (isVector && !parallelDims.empty() && writesVectors())
+    emitTiles();
+  else
+    emitScalars();
+  return success();
+}
+
+struct GenericPattern : OpInterfaceRewritePattern<linalg::LinalgOp> {
+  GenericPattern(MLIRContext *context, KernelOptions options)
+      : OpInterfaceRewritePattern(context, /*benefit=*/0), options(options) {}
+
+  LogicalResult matchAndRewrite(linalg::LinalgOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.hasPureBufferSemantics() || op.getNumDpsInits() != 1)
+      return rewriter.notifyMatchFailure(op, "not bufferised, or two results");
+    KernelBuilder b(op, rewriter, options);
+    if (failed(GenericKernel(op, b).emit()))
+      return failure();
+    rewriter.eraseOp(op);
+    return success();
+  }
+
+  KernelOptions options;
+};
+
+} // namespace
+
+void tercet::populateGenericPatterns(RewritePatternSet &patterns,
+                                     KernelOptions options) {
+  patterns.add<GenericPattern>(patterns.getContext(), options);
+}

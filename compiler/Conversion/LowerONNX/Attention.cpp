@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Operators of transformers, and contractions in general.
+
+#include "compiler/Conversion/LowerONNX/GraphBuilder.h"
+#include "compiler/Conversion/LowerONNX/LowerONNX.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/ADT/MapVector.h"
+
+#include <cmath>
+#include <map>
+
+using namespace mlir;
+using namespace tercet;
+
+using B = GraphBuilder;
+using Values = GraphBuilder::Values;
+using Compare = GraphBuilder::Compare;
+
+/// [B, S, H * D] as [B, H, S, D]; the other form stays.
+static FailureOr<Tensor> splitHeads(B &b, Tensor x, StringRef numHeads) {
+  if (x.rank() == 4)
+    return x;
+  int64_t heads = b.getInt(numHeads, 0);
+  if (x.rank() != 3 || heads < 1)
+    return b.error() << "an operand is neither [B, H, S, D] nor, with "
+                     << numHeads << ", [B, S, H * D]";
+  Dims dims = b.dims(x);
+  Tensor split = b.reshape(
+      x, {dims[0], dims[1], b.dim(heads), b.div(dims[2], b.dim(heads))});
+  return b.transpose(split, {0, 2, 1, 3});
+}
+
+static Tensor mergeHeads(B &b, Tensor x) {
+  Tensor moved = b.transpose(x, {0, 2, 1, 3});
+  Dims dims = b.dims(moved);
+  return b.reshape(moved, {dims[0], dims[1], b.mul(dims[2], dims[3])});
+}
+
+/// Keys or values for each head of the queries.
+static Tensor repeatHeads(B &b, Tensor x, Dim queryHeads) {
+  Dims dims = b.dims(x);
+  if (dims[1] == queryHeads)
+    return x;
+  Dim group = b.div(queryHeads, dims[1]);
+  Dims repeated = dims;
+  repeated[1] = queryHeads;
+  return b.generate(repeated, x.element, [&](ValueRange i) {
+    Values at(i);
+    at[1] = b.createOrFold<arith::DivUIOp>(i[1], b.index(group));
+    return b.at(x, at);
+  });
+}
+
+/// softmax(scale * q k' + mask) v, in f32.
+static LogicalResult lowerAttention(B &b) {
+  bool isMerged = b.input(0).rank() == 3;
+  FailureOr<Tensor> q = splitHeads(b, b.input(0), "q_num_heads"),
+                    k = splitHeads(b, b.input(1), "kv_num_heads"),
+                    v = splitHeads(b, b.input(2), "kv_num_heads");
+  if (failed(q) || failed(k) || failed(v))
+    return failure();
+  if (b.has(6))
+    return b.error() << "nonpad_kv_seqlen is not supported";
+  Type element = q->element, type = getComputeType(element);
+  Dim past = b.dim(0);
+  if (b.has(4)) {
+    past = b.dim(b.input(4), 2);
+    k = b.concat({b.input(4), *k}, 2);
+    v = b.concat({b.input(5), *v}, 2);
+  }
+  Tensor presentKey = *k, presentValue = *v;
+  Dims dims = b.dims(*q);
+  Tensor keys = repeatHeads(b, *k, dims[1]),
+         values = repeatHeads(b, *v, dims[1]);
+
+  std::optional<int64_t> headDim = getConstantIntValue(dims[3]);
+  double scale = b.getFloat("scale", 0);
+  if (scale == 0) {
+    if (!headDim)
+      return b.error() << "heads of unknown width are not supported";
+    scale = 1 / std::sqrt(double(*headDim));
+  }
+  double softcap = b.getFloat("softcap", 0);
+  int64_t mode = b.getInt("qk_matmul_output_mode", 0);
+  FailureOr<Tensor> scores =
+      matmul(b, *q, b.transpose(keys, {0, 1, 3, 2}), type);
+  if (failed(scores))
+    return failure();
+  Tensor scaled = b.map(*scores, type, [&](ValueRange x) {
+    return b.mul(x[0], b.number(scale, type));
+  });
+
+  Tensor capped = scaled;
+  if (softcap != 0)
+    capped = b.map(scaled, type, [&](ValueRange x) -> Value {
+      Value limit = b.number(softcap, type);
+      return b.mul(math::TanhOp::create(b, b.div(x[0], limit)), limit);
+    });
+  Tensor mask = b.has(3) ? b.input(3) : Tensor();
+  bool isCausal = b.getInt("is_causal", 0);
+  int64_t left = b.getInt("left_window_size", -1),
+          right = b.getInt("right_window_size", -1);
+  Value minimum = b.number(-INFINITY, type);
+  Tensor masked = capped;
+  if (mask) {
+    FailureOr<Tensor> sum =
+        b.elementwise({masked, mask}, type, [&](ValueRange x) -> Value {
+          if (mask.element.isInteger(1))
+            return b.select(x[1], x[0], minimum);
+          return b.add(x[0], b.castScalar(x[1], mask.element, type));
+        });
+    if (failed(sum))
+      return failure();
+    masked = *sum;
+  }
+  auto keepIf = [&](Compare predicate, int64_t keyOffset, int64_t queryOffset) {
+    masked = b.generate(b.dims(masked), type, [&](ValueRange i) {
+      Value query = b.add(i[2], b.index(b.add(past, b.dim(queryOffset))));
+      Value key = b.add(i[3], b.index(keyOffset));
+      return b.select(b.compare(predicate, key, query), b.at(masked, i),
+                      minimum);
+    });
+  };
+  if (isCausal)
+    keepIf(Compare::LE, 0, 0);
+  if (left >= 0)
+    keepIf(Compare::GE, left, 0);
+  if (right >= 0)
+    keepIf(Compare::LE, 0, right);
+  // A query that sees no key gets zeros.
+  Tensor weights =
+      *b.elementwise({softmax(b, masked, {3}), reduceMax(b, masked, {3})}, type,
+                     [&](ValueRange x) {
+                       return b.select(b.compare(Compare::EQ, x[1], minimum),
+                                       b.number(0, type), x[0]);
+                     });
+  FailureOr<Tensor> result = matmul(b, weights, b.cast(values, type), type);
+  if (failed(result))
+    return failure();
+  Tensor output = b.cast(*result, element);
+  (void)b.result(isMerged ? mergeHeads(b, output) : output);
+  (void)b.result(presentKey);
+  (void)b.result(presentValue);
+  Tensor shown[] = {scaled, capped, masked, weights};
+  if (mode < 0 || mode > 3)
+    return b.error() << "qk_matmul_output_mode " << mode << " is not supported";
+  return b.result(b.cast(shown[mode], element));
+}
+
+/// Rotates pairs of features, which are neighbours or halves apart, by angles
+/// of a table.
+static LogicalResult lowerRotaryEmbedding(B &b) {
+  bool isMerged = b.input(0).rank() == 3;
+  FailureOr<Tensor> x = splitHeads(b, b.input(0), "num_heads");
+  if (failed(x))
+    return failure();
+  Tensor cosines = b.input(1), sines = b.input(2);
+  bool isInterleaved = b.getInt("interleaved", 0), hasPositions = b.has(3);
+  Type type = getComputeType(x->element);
+  Dims dims = b.dims(*x);
+  int64_t rotated = b.getInt("rotary_embedding_dim", 0);
+  Dim width = rotated > 0 ? b.dim(rotated) : dims[3];
+  Dim half = b.div(width, b.dim(2));
+  Tensor result = b.generate(dims, x->element, [&](ValueRange i) {
+    Value feature = i[3], halfWidth = b.index(half), two = b.index(2);
+    Value pair, isSecond, partner;
+    if (isInterleaved) {
+      pair = b.createOrFold<arith::DivUIOp>(feature, two);
+      isSecond =
+          b.compare(Compare::EQ, b.createOrFold<arith::RemUIOp>(feature, two),
+                    b.index(1));
+      partner = b.select(isSecond, b.sub(feature, b.index(1)),
+                         b.add(feature, b.index(1)));
+    } else {
+      isSecond = b.compare(Compare::GE, feature, halfWidth);
+      pair = b.select(isSecond, b.sub(feature, halfWidth), feature);
+      partner = b.select(isSecond, pair, b.add(feature, halfWidth));
+    }
+    // Features beyond the rotated ones stay; they read something that exists.
+    Value isRotated = b.compare(Compare::LT, feature, b.index(width));
+    Value zero = b.index(0);
+    pair = b.select(isRotated, pair, zero);
+    partner = b.select(isRotated, partner, zero);
+    Values row;
+    if (hasPositions) {
+      Value position = b.toIndex(b.at(b.input(3), {i[0], i[2]}));
+      Value last = b.index(b.sub(b.dim(cosines, 0), b.dim(1)));
+      position = b.createOrFold<arith::MaxSIOp>(position, zero);
+      row = {b.createOrFold<arith::MinSIOp>(position, last), pair};
+    } else {
+      row = {i[0], i[2], pair};
+    }
+    auto load = [&](Tensor tensor, ValueRange at) {
+      return b.castScalar(b.load(b.at(tensor, at), tensor.element),
+                          tensor.element, type);
+    };
+    Value value = load(*x, i), other = load(*x, {i[0], i[1], i[2], partner});
+    Value cosine = load(cosines, row), sine = load(sines, row);
+    Value shifted = b.mul(other, sine), kept = b.mul(value, cosine);
+    Value turned =
+        b.select(isSecond, b.add(kept, shifted), b.sub(kept, shifted));
+    return b.store(b.select(isRotated, turned, value), x->element);
+  });
+  if (!isMerged)
+    return b.result(result);
+  return b.result(mergeHeads(b, result));
+}
+
+//===----------------------------------------------------------------------===//
+// Einsum
+//===----------------------------------------------------------------------===//
+
+/// Labels of the dimensions of a term; dimensions of an ellipsis are numbers
+/// from the last, which is 0, on, so that those of all terms agree.
+static FailureOr<SmallVector<int>> readTerm(B &b, StringRef term,
+                                            int64_t ellipsisRank) {
+  SmallVector<int> labels;
+  for (size_t i = 0; i < term.size(); ++i) {
+    if (term.substr(i).starts_with("...")) {
+      for (int64_t dim = ellipsisRank - 1; dim >= 0; --dim)
+        labels.push_back(int(dim));
+      i += 2;
+    } else if (isalpha(term[i])) {
+      labels.push_back(term[i]);
+    } else {
+      return b.error() << "the equation is not supported";
+    }
+  }
+  return labels;
+}
+
+static LogicalResult lowerEinsum(B &b) {
+  std::string equation = b.getString("equation", "").str();
+  llvm::erase(equation, ' ');
+  auto [left, right] = StringRef(equation).split("->");
+  SmallVector<StringRef> terms;
+  left.split(terms, ',');
+  if (terms.size() != b.numInputs())
+    return b.error() << "the equation has another number of terms";
+  int64_t ellipsisRank = 0;
+  SmallVector<Tensor> operands;
+  SmallVector<SmallVector<int>> labels;
+  for (auto [i, term] : llvm::enumerate(terms)) {
+    operands.push_back(b.input(i));
+    int64_t rank = operands.back().rank(),
+            named = llvm::count_if(term, isalpha);
+    int64_t own = term.contains("...") ? rank - named : 0;
+    ellipsisRank = std::max(ellipsisRank, own);
+    FailureOr<SmallVector<int>> read = readTerm(b, term, own);
+    if (failed(read))
+      return failure();
+    if (int64_t(read->size()) != rank)
+      return b.error() << "a term does not fit its operand";
+    labels.push_back(*read);
+  }
+  SmallVector<int> results;
+  if (equation.find("->") != std::string::npos) {
+    FailureOr<SmallVector<int>> read = readTerm(b, right, ellipsisRank);
+    if (failed(read))
+      return failure();
+    results = *read;
+  } else { // the ellipsis, then labels that are there once, in their order
+    std::map<int, int> counts;
+    for (ArrayRef<int> term : labels)
+      for (int label : term)
+        ++counts[label];
+    for (int64_t dim = ellipsisRank - 1; dim >= 0; --dim)
+      results.push_back(int(dim));
+    for (auto [label, count] : counts)
+      if (label >= 'A' && count == 1)
+        results.push_back(label);
+  }
+
+  // Loops: those of the result, then the rest in order of appearance.
+  llvm::MapVector<int, std::pair<unsigned, Dim>> loops;
+  for (int label : results)
+    loops.insert({label, {unsigned(loops.size()), b.dim(1)}});
+  for (ArrayRef<int> term : labels)
+    for (int label : term)
+      loops.insert({label, {unsigned(loops.size()), b.dim(1)}});
+  for (auto [operand, term] : llvm::zip(operands, labels))
+    for (auto [size, label] : llvm::zip(b.dims(operand), term)) {
+      Dim &extent = loops.find(label)->second.second;
+      if (B::isConstant(extent, 1))
+        extent = size;
+      else if (!B::isConstant(size, 1))
+        b.requireEqual(extent, size, "extents of one label differ");
+    }
+  SmallVector<AffineMap> maps;
+  for (auto [operand, term] : llvm::zip(operands, labels)) {
+    SmallVector<AffineExpr> exprs;
+    for (auto [size, label] : llvm::zip(b.dims(operand), term)) {
+      auto [loop, extent] = loops.find(label)->second;
+      bool isBroadcast = B::isConstant(size, 1) && !B::isConstant(extent, 1);
+      exprs.push_back(isBroadcast ? b.getAffineConstantExpr(0)
+                                  : b.getAffineDimExpr(loop));
+    }
+    maps.push_back(AffineMap::get(loops.size(), 0, exprs, b.getContext()));
+  }
+  Dims dims;
+  SmallVector<AffineExpr> exprs;
+  for (int label : results) {
+    exprs.push_back(b.getAffineDimExpr(exprs.size()));
+    dims.push_back(loops.find(label)->second.second);
+  }
+  maps.push_back(AffineMap::get(loops.size(), 0, exprs, b.getContext()));
+  SmallVector<utils::IteratorType> iterators(loops.size(),
+                                             utils::IteratorType::reduction);
+  std::fill_n(iterators.begin(), results.size(), utils::IteratorType::parallel);
+  Type element = operands[0].element, type = getComputeType(element);
+  Tensor sum = b.generic(
+      operands, b.zeros(dims, type), maps, iterators, [&](ValueRange v) {
+        Value product = b.load(v[0], element);
+        if (v.size() == 2)
+          return b.add(product, v[1]);
+        for (Value next : v.drop_front().drop_back(2))
+          product = b.mul(product, b.load(next, element));
+        return b.fma(product, b.load(v[v.size() - 2], element), v.back());
+      });
+  return b.result(b.cast(sum, element));
+}
+
+static const LoweringRow kRows[] = {
+    {"Attention", lowerAttention},
+    {"Einsum", lowerEinsum},
+    {"RotaryEmbedding", lowerRotaryEmbedding},
+};
+
+ArrayRef<LoweringRow> tercet::getAttentionLowerings() { return kRows; }

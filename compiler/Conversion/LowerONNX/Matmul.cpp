@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Matrix products. A float result is a chain over k of fma, starting at zero or
+// at the bias; 16-bit floats are widened, and rounded at the end.
+
+#include "compiler/Conversion/LowerONNX/GraphBuilder.h"
+#include "compiler/Conversion/LowerONNX/LowerONNX.h"
+
+using namespace mlir;
+using namespace tercet;
+
+using B = GraphBuilder;
+
+/// What products of elements are added up in.
+static Type getSumType(B &b, Type element) {
+  Type compute = getComputeType(element);
+  return isa<FloatType>(compute) || compute.getIntOrFloatBitWidth() >= 32
+             ? compute
+             : b.getI32Type();
+}
+
+Tensor tercet::batchMatmul(GraphBuilder &b, Tensor x, Tensor y, Tensor init,
+                           int64_t numBatchDims) {
+  // Batch dimensions, then m, n, k. An extent of 1 is broadcast.
+  int64_t rank = numBatchDims + 3;
+  auto batch = [&](Tensor tensor) {
+    SmallVector<AffineExpr> exprs;
+    int64_t own = tensor.rank() - 2;
+    for (int64_t i = 0; i < own; ++i) {
+      int64_t position = numBatchDims - own + i;
+      bool isBroadcast = B::isConstant(b.dim(tensor, i), 1) &&
+                         !B::isConstant(b.dim(init, position), 1);
+      exprs.push_back(isBroadcast ? b.getAffineConstantExpr(0)
+                                  : b.getAffineDimExpr(position));
+    }
+    return exprs;
+  };
+  AffineExpr m = b.getAffineDimExpr(rank - 3), n = b.getAffineDimExpr(rank - 2),
+             k = b.getAffineDimExpr(rank - 1);
+  SmallVector<AffineMap> maps;
+  for (auto [tensor, row, column] :
+       {std::tuple(x, m, k), std::tuple(y, k, n), std::tuple(init, m, n)}) {
+    SmallVector<AffineExpr> exprs = batch(tensor);
+    exprs.append({row, column});
+    maps.push_back(AffineMap::get(rank, 0, exprs, b.getContext()));
+  }
+  SmallVector<utils::IteratorType> iterators(rank,
+                                             utils::IteratorType::parallel);
+  iterators.back() = utils::IteratorType::reduction;
+  return b.generic({x, y}, init, maps, iterators, [&](ValueRange v) {
+    return b.fma(b.castScalar(b.load(v[0], x.element), x.element, init.element),
+                 b.castScalar(b.load(v[1], y.element), y.element, init.element),
+                 v[2]);
+  });
+}
+
+/// numpy's matmul: vectors are matrices of one row or column, and leading
+/// dimensions are broadcast.
+FailureOr<Tensor> tercet::matmul(GraphBuilder &b, Tensor x, Tensor y,
+                                 Type sumType) {
+  if (x.rank() == 0 || y.rank() == 0)
+    return b.error() << "an operand is a scalar";
+  bool isRow = x.rank() == 1, isColumn = y.rank() == 1;
+  if (isRow)
+    x = b.unsqueeze(x, 0);
+  if (isColumn)
+    y = b.unsqueeze(y, 1);
+  Dim depth = b.dim(x, x.rank() - 1), other = b.dim(y, y.rank() - 2);
+  std::optional<int64_t> a = getConstantIntValue(depth),
+                         c = getConstantIntValue(other);
+  if (a && c && *a != *c)
+    return b.error() << "inner dimensions are " << *a << " and " << *c;
+  b.requireEqual(depth, other, "inner dimensions differ");
+
+  // One matrix for all rows of x: its leading dimensions are rows.
+  Dims shape;
+  if (y.rank() == 2 && x.rank() > 2) {
+    shape = b.dims(x);
+    x = b.reshape(x, {b.product(ArrayRef(shape).drop_back()), shape.back()});
+    shape.back() = b.dim(y, 1);
+  }
+  Dims batch;
+  if (x.rank() > 2 || y.rank() > 2) {
+    // Broadcast as if the matrices were elements.
+    auto leading = [&](Tensor tensor) {
+      Dims dims = b.dims(tensor);
+      return b.empty(ArrayRef(dims).drop_back(2), tensor.element);
+    };
+    Tensor leadings[] = {leading(x), leading(y)};
+    FailureOr<Dims> broadcast = b.broadcastDims(leadings);
+    if (failed(broadcast))
+      return failure();
+    batch = *broadcast;
+    // What may be broadcast at run time is.
+    for (Tensor *tensor : {&x, &y}) {
+      Dims own = b.dims(*tensor), full = batch;
+      bool isKnown = true;
+      for (auto [size, extent] :
+           llvm::zip(ArrayRef(own).drop_back(2),
+                     ArrayRef(batch).take_back(own.size() - 2)))
+        isKnown &= size == extent || B::isConstant(size, 1);
+      full.append(own.end() - 2, own.end());
+      if (!isKnown)
+        *tensor = b.broadcastTo(*tensor, full);
+    }
+  }
+  Dims dims = batch;
+  dims.append({b.dim(x, x.rank() - 2), b.dim(y, y.rank() - 1)});
+  Tensor product = batchMatmul(b, x, y, b.zeros(dims, sumType), batch.size());
+  if (shape.empty())
+    shape = dims;
+  if (isColumn)
+    shape.pop_back();
+  if (isRow)
+    shape.erase(shape.end() - (isColumn ? 1 : 2));
+  return b.reshape(product, shape);
+}
+
+static LogicalResult lowerMatMul(B &b) {
+  Tensor x = b.input(0), y = b.input(1);
+  FailureOr<Tensor> product = matmul(b, x, y, getSumType(b, x.element));
+  if (failed(product))
+    return failure();
+  return b.result(b.cast(*product, x.element));
+}
+
+/// alpha * x' * y' + beta * bias. Without factors the chain starts at the bias.
+static LogicalResult lowerGemm(B &b) {
+  Tensor x = b.input(0), y = b.input(1);
+  if (x.rank() != 2 || y.rank() != 2)
+    return b.error() << "an operand is no matrix";
+  double alpha = b.getFloat("alpha", 1), beta = b.getFloat("beta", 1);
+  if (b.getInt("transA", 0))
+    x = b.transpose(x, {1, 0});
+  if (b.getInt("transB", 0))
+    y = b.transpose(y, {1, 0});
+  b.requireEqual(b.dim(x, 1), b.dim(y, 0), "inner dimensions differ");
+  Type sumType = getSumType(b, x.element);
+  Dims dims = {b.dim(x, 0), b.dim(y, 1)};
+  bool hasBias = b.has(2) && beta != 0;
+  Tensor init = hasBias && alpha == 1 && beta == 1
+                    ? b.broadcastTo(b.cast(b.input(2), sumType), dims)
+                    : b.zeros(dims, sumType);
+  Tensor product = batchMatmul(b, x, y, init, 0);
+  if (alpha == 1 && (beta == 1 || !hasBias))
+    return b.result(b.cast(product, x.element));
+
+  SmallVector<Tensor> operands = {product};
+  if (hasBias)
+    operands.push_back(b.cast(b.input(2), sumType));
+  FailureOr<Tensor> result =
+      b.elementwise(operands, sumType, [&](ValueRange v) -> Value {
+        Value scaled = b.mul(v[0], b.number(alpha, v[0].getType()));
+        if (!hasBias)
+          return scaled;
+        return b.add(scaled, b.mul(v[1], b.number(beta, v[1].getType())));
+      });
+  if (failed(result))
+    return failure();
+  return b.result(b.cast(*result, x.element));
+}
+
+static const LoweringRow kRows[] = {
+    {"Gemm", lowerGemm},
+    {"MatMul", lowerMatMul},
+};
+
+ArrayRef<LoweringRow> tercet::getMatmulLowerings() { return kRows; }
