@@ -60,9 +60,10 @@ def Ternary_ParameterOp : Ternary_Op<"parameter", [Symbol]> {
     a checkpoint), `#ternary.rope_table`, or a dense literal.
 
     Constraints:
-    - (C1) `type` is a ranked tensor of static shape with elements f32, f16,
-      bf16 or i2.
-    - (C2) a dense literal has exactly type `type`; for i2 no element is -2.
+    - (C1) `type` is a ranked tensor of static shape whose elements are i2, or
+      floats or integers of whole bytes.
+    - (C2) a literal, dense or a resource, has exactly type `type`; of i2 it has one
+      byte for each element, and no element is -2.
     - (C3) the source's size is what encoding and shape need: `hf_packed` and
       `absmean` need a 2-D i2 type (with `hf_packed` a number of rows that is a
       multiple of 4), other encodings the element type of that name, where an

@@ -9,7 +9,7 @@ ternary.parameter @p : tensor<?xf32> = dense<0.0> : tensor<1xf32>
 // -----
 
 // expected-error @+1 {{(C1) type}}
-ternary.parameter @p : tensor<1xi8> = dense<0> : tensor<1xi8>
+ternary.parameter @p : tensor<1xi4> = dense<0> : tensor<1xi4>
 
 // -----
 

@@ -40,9 +40,9 @@ func.func @two_uses(%q: tensor<2x16xi8>, %w: tensor<16x16xi2>, %ea: tensor<2x16x
 
 #layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 
-func.func @no_quantize(%q: tensor<2x16xi8>, %w: tensor<16x16xi2>, %ea: tensor<2x16xi32>,
+func.func @no_constant_weights(%q: tensor<2x16xi8>, %w: tensor<16x16xi2>, %ea: tensor<2x16xi32>,
                        %s: tensor<2xf32>, %g: f32, %ey: tensor<2x16xf32>) -> tensor<2x16xf32> {
-  // expected-error @+1 {{expected activations of quantize_activations and its groups}}
+  // expected-error @+1 {{expected constant weights}}
   %acc = ternary.matmul ins(%q, %w : tensor<2x16xi8>, tensor<16x16xi2>)
       outs(%ea : tensor<2x16xi32>) {layout = #layout} -> tensor<2x16xi32>
   %y = ternary.rescale ins(%acc, %s scales %g : tensor<2x16xi32>, tensor<2xf32>)
@@ -86,7 +86,7 @@ func.func @other_groups(%x: tensor<2x64xf32>, %eq: tensor<2x64xi8>, %es: tensor<
   %q, %s, %t = ternary.quantize_activations ins(%x : tensor<2x64xf32>)
       outs(%eq, %es, %et : tensor<2x64xi8>, tensor<2xf32>, tensor<2xi32>)
       -> tensor<2x64xi8>, tensor<2xf32>, tensor<2xi32>
-  // expected-error @+1 {{expected activations of quantize_activations and its groups}}
+  // expected-error @+1 {{expected the groups of its activations}}
   %acc = ternary.matmul group = 32 ins(%q, %w : tensor<2x64xi8>, tensor<16x64xi2>)
       outs(%ea : tensor<2x2x16xi32>) {layout = #layout} -> tensor<2x2x16xi32>
   %y = ternary.rescale ins(%acc, %s scales %g : tensor<2x2x16xi32>, tensor<2xf32> scales tensor<16x2xf32>)
