@@ -140,7 +140,8 @@ Expected<CompiledModel> Compilation::compile() {
 Error Compilation::writeModule(mlir::ModuleOp module) {
   std::string text;
   raw_string_ostream os(text);
-  module.print(os, mlir::OpPrintingFlags().elideLargeResourceString());
+  module.print(
+      os, mlir::OpPrintingFlags().elideLargeResourceString().useLocalScope());
   os << "\n";
   progress.clear();
   return writeOutput(request.output, text);

@@ -81,7 +81,7 @@ TEST_F(PhasesTest, AnErrorNamesItsPhase) {
   auto model = compile(parseSourceString<ModuleOp>("module {}", &context), "");
   ASSERT_FALSE(bool(model));
   EXPECT_EQ(llvm::toString(model.takeError()),
-            "phase 'import': expected a function @step");
+            "phase 'import': expected a function @step or @graph");
 }
 
 TEST_F(PhasesTest, VerifiersRefuse) {
@@ -91,6 +91,12 @@ TEST_F(PhasesTest, VerifiersRefuse) {
       {"import", "module {}", "expected a function @step"},
       {"import", "func.func @step(%x: memref<4xi32>) { return }",
        "expected tensors and a KV cache"},
+      {"lower-onnx",
+       R"(func.func @graph(%x: tensor<4xf32>) {
+            "onnx.Relu"(%x) : (tensor<4xf32>) -> tensor<4xf32>
+            return
+          })",
+       "must be gone after 'lower-onnx'"},
       {"fuse",
        R"(func.func @f(%x: tensor<2x4xf32>, %w: tensor<3x4xi2>, %g: f32,
                        %y: tensor<2x3xf32>) {
@@ -127,7 +133,7 @@ TEST_F(PhasesTest, VerifiersRefuse) {
        "func.func @f(%n: index) { tensor.empty(%n) : tensor<?xf32>\n return }",
        "has a tensor result"},
       {"plan-memory",
-       "func.func @f() { memref.alloc() : memref<4xf32>\n return }",
+       "func.func @step() { memref.alloc() : memref<4xf32>\n return }",
        "must be gone after 'plan-memory'"},
       {"plan-memory",
        R"(func.func @f(%a: memref<4xf32>) {
