@@ -13,15 +13,15 @@ namespace tercet {
 namespace {
 
 /// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma
-/// busy at memory speed, and by four tokens sixteen. Tiles are read in address
-/// order; software prefetch only displaces the hardware's
-/// (tests/bench/KernelBench). A head of which groups of 16 rows are asked for
-/// has tiles of them.
-ternary::LayoutAttr getHeadLayout(ternary::LinearOp head) {
+/// busy at memory speed, and by four tokens sixteen. A head of which groups of
+/// 16 rows are asked for has tiles of them.
+ternary::LayoutAttr getHeadLayout(ternary::LinearOp head,
+                                  const Backend &backend,
+                                  const TargetSpec &target) {
+  int64_t tileRows = head.getGroups() ? ternary::kRowGroup : 64;
   return ternary::LayoutAttr::get(head.getContext(),
-                                  ternary::Packing::BF16Pairs,
-                                  head.getGroups() ? ternary::kRowGroup : 64,
-                                  ternary::Schedule{.unroll = 2, .tokens = 4});
+                                  ternary::Packing::BF16Pairs, tileRows,
+                                  backend.getHeadSchedule(tileRows, target));
 }
 
 MatmulShape getShape(ternary::MatmulOp matmul) {
@@ -88,7 +88,7 @@ private:
         auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();
         if (!get || !type.getElementType().isBF16())
           return;
-        linear.setLayoutAttr(getHeadLayout(linear));
+        linear.setLayoutAttr(getHeadLayout(linear, backend, spec));
       }
     });
   }

@@ -21,7 +21,8 @@ llvm::ArrayRef<const Backend *> getBackends() {
 
 /// The product of what each knob may be. Long chains go with codes that are
 /// shifted down, in any length; a dot product in 32 bits takes them in place or
-/// not. A GEMV has all or some of the 16 / lanes parts of a group at a time.
+/// not, and its accumulator sets one place or each its own. A GEMV has all or
+/// some of the 16 / lanes parts of a group at a time.
 std::vector<ternary::Schedule>
 Backend::getCandidates(ternary::Packing packing, BatchClass batch,
                        const ternary::Schedule &base,
@@ -54,15 +55,19 @@ Backend::getCandidates(ternary::Packing packing, BatchClass batch,
     for (int64_t parts = 0; parts < 16 / lanes; parts = parts ? 2 * parts : 1)
       for (int64_t unroll : {1, 2, 4, 8})
         for (auto [chain, inPlace] : chains)
-          for (int64_t prefetch : {0, 1024, 4096, 8192}) {
-            s.lanes = lanes;
-            s.parts = parts;
-            s.unroll = unroll;
-            s.chain = chain;
-            s.inPlace = inPlace;
-            s.prefetch = prefetch;
-            add(s);
-          }
+          for (int64_t prefetch : {0, 1024, 4096, 8192})
+            for (int64_t streams : {int64_t(1), unroll}) {
+              if (streams > 1 && (isTable || chain > 1))
+                continue;
+              s.lanes = lanes;
+              s.parts = parts;
+              s.unroll = unroll;
+              s.chain = chain;
+              s.inPlace = inPlace;
+              s.prefetch = prefetch;
+              s.streams = streams;
+              add(s);
+            }
   return candidates;
 }
 

@@ -69,6 +69,12 @@ public:
                                                const ternary::Schedule &base,
                                                const TargetSpec &target) const;
 
+  /// Default schedule of a head of bf16, in tiles of `tileRows` rows.
+  virtual ternary::Schedule getHeadSchedule(int64_t tileRows,
+                                            const TargetSpec &target) const {
+    return {.unroll = 2, .tokens = 4};
+  }
+
   /// Packing and default schedule of a quantised head.
   virtual ternary::CodeLayoutAttr
   selectHeadLayout(mlir::MLIRContext *context, ternary::CodeFormat format,

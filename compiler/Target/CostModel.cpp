@@ -18,6 +18,9 @@ static constexpr Packing kTritPackings[] = {Packing::I2, Packing::T5,
 /// What is left of a cache beside activations and other programs.
 static constexpr double kUsablePart = 0.75;
 
+/// How much longer it takes to read memory in fewer streams than the CPU wants.
+static constexpr double kFewStreams = 1.3;
+
 /// Times closer than that are equal.
 static constexpr double kTie = 1.01;
 
@@ -130,14 +133,16 @@ double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
   MatmulRates rates = getRates(choice.packing);
   double products = double(shape.rows) * shape.cols;
   // Rates are those of the default schedule, which people have chosen well.
-  double factor = std::max(
-      1.0, penalty(choice.schedule) /
-               penalty(backend.getSchedule(choice.packing, shape, target)));
+  Schedule standard = backend.getSchedule(choice.packing, shape, target);
+  double factor = std::max(1.0, penalty(choice.schedule) / penalty(standard));
   if (batch == BatchClass::Prefill)
     return factor * products * kPrefillTokens / (rates.gemm * numThreads);
+  const MemoryLevel &home = getHome(getFootprint(model, choice.packing));
   double reading =
-      getBytes(shape, choice.packing) /
-      getReadRate(choice.packing, getHome(getFootprint(model, choice.packing)));
+      getBytes(shape, choice.packing) / getReadRate(choice.packing, home);
+  bool isMemory = &home == &cpu.levels.back();
+  if (isMemory && choice.schedule.streams < standard.streams)
+    reading *= kFewStreams;
   return std::max(reading, factor * products / (rates.gemv * numThreads));
 }
 

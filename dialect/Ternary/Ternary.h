@@ -29,6 +29,7 @@ struct Schedule {
   bool inPlace = false, planeMajor = false;
   int64_t parts = 0;
   bool blocks = false;
+  int64_t streams = 1;
 
   bool operator==(const Schedule &) const = default;
 };

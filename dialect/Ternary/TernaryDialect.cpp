@@ -40,31 +40,40 @@ std::array<int8_t, 5> tercet::ternary::getT5Trits(uint8_t byte) {
 /// `, chain = 16, in_place = true, plane_major = true, parts = 1`: any of them.
 static ParseResult parseOptions(AsmParser &parser, int64_t &chain,
                                 bool &inPlace, bool &planeMajor, int64_t &parts,
-                                bool &blocks) {
-  chain = 1;
+                                bool &blocks, int64_t &streams) {
+  chain = streams = 1;
   parts = 0;
   inPlace = planeMajor = blocks = false;
   while (succeeded(parser.parseOptionalComma())) {
-    bool isChain = succeeded(parser.parseOptionalKeyword("chain"));
-    if (isChain || succeeded(parser.parseOptionalKeyword("parts"))) {
-      if (parser.parseEqual() || parser.parseInteger(isChain ? chain : parts))
+    StringRef name;
+    if (failed(parser.parseOptionalKeyword(&name, {"chain", "parts", "streams",
+                                                   "in_place", "plane_major",
+                                                   "blocks"})))
+      return parser.emitError(parser.getCurrentLocation(),
+                              "expected an option of a layout");
+    if (parser.parseEqual())
+      return failure();
+    int64_t *number = name == "chain"     ? &chain
+                      : name == "parts"   ? &parts
+                      : name == "streams" ? &streams
+                                          : nullptr;
+    if (number) {
+      if (parser.parseInteger(*number))
         return failure();
       continue;
     }
-    bool &option = succeeded(parser.parseOptionalKeyword("in_place")) ? inPlace
-                   : succeeded(parser.parseOptionalKeyword("plane_major"))
-                       ? planeMajor
-                       : blocks;
-    if ((&option == &blocks && parser.parseKeyword("blocks")) ||
-        parser.parseEqual() || parser.parseKeyword("true"))
+    if (parser.parseKeyword("true"))
       return failure();
-    option = true;
+    (name == "in_place"      ? inPlace
+     : name == "plane_major" ? planeMajor
+                             : blocks) = true;
   }
   return success();
 }
 
 static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
-                         bool planeMajor, int64_t parts, bool blocks) {
+                         bool planeMajor, int64_t parts, bool blocks,
+                         int64_t streams) {
   if (chain != 1)
     printer << ", chain = " << chain;
   if (inPlace)
@@ -75,6 +84,8 @@ static void printOptions(AsmPrinter &printer, int64_t chain, bool inPlace,
     printer << ", parts = " << parts;
   if (blocks)
     printer << ", blocks = true";
+  if (streams != 1)
+    printer << ", streams = " << streams;
 }
 
 #define GET_ATTRDEF_CLASSES
@@ -118,17 +129,18 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  Packing packing, int64_t tileRows,
                                  int64_t lanes, int64_t unroll, int64_t tokens,
                                  int64_t prefetch, int64_t chain, bool inPlace,
-                                 bool planeMajor, int64_t parts, bool blocks) {
+                                 bool planeMajor, int64_t parts, bool blocks,
+                                 int64_t streams) {
   int64_t numPlanes = numPlanesOf(packing);
   bool wholeTiles = numPlanes ? tileRows == numPlanes * kRowGroup
                               : tileRows > 0 && tileRows % kRowGroup == 0;
   if (!wholeTiles)
     return emitError() << "(C1) tile_rows = " << tileRows << " is no tile of "
                        << stringifyPacking(packing);
-  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || chain <= 0 || prefetch < 0 ||
-      parts < 0)
-    return emitError() << "(C2) lanes, unroll, tokens and chain must be "
-                          "positive, prefetch and parts not negative";
+  if (lanes <= 0 || unroll <= 0 || tokens <= 0 || chain <= 0 || streams <= 0 ||
+      prefetch < 0 || parts < 0)
+    return emitError() << "(C2) lanes, unroll, tokens, chain and streams must "
+                          "be positive, prefetch and parts not negative";
   int64_t maxChain = packing == Packing::L3 ? kMaxTableChain : kMaxChain;
   if (chain > (inPlace ? 1 : maxChain))
     return emitError() << "(C3) chain = " << chain
@@ -137,12 +149,18 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (packing == Packing::L3 && (inPlace || planeMajor || blocks))
     return emitError()
            << "(C4) l3 has neither in_place, plane_major nor blocks";
+  bool dividesTiles = numPlanes && packing != Packing::L3 && chain == 1;
+  if (numPlanes && (dividesTiles ? unroll % streams != 0 : streams != 1))
+    return emitError() << "(C5) streams = " << streams
+                       << " of trits must divide unroll, and be 1 in chains "
+                          "and of l3";
   return success();
 }
 
 Schedule LayoutAttr::getSchedule() const {
-  return {getLanes(),   getUnroll(),     getTokens(), getPrefetch(), getChain(),
-          getInPlace(), getPlaneMajor(), getParts(),  getBlocks()};
+  return {getLanes(),  getUnroll(),  getTokens(),     getPrefetch(),
+          getChain(),  getInPlace(), getPlaneMajor(), getParts(),
+          getBlocks(), getStreams()};
 }
 
 LayoutAttr LayoutAttr::withSchedule(const Schedule &schedule) const {

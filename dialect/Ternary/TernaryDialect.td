@@ -139,17 +139,21 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     takes `parts` vectors of `lanes` rows at a time (0, the default: all
     16 / lanes of a group). With `blocks` a GEMM of many tokens and one scale a
     matrix unpacks an item's codes once and multiplies blocks of them
-    (`dot_block`).
+    (`dot_block`). One token reads `streams` places in turns, so that more lines
+    are on their way from memory: as many parts of a tile, among which the
+    accumulator sets are divided; of floats, as many tiles.
 
     - (C1) tile_rows is what the packing has.
-    - (C2) lanes, unroll, tokens and chain are positive, prefetch and parts not
-      negative.
+    - (C2) lanes, unroll, tokens, chain and streams are positive, prefetch and
+      parts not negative.
     - (C3) chain is at most 64, and 1 with `in_place`: the sums then fit i16. A
       code is at most 2, a pair of products thus -512..508, and 64 of them are
       -32768..32512. Codes in place are up to 64 times as large. l3: at most 28.
       An entry of a table is the sum of three of 0, q and -q, thus -384..384, and
       28 cells of three entries are -32256..32256.
     - (C4) l3 has neither in_place, plane_major nor blocks.
+    - (C5) streams of trits divide unroll, and are 1 in chains (which are too
+      short to part) and of l3 (whose unrolled tiles are streams).
   }];
   let parameters = (ins
     EnumParameter<Ternary_Packing>:$packing,
@@ -159,20 +163,22 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
     DefaultValuedParameter<"bool", "false">:$inPlace,
     DefaultValuedParameter<"bool", "false">:$planeMajor,
     DefaultValuedParameter<"int64_t", "0">:$parts,
-    DefaultValuedParameter<"bool", "false">:$blocks);
+    DefaultValuedParameter<"bool", "false">:$blocks,
+    DefaultValuedParameter<"int64_t", "1">:$streams);
   let builders = [AttrBuilder<(ins "Packing":$packing, "int64_t":$tileRows,
                                    "const Schedule &":$schedule), [{
     return $_get($_ctxt, packing, tileRows, schedule.lanes, schedule.unroll,
                  schedule.tokens, schedule.prefetch, schedule.chain,
                  schedule.inPlace, schedule.planeMajor, schedule.parts,
-                 schedule.blocks);
+                 schedule.blocks, schedule.streams);
   }]>];
   let genVerifyDecl = 1;
   let assemblyFormat = [{
     `<` $packing `,` `tile_rows` `=` $tileRows `,` `lanes` `=` $lanes `,`
         `unroll` `=` $unroll `,` `tokens` `=` $tokens `,`
         `prefetch` `=` $prefetch ``
-        custom<Options>($chain, $inPlace, $planeMajor, $parts, $blocks) `` `>`
+        custom<Options>($chain, $inPlace, $planeMajor, $parts, $blocks,
+                        $streams) `` `>`
   }];
   let extraClassDeclaration = [{
     Schedule getSchedule() const;

@@ -63,18 +63,20 @@ static Case makeCodes(int64_t rows, const std::string &layout,
 void bench::addHeads() {
   constexpr int64_t kRows = 32768; // 168 MB of bf16: more than any cache
   auto addBF16 = [](int64_t rows, int64_t tileRows, int64_t unroll,
-                    int64_t tokens, int64_t prefetch, int64_t numTokens) {
+                    int64_t tokens, int64_t prefetch, int64_t numTokens,
+                    int64_t streams = 1) {
     std::string layout =
         formatv("bf16_pairs, tile_rows = {0}, lanes = 16, unroll = {1}, tokens "
-                "= {2}, prefetch = {3}",
-                tileRows, unroll, tokens, prefetch);
+                "= {2}, prefetch = {3}, streams = {4}",
+                tileRows, unroll, tokens, prefetch, streams);
     add(formatv("head/N{0}/", numTokens).str() + toName(layout),
         [=] { return makeBF16(rows, layout, numTokens); });
   };
   for (int64_t tileRows : {16, 64, 128})
     for (int64_t unroll : {1, 2, 4})
       for (int64_t prefetch : {0, 4096})
-        addBF16(kRows, tileRows, unroll, 4, prefetch, 1);
+        for (int64_t streams : {1, 2, 4})
+          addBF16(kRows, tileRows, unroll, 4, prefetch, 1, streams);
   for (int64_t tokens : {2, 4})
     for (int64_t tileRows : {16, 64, 128})
       addBF16(4096, tileRows, 1, tokens, 0, 32);

@@ -98,12 +98,12 @@ getSchedules(Packing packing, const Schedule &selected, bool isGemm) {
   };
   for (int64_t chain : {1, 16, 32, 64})
     if (chain <= selected.chain)
-      add([=](Schedule &s) { s.chain = chain; });
+      add([=](Schedule &s) { s.chain = chain, s.streams = 1; });
   // As narrower registers would.
   for (int64_t chain : {int64_t(1), selected.chain})
     add([=](Schedule &s) {
       s.lanes = std::max<int64_t>(4, selected.lanes / 2), s.chain = chain;
-      s.unroll = 1, s.tokens = 2;
+      s.unroll = s.streams = 1, s.tokens = 2;
     });
   if (isGemm) {
     for (int64_t tokens : {1, 2, 3, 4, 6, 8})
@@ -117,10 +117,16 @@ getSchedules(Packing packing, const Schedule &selected, bool isGemm) {
   for (int64_t parts : {1, 2, 4})
     for (int64_t unroll : {1, 2, 4})
       if (parts <= 16 / selected.lanes)
-        add([=](Schedule &s) { s.unroll = unroll, s.parts = parts; });
+        add([=](Schedule &s) {
+          s.unroll = unroll, s.parts = parts, s.streams = 1;
+        });
   for (int64_t unroll : {1, 2, 4, 12})
     for (int64_t prefetch : {0, 1024, 4096, 8192})
-      add([=](Schedule &s) { s.unroll = unroll, s.prefetch = prefetch; });
+      for (int64_t streams : {int64_t(1), unroll})
+        if (streams == 1 || (packing != Packing::L3 && selected.chain == 1))
+          add([=](Schedule &s) {
+            s.unroll = unroll, s.prefetch = prefetch, s.streams = streams;
+          });
   return schedules;
 }
 

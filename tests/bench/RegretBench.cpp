@@ -22,8 +22,8 @@ using tercet::ternary::Packing;
 
 static cl::list<std::string> kLevels("level", cl::desc("Targets to force"),
                                      cl::CommaSeparated);
-static cl::opt<int> kThreads("threads", cl::desc("Threads of the kernels"),
-                             cl::init(1));
+static cl::opt<int> kThreads("kernel-threads",
+                             cl::desc("Threads of the kernels"), cl::init(1));
 static cl::opt<double> kBudget("budget",
                                cl::desc("Seconds of the tuner for a matmul"),
                                cl::init(10));

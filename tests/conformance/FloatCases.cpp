@@ -256,11 +256,12 @@ void runGatherRows(const TargetSpec &target, int64_t columns) {
 // Tables and the head
 //===----------------------------------------------------------------------===//
 
-std::string bf16Pairs(int64_t tileRows, int64_t unroll, int64_t tokens) {
+std::string bf16Pairs(int64_t tileRows, int64_t unroll, int64_t tokens,
+                      int64_t streams = 1) {
   return formatv(
       "<bf16_pairs, tile_rows = {0}, lanes = 16, unroll = {1}, tokens = "
-      "{2}, prefetch = 0>",
-      tileRows, unroll, tokens);
+      "{2}, prefetch = 0, streams = {3}>",
+      tileRows, unroll, tokens, streams);
 }
 
 std::vector<uint8_t> packTable(const Floats &table, int64_t tileRows) {
@@ -302,7 +303,7 @@ void runEmbedding(const TargetSpec &target, int64_t columns, bool isPacked) {
 }
 
 struct Head {
-  int64_t rows, columns, tileRows, unroll, tokens;
+  int64_t rows, columns, tileRows, unroll, tokens, streams = 1;
 };
 
 void runPackedLinear(const TargetSpec &target, Head head) {
@@ -315,10 +316,11 @@ void runPackedLinear(const TargetSpec &target, Head head) {
       target,
       formatv("%x: {0}, %w: memref<{1}xi8>, %y: {2}", xType, packed.size(),
               yType),
-      formatv("ternary.packed_linear {3} ins(%x, %w : {0}, memref<{1}xi8>) "
-              "outs(%y : {2})",
-              xType, packed.size(), yType,
-              bf16Pairs(head.tileRows, head.unroll, head.tokens)));
+      formatv(
+          "ternary.packed_linear {3} ins(%x, %w : {0}, memref<{1}xi8>) "
+          "outs(%y : {2})",
+          xType, packed.size(), yType,
+          bf16Pairs(head.tileRows, head.unroll, head.tokens, head.streams)));
   Floats expected = linear(x, weight, head.rows);
   Rows<float> xRows(x, kUntouched);
   for (int64_t n = 1; n <= kTokens; ++n) {
@@ -528,9 +530,11 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
   }
   for (Head head :
        {Head{17, 50, 16, 1, 1}, Head{130, 37, 64, 2, 4}, Head{1, 1, 64, 2, 4},
-        Head{200, 2560, 64, 2, 4}, Head{256, 64, 128, 1, 2}})
+        Head{200, 2560, 64, 2, 4}, Head{256, 64, 128, 1, 2},
+        Head{400, 37, 64, 2, 4, 4}, Head{90, 51, 16, 1, 2, 3}})
     add("packed_linear_" + std::to_string(head.rows) + "x" +
-            std::to_string(head.columns),
+            std::to_string(head.columns) + "_streams" +
+            std::to_string(head.streams),
         head.columns == 37, [=](Target t) { runPackedLinear(t, head); });
   for (bool isPacked : {true, false})
     for (Head head : {Head{1, 37, 16, 2, 4}, Head{80, 64, 16, 1, 4},

@@ -207,12 +207,15 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
     cases.push_back(
         {llvm::formatv(
              "schedule_{0}_lanes{1}_unroll{2}_tokens{3}_prefetch{4}_"
-             "chain{5}_{6}x{7}_{8}{9}{10}",
+             "chain{5}_{6}x{7}_{8}{9}{10}{11}",
              stringifyPacking(packing), schedule.lanes, schedule.unroll,
              schedule.tokens, schedule.prefetch, schedule.chain, matmul.rows,
              matmul.columns, int(matmul.values),
              matmul.group ? "_group" + std::to_string(*matmul.group) : "",
-             schedule.blocks ? "_blocks" : ""),
+             schedule.blocks ? "_blocks" : "",
+             schedule.streams > 1
+                 ? "_streams" + std::to_string(schedule.streams)
+                 : ""),
          isFast,
          [=](const TargetSpec &target) {
            mlir::MLIRContext context;
@@ -226,6 +229,7 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
              changed.planeMajor = !selected.planeMajor;
            } else {
              changed.blocks = false;
+             changed.streams = 1;
            }
            changed.parts = selected.parts ? 0 : 3;
            changed.chain = std::min(changed.chain, getMaxChain(packing));
@@ -308,6 +312,17 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
       addSchedule(cases, lanes == 16 && columns == 112,
                   {.lanes = lanes, .tokens = 2, .blocks = true},
                   {144, columns, Values::Mixed, {1, 8, 17, 33, 131}});
+  // Parts of K side by side; cells and steps that are left beyond them.
+  for (auto [lanes, unroll, streams] :
+       {std::tuple(4, 4, 2), std::tuple(8, 3, 3), std::tuple(16, 4, 4)})
+    for (int64_t columns : {24, 100, 2600})
+      addSchedule(cases, lanes == 16 && columns == 100,
+                  {.lanes = lanes,
+                   .unroll = unroll,
+                   .tokens = 2,
+                   .prefetch = 256,
+                   .streams = streams},
+                  {112, columns, Values::Mixed, {1, 2, 3}});
   addGroupCases(cases);
 }
 

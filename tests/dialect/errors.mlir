@@ -584,12 +584,12 @@ func.func @f(%t: vector<32xi16>, %i: vector<4xi8>) {
 
 // -----
 
-// expected-error @+1 {{(C2) lanes, unroll, tokens and chain must be positive}}
+// expected-error @+1 {{(C2) lanes, unroll, tokens, chain and streams must be positive}}
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 0, tokens = 1, prefetch = 0>
 
 // -----
 
-// expected-error @+1 {{(C2) lanes, unroll, tokens and chain must be positive, prefetch and parts not negative}}
+// expected-error @+1 {{(C2) lanes, unroll, tokens, chain and streams must be positive, prefetch and parts not negative}}
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 4, unroll = 1, tokens = 1, prefetch = 0, parts = -1>
 
 // -----
@@ -606,6 +606,26 @@ func.func @f(%t: vector<32xi16>, %i: vector<4xi8>) {
 // -----
 
 // 29 cells of three entries of 384 are 33408.
+// expected-error @+1 {{(C5) streams = 3 of trits must divide unroll, and be 1 in chains and of l3}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 4, tokens = 1, prefetch = 0, streams = 3>
+
+// -----
+
+// expected-error @+1 {{(C5) streams = 2 of trits}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 2, tokens = 1, prefetch = 0, chain = 16, streams = 2>
+
+// -----
+
+// expected-error @+1 {{(C2) lanes, unroll, tokens, chain and streams must be positive}}
+#l = #ternary.layout<bf16_pairs, tile_rows = 64, lanes = 16, unroll = 2, tokens = 1, prefetch = 0, streams = 0>
+
+// -----
+
+// expected-error @+1 {{expected an option of a layout}}
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 2, tokens = 1, prefetch = 0, stream = 2>
+
+// -----
+
 // expected-error @+1 {{(C3) chain = 29 may overflow i16: at most 28, and 1 with in_place}}
 #l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0, chain = 29>
 

@@ -123,9 +123,11 @@ func.func @vectors(%acc: vector<16xi32>, %bytes: vector<64xi8>, %table: vector<1
 // CHECK-LABEL: @schedules
 // CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true, parts = 1>
 // CHECK-SAME: #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0>
+// CHECK-SAME: #ternary.layout<t5, tile_rows = 80, lanes = 16, unroll = 4, tokens = 3, prefetch = 0, in_place = true, streams = 2>
 func.func private @schedules() attributes {
   a = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 64, plane_major = true, parts = 1>,
-  b = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 1>
+  b = #ternary.layout<i2, tile_rows = 64, lanes = 8, unroll = 1, tokens = 2, prefetch = 0, chain = 1>,
+  c = #ternary.layout<t5, tile_rows = 80, lanes = 16, unroll = 4, tokens = 3, prefetch = 0, in_place = true, streams = 2>
 }
 
 // CHECK-LABEL: @groups

@@ -150,7 +150,7 @@ TEST(CandidatesTest, AreLayouts) {
               ternary::LayoutAttr::getTrits(&context, packing, {})
                   .getTileRows(),
               s.lanes, s.unroll, s.tokens, s.prefetch, s.chain, s.inPlace,
-              s.planeMajor, s.parts, s.blocks)))
+              s.planeMajor, s.parts, s.blocks, s.streams)))
               << text;
       }
   }

@@ -12,10 +12,11 @@ using Values = KernelBuilder::Values;
 
 namespace {
 
-/// One item: a tile of rows (each, or those listed), all tokens. 16 rows are in
-/// lanes, so each row's chain over k stays in its lane; row groups and tokens
-/// are independent chains beside each other. A tile is read from memory once:
-/// further blocks of tokens find it in the cache.
+/// One item: `streams` tiles of rows, or a tile (each that is left, or those
+/// listed); all tokens. 16 rows are in lanes, so each row's chain over k stays
+/// in its lane; row groups and tokens are independent chains beside each other.
+/// A tile is read from memory once: further blocks of tokens find it in the
+/// cache.
 class PackedLinearKernel {
 public:
   PackedLinearKernel(PackedLinearOp op, KernelBuilder &b)
@@ -25,18 +26,30 @@ public:
         groupsPerTile(layout.getTileRows() / kLanes) {}
 
   void emit() {
-    Value numTokens = b.dim(op.getX(), 0);
+    if (Value groups = op.getGroups())
+      return b.parallel(b.dim(groups, 0), [&](Value item) {
+        emitTiles(b.toIndex(b.loadScalar(groups, item)), /*count=*/1);
+      });
     int64_t numTiles = llvm::divideCeil(numRows, layout.getTileRows());
-    b.parallelGroups(op.getGroups(), numTiles, [&](Value item) {
-      tile = item;
-      b.blockedLoop(numTokens, layout.getTokens(),
-                    [&](Value token, int64_t numTokens) {
-                      emitTokens(token, numTokens);
-                    });
-    });
+    int64_t streams = layout.getStreams();
+    auto emitStreams = [&](Value item) {
+      emitTiles(b.mulIndex(item, streams), streams);
+    };
+    auto emitSingle = [&](Value item) {
+      emitTiles(b.addIndex(item, numTiles / streams * streams), /*count=*/1);
+    };
+    b.parallel(
+        {{numTiles / streams, emitStreams}, {numTiles % streams, emitSingle}});
   }
 
 private:
+  void emitTiles(Value tile, int64_t count) {
+    firstTile = tile;
+    numTiles = count;
+    b.blockedLoop(
+        b.dim(op.getX(), 0), layout.getTokens(),
+        [&](Value token, int64_t numTokens) { emitTokens(token, numTokens); });
+  }
   void emitTokens(Value token, int64_t numTokens);
   Values emitPair(Value pair, bool hasOdd, ValueRange sums);
 
@@ -45,7 +58,9 @@ private:
   LayoutAttr layout;
   int64_t numColumns, numRows, groupsPerTile;
 
-  Value tile;
+  // The tiles of an item.
+  Value firstTile;
+  int64_t numTiles;
   // The register tile: numGroups * numTokens chains, row groups first.
   Value firstToken;
   int64_t firstGroup, numGroups, numTokens;
@@ -56,11 +71,13 @@ private:
 /// Columns 2 * pair and, with `hasOdd`, 2 * pair + 1.
 Values PackedLinearKernel::emitPair(Value pair, bool hasOdd, ValueRange sums) {
   int64_t tileRows = layout.getTileRows();
-  Value address = b.addIndex(b.mulIndex(tile, layout.getTileBytes(numColumns)),
+  int64_t tileBytes = layout.getTileBytes(numColumns);
+  Value address = b.addIndex(b.mulIndex(firstTile, tileBytes),
                              b.mulIndex(pair, tileRows * 4));
   Values words;
-  for (int64_t g = 0; g < numGroups; ++g) {
-    int64_t offset = (firstGroup + g) * kLanes * 4;
+  for (int64_t group = firstGroup; group < firstGroup + numGroups; ++group) {
+    int64_t offset =
+        group / groupsPerTile * tileBytes + group % groupsPerTile * kLanes * 4;
     words.push_back(
         b.loadBytes(b.ints(), op.getWeights(), b.addIndex(address, offset)));
     if (numTokens == 1 && layout.getPrefetch())
@@ -92,7 +109,7 @@ void PackedLinearKernel::emitTokens(Value token, int64_t count) {
   numTokens = count;
   firstGroup = 0;
   int64_t maxGroups = std::max<int64_t>(1, b.options.accumulators / count);
-  for (int64_t groups : splitEvenly(groupsPerTile, maxGroups)) {
+  for (int64_t groups : splitEvenly(numTiles * groupsPerTile, maxGroups)) {
     numGroups = groups;
     int64_t unroll = std::max<int64_t>(1, layout.getUnroll());
     int64_t numPairs = numColumns / 2, unrolledEnd = numPairs / unroll * unroll;
@@ -113,7 +130,7 @@ void PackedLinearKernel::emitTokens(Value token, int64_t count) {
       sums = emitPair(b.index(numPairs), /*hasOdd=*/false, sums);
 
     for (int64_t g = 0; g < numGroups; ++g) {
-      Value row = b.addIndex(b.mulIndex(tile, layout.getTileRows()),
+      Value row = b.addIndex(b.mulIndex(firstTile, layout.getTileRows()),
                              (firstGroup + g) * kLanes);
       for (int64_t t = 0; t < numTokens; ++t) {
         Value sum = sums[t * numGroups + g];

@@ -581,20 +581,24 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
                                     ArrayRef<int64_t> parts, int64_t unroll,
                                     Values sums) {
   int64_t setSize = sums.size();
-  // A set of sums for each step in flight, of one cell if it has several.
-  int64_t cellsAtOnce = cell.steps > 1 ? 1 : unroll;
+  // A set of sums for each step in flight, of few cells if they have several.
+  int64_t streams = unroll > 1 ? layout.getStreams() : 1;
+  int64_t cellsAtOnce = cell.steps > 1 ? streams : unroll;
   int64_t sumsOfCell = unroll / cellsAtOnce * setSize;
   int64_t numWholeCells = columns / cell.columns;
   int64_t unrolledEnd = numWholeCells / cellsAtOnce * cellsAtOnce;
+  int64_t cellsOfStream = unrolledEnd / streams;
   sums.resize(unroll * setSize,
               arith::ConstantOp::create(b, b.getZeroAttr(sums[0].getType())));
   sums = b.loop(
-      firstCell, b.addIndex(firstCell, unrolledEnd), cellsAtOnce, sums,
-      [&](Value index, ValueRange carried) {
+      firstCell, b.addIndex(firstCell, cellsOfStream), cellsAtOnce / streams,
+      sums, [&](Value index, ValueRange carried) {
         Values sums(carried.begin(), carried.end());
         for (int64_t u = 0; u < cellsAtOnce; ++u)
-          emitCell({b.addIndex(index, u), 0, cell.columns}, parts,
-                   MutableArrayRef(sums).slice(u * sumsOfCell, sumsOfCell));
+          emitCell(
+              {b.addIndex(index, u % streams * cellsOfStream + u / streams), 0,
+               cell.columns},
+              parts, MutableArrayRef(sums).slice(u * sumsOfCell, sumsOfCell));
         return sums;
       });
   for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
