@@ -58,6 +58,16 @@ bool isHost(const Platform &platform) {
   return platform.arch == Triple(sys::getProcessTriple()).getArch();
 }
 
+/// Null if nothing can be linked for the target.
+const Platform *findPlatform(const TargetSpec &target) {
+  Triple triple(target.triple);
+  const Platform *platform = find_if(kPlatforms, [&](const Platform &p) {
+    return p.arch == triple.getArch() && triple.isOSLinux() &&
+           !triple.isAndroid();
+  });
+  return platform == std::end(kPlatforms) ? nullptr : platform;
+}
+
 /// Where the C library and the compiler's support files of a platform are.
 class Sysroot {
 public:
@@ -204,15 +214,17 @@ Error writeProgram(StringRef path, StringRef image) {
   return Error::success();
 }
 
+Error cannotLink(const TargetSpec &target) {
+  return createStringError("cannot link for target '" + target.text +
+                           "'; use --emit=obj, asm or llvm");
+}
+
 } // namespace
 
 Error tercet::link(const LinkJob &job, StringRef output) {
-  Triple::ArchType arch = Triple(job.target.triple).getArch();
-  const Platform *platform =
-      find_if(kPlatforms, [&](const Platform &p) { return p.arch == arch; });
-  if (platform == std::end(kPlatforms))
-    return createStringError("cannot link for target '" + job.target.text +
-                             "' yet; use --emit=obj, asm or llvm");
+  const Platform *platform = findPlatform(job.target);
+  if (!platform)
+    return cannotLink(job.target);
 
   Expected<SmallString<0>> placeholder = emitBlobPlaceholder(job.target);
   if (!placeholder)
@@ -234,8 +246,9 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   Sysroot sysroot(*platform);
   ArgumentList args(sysroot);
   args.add({"ld.lld", "-m", platform->emulation, "-T", script->path(),
-            "--gc-sections", "--strip-debug", "--eh-frame-hdr",
-            "--build-id=none", "-z", "relro", "-z", "noexecstack"});
+            "--gc-sections", "--strip-debug", "--discard-locals",
+            "--eh-frame-hdr", "--build-id=none", "-z", "relro", "-z",
+            "noexecstack"});
   if (isShared) {
     args.add({"-shared", "--version-script", exports->path()});
     args.addFiles({"crti.o", "crtbeginS.o"});
@@ -272,10 +285,12 @@ Expected<std::string> tercet::findRuntimeArchive(StringRef name,
                                                  const TargetSpec &target) {
   static int anchor;
   std::string program = sys::fs::getMainExecutable(/*argv0=*/nullptr, &anchor);
-  Triple::ArchType arch = Triple(target.triple).getArch();
+  const Platform *platform = findPlatform(target);
+  if (!platform)
+    return cannotLink(target);
   SmallVector<std::string> candidates = {
-      ("../lib/tercet/" + Triple::getArchTypeName(arch)).str()};
-  if (arch == Triple(sys::getProcessTriple()).getArch())
+      ("../lib/tercet/" + Triple::getArchTypeName(platform->arch)).str()};
+  if (isHost(*platform))
     candidates.append({"../lib/tercet", "../lib"});
   for (StringRef directory : candidates) {
     SmallString<128> path(sys::path::parent_path(program));
@@ -284,6 +299,8 @@ Expected<std::string> tercet::findRuntimeArchive(StringRef name,
     if (sys::fs::exists(path))
       return path.str().str();
   }
-  return createStringError("no runtime for target '" + target.text +
-                           "': " + name + " is not beside this compiler");
+  return createStringError(
+      "no runtime for target '" + target.text + "': " + name +
+      " is not beside this compiler, which was built without " +
+      platform->package);
 }

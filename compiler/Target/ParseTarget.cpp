@@ -77,7 +77,7 @@ constexpr Feature kFeatures[] = {
     {"amxint8", "amx-int8", Triple::x86_64, TERCET_CPU_AMXINT8},
     {"dotprod", "dotprod", Triple::aarch64, TERCET_CPU_NEON_DOTPROD},
     {"i8mm", "i8mm", Triple::aarch64, TERCET_CPU_NEON_I8MM},
-    {"v", "v", Triple::riscv64, 0},
+    {"v", "v", Triple::riscv64, TERCET_CPU_RVV},
     {"simd128", "simd128", Triple::wasm32, 0},
     {"relaxed-simd", "relaxed-simd", Triple::wasm32, 0},
 };
@@ -146,6 +146,11 @@ const Level *findLevel(StringRef name) {
   return find_if(kLevels, [&](const Level &l) { return l.name == name; });
 }
 
+/// The oldest level of an architecture.
+const Level *findArchitecture(Triple::ArchType arch) {
+  return find_if(kLevels, [&](const Level &l) { return l.arch == arch; });
+}
+
 void addFeature(TargetSpec &spec, const Feature &feature) {
   spec.text += ("+" + feature.name).str();
   spec.llvmFeatures.push_back(("+" + feature.llvmName).str());
@@ -195,7 +200,7 @@ Expected<TargetSpec> parseNative() {
       bits |= feature.bit;
   if (bits & TERCET_CPU_AMXINT8 && !requestTiles())
     bits &= ~uint64_t(TERCET_CPU_AMXINT8);
-  if (none_of(kLevels, [&](auto &l) { return l.arch == host.getArch(); }))
+  if (findArchitecture(host.getArch()) == std::end(kLevels))
     return createStringError("no backend for this machine (" + host.str() +
                              "); name a target with --target");
   return specOfFeatures(host.getArch(), bits, sys::getHostCPUName());
@@ -205,9 +210,8 @@ Expected<TargetSpec> parseNative() {
 std::optional<TargetSpec> parseCpu(StringRef name) {
   if (name.starts_with("generic"))
     return std::nullopt;
-  Triple::ArchType last = Triple::UnknownArch;
   for (const Level &level : kLevels) {
-    if (std::exchange(last, level.arch) == level.arch)
+    if (&level != findArchitecture(level.arch))
       continue;
     auto subtarget = createSubtarget(level.triple, "", "");
     if (!subtarget->isCPUStringValid(name))
@@ -225,8 +229,7 @@ std::optional<TargetSpec> parseTriple(StringRef text) {
   Triple triple(Triple::normalize(text));
   if (!text.contains('-') || triple.getOS() == Triple::UnknownOS)
     return std::nullopt;
-  const Level *level =
-      find_if(kLevels, [&](auto &l) { return l.arch == triple.getArch(); });
+  const Level *level = findArchitecture(triple.getArch());
   if (level == std::end(kLevels))
     return std::nullopt;
   TargetSpec spec = specOfLevel(*level);
@@ -248,9 +251,11 @@ Expected<TargetSpec> parseBase(StringRef name) {
   SmallVector<StringRef> candidates = {"native"};
   for (const Level &level : kLevels)
     candidates.push_back(level.name);
-  auto x86 = createSubtarget(kLevels[0].triple, "", "");
-  for (const SubtargetSubTypeKV &cpu : x86->getAllProcessorDescriptions())
-    candidates.push_back(cpu.Key);
+  for (const Level &level : kLevels)
+    if (&level == findArchitecture(level.arch))
+      for (const SubtargetSubTypeKV &cpu :
+           createSubtarget(level.triple, "", "")->getAllProcessorDescriptions())
+        candidates.push_back(cpu.Key);
   return unknown("unknown target", name, candidates);
 }
 
@@ -325,6 +330,11 @@ std::vector<TargetLevel> tercet::targetLevels() {
     levels.push_back(std::move(entry));
   }
   return levels;
+}
+
+bool tercet::isHostArchitecture(const TargetSpec &target) {
+  return Triple(target.triple).getArch() ==
+         Triple(sys::getProcessTriple()).getArch();
 }
 
 std::vector<StringRef> tercet::cpuFeatureNames(uint64_t cpuFeatures) {

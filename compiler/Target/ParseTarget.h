@@ -58,6 +58,9 @@ std::vector<TargetLevel> targetLevels();
 /// Idempotent; parseTarget calls it.
 void registerLLVMTargets();
 
+/// Whether code for `target` is for this machine's architecture.
+bool isHostArchitecture(const TargetSpec &target);
+
 /// Bits of tercet_cpu_feature as --target spells them, lowest first.
 std::vector<llvm::StringRef> cpuFeatureNames(uint64_t cpuFeatures);
 

@@ -293,8 +293,10 @@ static Error findArchives(const CompileRequest &request, LinkJob &job) {
   std::vector<StringRef> names = {"libtercet_main.a", "libtercet_runtime.a"};
   if (request.isGraph())
     names = {"libtercet_graph_main.a", "libtercet_graph.a"};
-  else
+  else if (isHostArchitecture(request.target))
     job.libraries = {"libpcre2-8.a"};
+  else // Debian has it for the host alone: ours is beside the runtime.
+    names.push_back("libpcre2-8.a");
   if (job.kind == LinkKind::SharedLibrary)
     names.erase(names.begin());
   for (StringRef name : names) {

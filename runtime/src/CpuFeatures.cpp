@@ -11,6 +11,9 @@
 #include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__riscv)
+#include <csetjmp>
+#include <csignal>
 #endif
 
 using namespace tercet;
@@ -117,6 +120,40 @@ uint64_t tercet::hostCpuFeatures() {
 
 std::string tercet::hostCpuName() { return "aarch64"; }
 
+#elif defined(__riscv)
+
+static sigjmp_buf afterTrap;
+static void onIllegalInstruction(int) { siglongjmp(afterTrap, 1); }
+
+/// Bytes of a vector register, 0 without vector unit or with a draft of it:
+/// none of the drafts knows this vtype. An instruction is tried, because
+/// kernels before 6.5 and many emulators say nothing of the unit.
+static unsigned long vectorBytes() {
+  struct sigaction trap = {}, saved;
+  trap.sa_handler = onIllegalInstruction;
+  sigaction(SIGILL, &trap, &saved);
+  volatile unsigned long bytes = 0;
+  if (sigsetjmp(afterTrap, /*savemask=*/1) == 0) {
+    unsigned long length;
+    __asm__ volatile(".option push\n"
+                     ".option arch, +v\n"
+                     "vsetvli %0, zero, e8, m1, ta, ma\n"
+                     ".option pop"
+                     : "=r"(length)
+                     :
+                     : "vl", "vtype");
+    bytes = length;
+  }
+  sigaction(SIGILL, &saved, nullptr);
+  return bytes;
+}
+
+uint64_t tercet::hostCpuFeatures() {
+  return vectorBytes() >= 16 ? TERCET_CPU_RVV : 0;
+}
+
+std::string tercet::hostCpuName() { return "riscv64"; }
+
 #else
 
 uint64_t tercet::hostCpuFeatures() { return 0; }
@@ -126,9 +163,10 @@ std::string tercet::hostCpuName() { return "unknown"; }
 
 std::string tercet::describeCpuFeatures(uint64_t features) {
   static constexpr const char *Names[] = {
-      "ssse3",    "sse4.1",     "sse4.2",     "avx",     "f16c",     "fma",
-      "avx2",     "bmi2",       "avxvnni",    "avx512f", "avx512bw", "avx512dq",
-      "avx512vl", "avx512vnni", "avx512vbmi", "dotprod", "i8mm",     "amxint8"};
+      "ssse3",    "sse4.1",   "sse4.2",   "avx",        "f16c",
+      "fma",      "avx2",     "bmi2",     "avxvnni",    "avx512f",
+      "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi",
+      "dotprod",  "i8mm",     "amxint8",  "v"};
   std::string text;
   for (unsigned bit = 0; bit < 64; ++bit) {
     if (!(features >> bit & 1))

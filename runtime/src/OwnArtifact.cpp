@@ -6,8 +6,10 @@
 #include "runtime/src/Artifact.h"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <link.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 using namespace tercet;
 
@@ -35,6 +37,17 @@ static int findBlobSegment(dl_phdr_info *info, size_t, void *result) {
   return 0;
 }
 
+/// Size of a file, or -1. Opened, because emulators of other machines answer
+/// for the program when /proc/self/exe is opened, and for themselves elsewhere.
+static int64_t sizeOfFile(const char *path) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat status;
+  int64_t size = file >= 0 && fstat(file, &status) == 0 ? status.st_size : -1;
+  if (file >= 0)
+    close(file);
+  return size;
+}
+
 /// How much of the blob the file really holds. The program header says how
 /// much it should; only the file's size says what a broken copy left of it.
 /// Without /proc the header has to be believed.
@@ -43,13 +56,13 @@ static uint64_t availableBlobBytes() {
   dl_iterate_phdr(findBlobSegment, &segment);
   const char *path =
       segment.path.empty() ? "/proc/self/exe" : segment.path.c_str();
-  struct stat file;
-  if (stat(path, &file))
+  int64_t size = sizeOfFile(path);
+  if (size < 0)
     return segment.fileSize;
-  uint64_t size = static_cast<uint64_t>(file.st_size);
-  return size < segment.fileOffset
+  uint64_t available = static_cast<uint64_t>(size);
+  return available < segment.fileOffset
              ? 0
-             : std::min(segment.fileSize, size - segment.fileOffset);
+             : std::min(segment.fileSize, available - segment.fileOffset);
 }
 
 Error Artifact::openOwn(Artifact &result) {

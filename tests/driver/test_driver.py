@@ -227,7 +227,7 @@ def test_help_shows_examples(command):
     (["compile", "/none", "-o", "x"], "/none: no such file or directory"),
     (["compile", "m", "-o", "/tmp"], "'/tmp' is a directory; give the name of a file"),
     (["compile", "m", "-o", "/none/x"], "cannot write to directory '/none': No such file or directory"),
-    (["compile", "m", "-o", "x", "--target=wasm32"], "no runtime for target 'wasm32'"),
+    (["compile", "m", "-o", "x", "--target=wasm32"], "cannot link for target 'wasm32'"),
     (["bench", "/none"], "'/none': No such file or directory"),
     (["run", "/none"], "no such model: '/none'"),
     (["verify", "m", "--tokens=1,x"], "--tokens=1,x: 'x' is not a token id"),

@@ -4,6 +4,7 @@ left behind. What the importer says about each bad file is in tests/frontends.""
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -162,6 +163,37 @@ def test_full_stdout(model, command):
         done = subprocess.run([BIN / "tercet", *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "tercet: error: cannot write to stdout: No space left on device\n"
+
+
+# ---- The target -------------------------------------------------------------------
+
+@pytest.mark.parametrize("target, message", [
+    ("riscv46", "unknown target 'riscv46', nearest is 'riscv64'"),
+    ("neoverse-n7", "unknown target 'neoverse-n7', nearest is 'neoverse-n"),
+    ("aarch64+dotprot", "target 'aarch64' has no feature 'dotprot', nearest is 'dotprod'"),
+    ("riscv64+dotprod", "target 'riscv64' has no feature 'dotprod'"),
+    ("aarch64-apple-darwin", "cannot link for target 'aarch64-apple-darwin'; use --emit=obj, asm or llvm"),
+    ("aarch64-linux-android", "cannot link for target 'aarch64-unknown-linux-android'; use --emit=obj, asm or llvm"),
+])
+def test_target(model, out, target, message):
+    assert message in refusal([BIN / "tercet", "compile", model, "-o", out / "x", f"--target={target}"], out)
+
+
+@pytest.mark.parametrize("target, start", [
+    ("aarch64-apple-darwin", b"\xcf\xfa\xed\xfe"), ("aarch64-linux-android", b"\x7fELF"), ("riscv64", b"\x7fELF")])
+def test_object_for_any_target(model, out, target, start):
+    subprocess.run([BIN / "tercet", "compile", model, "-o", out / "x.o", "--emit=obj", f"--target={target}"], check=True)
+    assert (out / "x.o").read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("architecture, package", [
+    ("aarch64", "libstdc++-12-dev-arm64-cross"), ("riscv64", "libstdc++-12-dev-riscv64-cross")])
+def test_no_runtime_for_the_target(tmp_path, model, out, architecture, package):
+    """A compiler that was built without the cross libraries."""
+    (tmp_path / "bin").mkdir()
+    compiler = shutil.copy(BIN / "tercet", tmp_path / "bin")
+    line = refusal([compiler, "compile", model, "-o", out / "x", f"--target={architecture}"], out)
+    assert f"no runtime for target '{architecture}'" in line and package in line
 
 
 # ---- The command line -------------------------------------------------------------

@@ -71,7 +71,8 @@ typedef enum tercet_cpu_feature {
   TERCET_CPU_AVX512VBMI = 1u << 14,
   TERCET_CPU_NEON_DOTPROD = 1u << 15,
   TERCET_CPU_NEON_I8MM = 1u << 16,
-  TERCET_CPU_AMXINT8 = 1u << 17
+  TERCET_CPU_AMXINT8 = 1u << 17,
+  TERCET_CPU_RVV = 1u << 18 /* with registers of at least 128 bits */
 } tercet_cpu_feature;
 
 #define TERCET_KV_BLOCK 64u

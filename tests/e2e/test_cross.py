@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The bundled model compiled for other machines, run by emulators: logits of 200
+tokens of a held-out novel and 64 greedy tokens are those of this machine, bit for
+bit. An emulated CPU without the features of a program is told so."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS / "models"))
+import corpus
+
+BIN = Path(os.environ["TERCET_BIN_DIR"])
+MODEL = TESTS / "models/austen"
+
+# --target, and the emulator with a CPU that has no more than the target asks for.
+MACHINES = {
+    "aarch64-linux-gnu": ["qemu-aarch64", "-cpu", "cortex-a72"],
+    "riscv64": ["qemu-riscv64", "-cpu", "rv64"],
+}
+
+
+def output(*command, **options):
+    return subprocess.run([*map(str, command)], text=True, capture_output=True, check=True, **options).stdout
+
+
+def compile_model(program, target):
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("qemu-user is not installed")
+    output(BIN / "tercet", "compile", MODEL, "-o", program, f"--target={target}")
+    return program
+
+
+def greedy(command, ids):
+    return output(*command, "--tokens", ",".join(ids[:20]), "-n", 64)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """What this machine makes of the model: ids, their logits, and greedy tokens."""
+    directory = tmp_path_factory.mktemp("here")
+    try:
+        novel = corpus.text(corpus.HELD_OUT)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+    ids = output(BIN / "tercet-test-tokenize", MODEL, input=novel[:2000]).split()[:200]
+    assert len(ids) == 200
+    program = compile_model(directory / "austen", "native")
+    output(program, "--tokens", ",".join(ids), "--logits", directory / "logits.npy")
+    return ids, np.load(directory / "logits.npy"), greedy([program], ids)
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_same_bits(tmp_path, here, target):
+    ids, expected, tokens = here
+    command = [*MACHINES[target], compile_model(tmp_path / "austen", target)]
+    output(*command, "--tokens", ",".join(ids), "--logits", tmp_path / "logits.npy")
+    got = np.load(tmp_path / "logits.npy")
+    assert got.shape == expected.shape and (got.view(np.uint32) == expected.view(np.uint32)).all()
+    assert greedy(command, ids) == tokens
+
+
+@pytest.mark.parametrize("target, machine, feature", [
+    ("aarch64+dotprod", ["qemu-aarch64", "-cpu", "cortex-a72"], "dotprod"),
+    ("aarch64-linux-gnu+dotprod+i8mm", ["qemu-aarch64", "-cpu", "neoverse-n1"], "i8mm"),
+    ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64"], "v"),
+])
+def test_missing_feature(tmp_path, target, machine, feature):
+    program = compile_model(tmp_path / "austen", target)
+    done = subprocess.run([*machine, program, "--tokens", "1"], text=True, capture_output=True)
+    assert done.returncode == 1 and not done.stdout
+    assert f"needs {feature}; this CPU has " in done.stderr, done.stderr
