@@ -20,10 +20,12 @@ BIN = Path(os.environ["TERCET_BIN_DIR"])
 MODEL = TESTS / "models/austen"
 
 # --target, and the emulator with a CPU that has no more than the target asks for.
-MACHINES = {
-    "aarch64-linux-gnu": ["qemu-aarch64", "-cpu", "cortex-a72"],
-    "riscv64": ["qemu-riscv64", "-cpu", "rv64"],
-}
+MACHINES = [
+    ("aarch64-linux-gnu", ["qemu-aarch64", "-cpu", "cortex-a72"]),
+    ("riscv64", ["qemu-riscv64", "-cpu", "rv64"]),
+    ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"]),
+    ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=256,vext_spec=v1.0"]),
+]
 
 
 def output(*command, **options):
@@ -56,10 +58,10 @@ def here(tmp_path_factory):
     return ids, np.load(directory / "logits.npy"), greedy([program], ids)
 
 
-@pytest.mark.parametrize("target", MACHINES)
-def test_same_bits(tmp_path, here, target):
+@pytest.mark.parametrize("target, machine", MACHINES)
+def test_same_bits(tmp_path, here, target, machine):
     ids, expected, tokens = here
-    command = [*MACHINES[target], compile_model(tmp_path / "austen", target)]
+    command = [*machine, compile_model(tmp_path / "austen", target)]
     output(*command, "--tokens", ",".join(ids), "--logits", tmp_path / "logits.npy")
     got = np.load(tmp_path / "logits.npy")
     assert got.shape == expected.shape and (got.view(np.uint32) == expected.view(np.uint32)).all()

@@ -6,7 +6,9 @@
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v3 | FileCheck %s --check-prefixes=CHECK,AVX2
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,SSSE3
 // RUN: tercet-opt %s --lower-vector-ops=target=x86-64 | FileCheck %s --check-prefixes=CHECK,SSE2
-// RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --lower-vector-ops=target=wasm32 | FileCheck %s --check-prefixes=CHECK,GENERIC
+// RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefix=WASM
+// RUN: tercet-opt %s --lower-vector-ops=target=riscv64+v | FileCheck %s --check-prefix=RVV
 // RUN: not tercet-opt %s --lower-vector-ops=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 
 // ERROR: error: unknown target 'vax'
@@ -46,6 +48,11 @@ func.func @dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) 
   // GENERIC: arith.shrui
   // GENERIC: arith.shrsi
   // GENERIC-COUNT-3: arith.muli
+  // RVV products are of 16 bits, two of them in a lane, which is widened then.
+  // RVV-LABEL: func @dot_8
+  // RVV-COUNT-2: arith.muli {{.*}} : vector<16xi16>
+  // RVV-NOT: arith.muli
+  // RVV: vector.bitcast %{{.*}} : vector<16xi16> to vector<8xi32>
   %y = ternary.dot %acc, %codes, %q : vector<8xi32>, vector<32xi8>, vector<32xi8>
   return %y : vector<8xi32>
 }
@@ -73,6 +80,10 @@ func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) 
   // SSE2-NOT: pmadd.ub.sw
   // SSE2-COUNT-2: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
+  // WASM-LABEL: func @dot_4
+  // WASM-COUNT-2: llvm.call_intrinsic "llvm.wasm.dot"
+  // WASM-NOT: arith.muli
+  // WASM: return
   %y = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
   return %y : vector<4xi32>
 }
