@@ -30,16 +30,26 @@ def image(*shape):
     return RNG.random(shape, np.float32)
 
 
+def writing(height, width):
+    """Dark strokes on light ground, in a band in the middle."""
+    pixels = np.full((1, 3, height, width), 2, np.float32)
+    for _ in range(40):
+        row, column = RNG.integers(height // 3, 2 * height // 3), RNG.integers(8, width - 8)
+        rows, columns = (8, 2) if RNG.random() < 0.5 else (2, 6)
+        pixels[:, :, row:row + rows, column:column + columns] = -2
+    return pixels
+
+
 def speech(batch=2, samples=512):
     return {"input": 0.1 * RNG.standard_normal((batch, samples), np.float32),
             "state": np.zeros((2, batch, 128), np.float32), "sr": np.array(16000)}
 
 
 MODELS = {
-    (OCR, "ch_PP-OCRv4_det_infer.onnx"): {"x": image(1, 3, 96, 64)},
+    (OCR, "ch_PP-OCRv4_det_infer.onnx"): {"x": writing(96, 64)},
     (OCR, "ch_PP-OCRv4_rec_infer.onnx"): {"x": image(2, 3, 48, 120)},
     (OCR, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): {"x": image(2, 3, 48, 192)},
-    (RAPID, "ch_PP-OCRv4_det_infer.onnx"): {"x": image(1, 3, 64, 96)},
+    (RAPID, "ch_PP-OCRv4_det_infer.onnx"): {"x": writing(64, 96)},
     (RAPID, "ch_PP-OCRv4_rec_infer.onnx"): {"x": image(1, 3, 48, 100)},
     (RAPID, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): {"x": image(1, 3, 48, 192)},
     (BASIC_PITCH, "nmp.onnx"): {"serving_default_input_2:0": image(1, 43844, 1)},
@@ -59,19 +69,7 @@ MODELS = {
 
 # What does not compile yet; this list may only shrink.
 UNSUPPORTED = {
-    (OCR, "ch_PP-OCRv4_det_infer.onnx"): "a store to a transposed buffer",
-    (OCR, "ch_PP-OCRv4_rec_infer.onnx"): "the compiler crashes",
-    (OCR, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): "the compiler crashes",
-    (RAPID, "ch_PP-OCRv4_det_infer.onnx"): "a store to a transposed buffer",
-    (RAPID, "ch_PP-OCRv4_rec_infer.onnx"): "the compiler crashes",
-    (RAPID, "ch_ppocr_mobile_v2.0_cls_infer.onnx"): "a fold changes the type of a result",
-    (DDDD, "common.onnx"): "an LSTM's loop is not bufferised in place",
     (DDDD, "common_old.onnx"): "com.microsoft.DynamicQuantizeLSTM",
-    (SILERO, "silero_vad.onnx"): "a fold changes the type of a result",
-    (SILERO, "silero_vad_16k_op15.onnx"): "an If in a branch of another",
-    (SILERO, "silero_vad_16k_sequence.onnx"): "an LSTM's loop is not bufferised in place",
-    (SILERO, "silero_vad_half.onnx"): "an If in a branch of another",
-    (SILERO, "silero_vad_op18_ifless.onnx"): "an If in a branch of another",
 }
 
 

@@ -11,6 +11,7 @@ import subprocess
 import ml_dtypes
 import numpy
 import onnx.numpy_helper
+import onnx.parser
 import pytest
 
 TERCET = pathlib.Path(os.environ["TERCET_BIN_DIR"]) / "tercet"
@@ -121,3 +122,28 @@ def test_refused_options(tmp_path):
         done = subprocess.run([TERCET, command, model], capture_output=True, text=True)
         assert done.returncode == 1 and "ONNX graph" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_branches_of_different_rank(tmp_path):
+    """torch.squeeze(x, -1), as it is exported: the branch that squeezes is compiled, and runs that need the other refused."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        graph (float[M, N] x) => (y) {
+          last = Constant <value_ints = [-1]> ()
+          one = Constant <value_ints = [1]> ()
+          shape = Shape(x)
+          size = Gather(shape, last)
+          condition = Equal(size, one)
+          y = If (condition) <then_branch = squeeze () => (z) { z = Squeeze(x, last) },
+                              else_branch = keep () => (z) { z = Identity(x) }>
+        }""")
+    onnx.save(model, tmp_path / "net.onnx")
+    program, x, y = (tmp_path / name for name in ("net", "x.npy", "y.npy"))
+    run(TERCET, "compile", tmp_path / "net.onnx", "-o", program)
+    column = numpy.array([[1], [2]], numpy.float32)
+    numpy.save(x, column)
+    run(program, "--input", f"x={x}", "--output", f"y={y}")
+    numpy.testing.assert_array_equal(numpy.load(y), [1, 2])
+    numpy.save(x, column.repeat(3, axis=1))
+    done = subprocess.run([program, "--input", f"x={x}"], capture_output=True, text=True)
+    assert done.returncode == 1 and "another rank" in done.stderr

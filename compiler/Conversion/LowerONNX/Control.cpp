@@ -45,23 +45,27 @@ static Value castTo(B &b, Value value, Type type) {
 // If
 //===----------------------------------------------------------------------===//
 
+/// The branch in place of the node.
+static LogicalResult takeBranch(B &b, Block &branch) {
+  FailureOr<SmallVector<Tensor>> results = b.lowerGraph(branch);
+  if (failed(results))
+    return failure();
+  for (Tensor result : *results)
+    (void)b.result(result);
+  return success();
+}
+
 static LogicalResult lowerIf(B &b) {
   Tensor condition = b.reshape(b.input(0), {});
   Block *branches[] = {findGraph(b, "then_branch"),
                        findGraph(b, "else_branch")};
   if (!branches[0] || !branches[1])
     return b.error() << "a branch is missing";
-  if (std::optional<double> known = b.getConstantScalar(condition)) {
-    FailureOr<SmallVector<Tensor>> results =
-        b.lowerGraph(*branches[*known != 0 ? 0 : 1]);
-    if (failed(results))
-      return failure();
-    for (Tensor result : *results)
-      (void)b.result(result);
-    return success();
-  }
+  if (std::optional<double> known = b.getConstantScalar(condition))
+    return takeBranch(b, *branches[*known != 0 ? 0 : 1]);
   // Both branches first: only then the types of results are known.
   Value bit = b.load(b.at(condition, {}), b.getI1Type());
+  GraphBuilder::Knowledge before = b.getKnowledge();
   SmallVector<Tensor> results[2];
   Region regions[2];
   for (int i : {0, 1}) {
@@ -75,8 +79,16 @@ static LogicalResult lowerIf(B &b) {
   SmallVector<Type> types;
   for (auto [left, right] : llvm::zip(results[0], results[1])) {
     types.push_back(joinTypes(left.type(), right.type()));
-    if (!types.back())
-      return b.error() << "branches give results of different rank or type";
+    if (types.back())
+      continue;
+    if (left.element != right.element)
+      return b.error() << "branches give results of different types";
+    // What torch.squeeze(x, dim) is exported as: no rank fits both. A run that
+    // would not take the first branch is refused.
+    b.restore(std::move(before));
+    b.require(bit, "the else_branch gives a tensor of another rank than the "
+                   "then_branch, which is not supported");
+    return takeBranch(b, *branches[0]);
   }
   auto choice = scf::IfOp::create(b, types, bit, /*withElseRegion=*/true);
   for (int i : {0, 1}) {

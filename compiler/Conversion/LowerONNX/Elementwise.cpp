@@ -30,7 +30,7 @@ template <auto Body> static LogicalResult unary(B &b) {
 
 /// result = Op(x)
 template <typename Op> static LogicalResult mathOp(B &b) {
-  return unary<[](B &b, Value x) -> Value { return Op::create(b, x); }>(b);
+  return unary<[](B &b, Value x) { return b.createOrFold<Op>(x); }>(b);
 }
 
 /// bool result = Body(b, x)
@@ -409,7 +409,7 @@ static const LoweringRow kRows[] = {
     {"BitShift", lowerBitShift},
     {"BitwiseAnd", bitwise<arith::AndIOp>},
     {"BitwiseNot", unary<[](B &b, Value x) -> Value {
-       return arith::XOrIOp::create(b, x, b.number(-1, x.getType()));
+       return b.createOrFold<arith::XOrIOp>(x, b.number(-1, x.getType()));
      }>},
     {"BitwiseOr", bitwise<arith::OrIOp>},
     {"BitwiseXor", bitwise<arith::XOrIOp>},
@@ -458,7 +458,7 @@ static const LoweringRow kRows[] = {
     {"Mul", binary<[](B &b, Value x, Value y, bool) { return b.mul(x, y); }>},
     {"Neg", unary<[](B &b, Value x) { return b.neg(x); }>},
     {"Not", unary<[](B &b, Value x) -> Value {
-       return arith::XOrIOp::create(b, x, b.number(1, x.getType()));
+       return b.createOrFold<arith::XOrIOp>(x, b.number(1, x.getType()));
      }>},
     {"Or", bitwise<arith::OrIOp>},
     {"PRelu", lowerPRelu},
