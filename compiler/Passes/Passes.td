@@ -37,6 +37,17 @@ def FuseBitLinear : Pass<"fuse-bit-linear", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
 }
 
+def FuseElementwise : Pass<"fuse-elementwise", "::mlir::func::FuncOp"> {
+  let summary = "Make chains of elementwise ops one";
+  let description = [{
+    An elementwise `linalg.generic` moves into the one that is its only reader, so that
+    what is between them is never stored. The arithmetic stays the same, to the bit.
+    Ops that look at indices or memory stay by themselves, as do reductions.
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def QuantizeWeights : Pass<"quantize-weights", "::mlir::ModuleOp"> {
   let summary = "Replace latent weights by trits and their absmean scale";
   let description = [{

@@ -24,6 +24,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/Linalg/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -221,6 +222,9 @@ static const Phase kPhases[] = {
      [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
         Pieces &) {
        passes.addPass(createLowerONNX());
+       cleanUp(passes);
+       passes.addPass(createLinalgFoldUnitExtentDimsPass());
+       passes.addNestedPass<func::FuncOp>(createFuseElementwise());
        cleanUp(passes);
      },
      verifyLowered},

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// RUN: tercet-opt %s --fuse-elementwise | FileCheck %s
+
+#row = affine_map<(i, j) -> (i, j)>
+#column = affine_map<(i, j) -> (j, i)>
+#first = affine_map<(i, j) -> (i)>
+
+// CHECK-LABEL: func.func @chain
+// CHECK: linalg.generic
+// CHECK: arith.addf
+// CHECK-NEXT: arith.mulf
+// CHECK-NOT: linalg.generic
+func.func @chain(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %square = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%sum : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.mulf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  return %square : tensor<4x8xf32>
+}
+
+// What two read, and what is transposed, is stored.
+
+// CHECK-LABEL: func.func @two_readers
+// CHECK-COUNT-3: linalg.generic
+func.func @two_readers(%x: tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<8x4xf32>) {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %other = tensor.empty() : tensor<8x4xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %square = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%sum : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.mulf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %moved = linalg.generic {indexing_maps = [#column, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%sum : tensor<4x8xf32>) outs(%other : tensor<8x4xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.negf %a : f32
+    linalg.yield %b : f32
+  } -> tensor<8x4xf32>
+  return %square, %moved : tensor<4x8xf32>, tensor<8x4xf32>
+}
+
+// A row's exponential is not computed again for each of its elements, and a
+// reduction does not repeat its input's arithmetic.
+
+// CHECK-LABEL: func.func @broadcast_and_reduction
+// CHECK-COUNT-3: linalg.generic
+func.func @broadcast_and_reduction(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %rows = tensor.empty() : tensor<4xf32>
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %exp = linalg.generic {indexing_maps = [affine_map<(i) -> (i)>, affine_map<(i) -> (i)>], iterator_types = ["parallel"]}
+      ins(%x : tensor<4xf32>) outs(%rows : tensor<4xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = math.exp %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4xf32>
+  %wide = linalg.generic {indexing_maps = [#first, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%exp : tensor<4xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #first], iterator_types = ["parallel", "reduction"]}
+      ins(%wide : tensor<4x8xf32>) outs(%x : tensor<4xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %out : f32
+    linalg.yield %b : f32
+  } -> tensor<4xf32>
+  return %sum : tensor<4xf32>
+}
+
+// Nor does an op lose its lanes to one that looks at indices.
+
+// CHECK-LABEL: func.func @indices
+// CHECK-COUNT-2: linalg.generic
+func.func @indices(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %tril = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%sum : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %zero = arith.constant 0.0 : f32
+    %i = linalg.index 0 : index
+    %j = linalg.index 1 : index
+    %below = arith.cmpi sge, %i, %j : index
+    %b = arith.select %below, %a, %zero : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  return %tril : tensor<4x8xf32>
+}
