@@ -353,8 +353,11 @@ void GenericKernel::emitTiles() {
   bool isReduction = !reductionDims.empty();
   int64_t numVectors = isReduction && b.options.accumulators >= 16 ? 2 : 1;
   std::optional<int64_t> lanes = getConstant(extents[lanesDim]);
-  if (lanes && *lanes < 2 * kLanes)
-    numVectors = 1;
+  // Without rows that share them, more vectors hide the latency of the chains.
+  if (isReduction && !rowsDim && lanes)
+    numVectors = std::max(numVectors, b.options.accumulators / 2);
+  if (lanes)
+    numVectors = std::clamp<int64_t>(*lanes / kLanes, 1, numVectors);
   int64_t numRows = rowsDim ? b.options.accumulators / numVectors : 1;
   if (rowsDim)
     if (std::optional<int64_t> rows = getConstant(extents[*rowsDim]))
