@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isa_levels import run_at_levels
+
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("transformers")
 
@@ -47,3 +49,9 @@ def test_block(exporter, blocks):
         assert actual.shape == expected.shape
         difference = np.abs(actual - expected) / np.abs(expected).max()
         assert np.median(difference) < 1e-4 and difference.max() < 0.02
+
+
+def test_bits_of_levels(blocks, tmp_path):
+    x = np.random.default_rng(5).standard_normal((1, 5, 256), np.float32)
+    results = run_at_levels(blocks / "block.legacy.onnx", {"hidden": x}, "result", tmp_path)
+    assert len(results) >= 2 and len(set(results.values())) == 1, list(results)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isa_levels import run_at_levels
+
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
@@ -62,3 +64,10 @@ def test_classes(name, exporter, networks, tmp_path):
     best = np.sort(expected[differ], axis=-1)
     assert len(differ) <= 10
     assert np.all(best[:, -1] - best[:, -2] < 0.02 * np.ptp(expected, axis=-1)[differ])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_bits_of_levels(name, networks, tmp_path):
+    images = train.normalise(train.read_images("t10k"))[:100]
+    results = run_at_levels(networks / f"{name}.legacy.onnx", {"image": images}, "logits", tmp_path)
+    assert len(results) >= 2 and len(set(results.values())) == 1, list(results)

@@ -205,3 +205,29 @@ func.func @groups(%x: tensor<?x40xf32>, %n: index) -> tensor<?x32xf32> {
       outs(%ey : tensor<?x32xf32>) rows = [16, 3] -> tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
+
+// -----
+
+// Activations that a graph has quantised in its own way come without the sums of
+// their rows, which the codes 0, 1, 2 of i2 are corrected by.
+
+#layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+
+ternary.parameter @w : tensor<16x32xi2> = dense<1> : tensor<16x32xi2>
+
+// CHECK-LABEL: func.func @row_sums
+// CHECK-SAME: %[[Q:[^:]+]]: tensor<?x32xi8>
+func.func @row_sums(%q: tensor<?x32xi8>, %s: tensor<?xf32>, %acc: tensor<?x16xi32>, %out: tensor<?x16xf32>)
+    -> tensor<?x16xf32> {
+  // CHECK: %[[SUMS:.+]] = linalg.reduce ins(%[[Q]] : tensor<?x32xi8>) outs(%{{.+}} : tensor<?xi32>) dimensions = [1]
+  // CHECK: arith.extsi %{{.+}} : i8 to i32
+  // CHECK: arith.addi
+  // CHECK: ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %{{.+}}, %[[SUMS]], %{{.+}}, %{{.+}}
+  %w = ternary.get_parameter @w : tensor<16x32xi2>
+  %g = arith.constant 0.5 : f32
+  %sums = ternary.matmul ins(%q, %w : tensor<?x32xi8>, tensor<16x32xi2>)
+      outs(%acc : tensor<?x16xi32>) {layout = #layout} -> tensor<?x16xi32>
+  %y = ternary.rescale ins(%sums, %s scales %g : tensor<?x16xi32>, tensor<?xf32>)
+      outs(%out : tensor<?x16xf32>) rows = [16] -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
+}
