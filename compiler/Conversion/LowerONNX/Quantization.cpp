@@ -5,6 +5,7 @@
 
 #include "compiler/Conversion/LowerONNX/GraphBuilder.h"
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
+#include "compiler/Conversion/LowerONNX/SmallFloat.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -68,10 +69,12 @@ static FailureOr<Tensor> quantize(B &b, Tensor x, Tensor scale,
     Type type = b.getF32Type();
     Value quotient = b.div(b.castScalar(v[0], x.element, type),
                            b.castScalar(v[1], scale.element, type));
-    return saturate(b, math::RoundEvenOp::create(b, quotient),
-                    zeroPoint ? b.castScalar(v[2], zeroPoint.element, type)
-                              : Value(),
-                    element);
+    Value point =
+        zeroPoint ? b.castScalar(v[2], zeroPoint.element, type) : Value();
+    if (isSmallFloat(element)) // rounds and saturates as it is stored
+      return b.castScalar(point ? b.add(quotient, point) : quotient, type,
+                          element);
+    return saturate(b, math::RoundEvenOp::create(b, quotient), point, element);
   });
 }
 
@@ -81,12 +84,13 @@ static FailureOr<Tensor> dequantize(B &b, Tensor x, Tensor scale,
   SmallVector<Tensor> operands = {x, scale};
   if (zeroPoint)
     operands.push_back(zeroPoint);
-  Type type = b.getF32Type(), i32 = b.getI32Type();
+  Type type = b.getF32Type();
+  Type exact = x.isFloat() ? type : Type(b.getI32Type());
   return b.elementwise(operands, element, [&](ValueRange v) {
-    Value number = b.castScalar(v[0], x.element, i32);
+    Value number = b.castScalar(v[0], x.element, exact);
     if (zeroPoint)
-      number = b.sub(number, b.castScalar(v[2], zeroPoint.element, i32));
-    return b.castScalar(b.mul(b.castScalar(number, i32, type),
+      number = b.sub(number, b.castScalar(v[2], zeroPoint.element, exact));
+    return b.castScalar(b.mul(b.castScalar(number, exact, type),
                               b.castScalar(v[1], scale.element, type)),
                         type, element);
   });
@@ -102,7 +106,8 @@ static LogicalResult lowerQuantizeLinear(B &b) {
   FailureOr<Type> asked = b.getElementType("output_dtype", element);
   if (failed(asked))
     return failure();
-  if (!isa<IntegerType>(*asked) || asked->getIntOrFloatBitWidth() > 16)
+  if (!isSmallFloat(*asked) &&
+      (!isa<IntegerType>(*asked) || asked->getIntOrFloatBitWidth() > 16))
     return b.error() << "quantisation to this type is not supported";
   int64_t axis = b.getInt("axis", 1), block = b.getInt("block_size", 0);
   FailureOr<Tensor> scales = alongAxis(b, x, scale, axis, block);
@@ -120,7 +125,7 @@ static LogicalResult lowerQuantizeLinear(B &b) {
 
 static LogicalResult lowerDequantizeLinear(B &b) {
   Tensor x = b.input(0), scale = b.input(1), zeroPoint;
-  if (!isa<IntegerType>(x.element))
+  if (!isSmallFloat(x.element) && !isa<IntegerType>(x.element))
     return b.error() << "dequantisation of this type is not supported";
   int64_t axis = b.getInt("axis", 1), block = b.getInt("block_size", 0);
   FailureOr<Tensor> scales = alongAxis(b, x, scale, axis, block);
