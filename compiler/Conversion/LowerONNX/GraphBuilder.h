@@ -285,6 +285,10 @@ Tensor reduceSum(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor reduceMean(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor reduceMax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor softmax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
+Tensor logSoftmax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
+/// An index that data hold as one of 0 .. size - 1; negative ones count from
+/// the end.
+mlir::Value wrapIndex(GraphBuilder &b, mlir::Value integer, Dim size);
 /// The node as a convolution, of these operands; `bias` may be missing.
 llvm::FailureOr<Tensor> convolve(GraphBuilder &b, Tensor x, Tensor w,
                                  Tensor bias, mlir::Type sumType);

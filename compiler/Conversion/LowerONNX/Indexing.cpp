@@ -18,8 +18,7 @@ using B = GraphBuilder;
 using Values = GraphBuilder::Values;
 using Compare = GraphBuilder::Compare;
 
-/// An index of data as one of 0 .. size - 1; negative ones count from the end.
-static Value wrapIndex(B &b, Value integer, Dim size) {
+Value tercet::wrapIndex(B &b, Value integer, Dim size) {
   Value i = b.toIndex(integer), zero = b.index(0), extent = b.index(size);
   i = b.select(b.compare(Compare::LT, i, zero), b.add(i, extent), i);
   i = b.createOrFold<arith::MaxSIOp>(i, zero);

@@ -29,8 +29,8 @@ Lowering findLowering(StringRef name) {
           getConvolutionLowerings(), getShapeLowerings(),
           getIndexingLowerings(), getReductionLowerings(), getResizeLowerings(),
           getQuantizationLowerings(), getControlLowerings(),
-          getRecurrentLowerings(), getAttentionLowerings(),
-          getTernaryLowerings()})
+          getRecurrentLowerings(), getAttentionLowerings(), getLossLowerings(),
+          getSignalLowerings(), getTernaryLowerings()})
       for (const LoweringRow &row : family)
         all[row.name] = row.lower;
     return all;

@@ -39,6 +39,8 @@ llvm::ArrayRef<LoweringRow> getRecurrentLowerings();
 llvm::ArrayRef<LoweringRow> getQuantizationLowerings();
 llvm::ArrayRef<LoweringRow> getAttentionLowerings();
 llvm::ArrayRef<LoweringRow> getControlLowerings();
+llvm::ArrayRef<LoweringRow> getLossLowerings();
+llvm::ArrayRef<LoweringRow> getSignalLowerings();
 
 /// Null when there is none.
 Lowering findLowering(llvm::StringRef name);

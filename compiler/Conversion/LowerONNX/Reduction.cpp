@@ -57,105 +57,173 @@ static Tensor combine(B &b, Tensor x, Tensor y, Type element, B::Body body) {
   return *b.elementwise({x, y}, element, body);
 }
 
-static FailureOr<SmallVector<int64_t>> getReducedAxes(B &b, Tensor x) {
+namespace {
+
+/// What a node reduces: the operand, the axes of it, and the shape of the
+/// result.
+struct Reduction {
+  Tensor x;
+  SmallVector<int64_t> axes;
+  Dims result;
+};
+
+} // namespace
+
+/// The `count` extents whose `isReduced` does not hold, in their order.
+static Dims chooseKept(B &b, ArrayRef<Dim> dims, ArrayRef<Value> isReduced,
+                       int64_t count) {
+  Dims kept(count, b.dim(1));
+  Dim position = b.dim(0);
+  for (auto [size, reduced] : llvm::zip(dims, isReduced)) {
+    for (auto [j, extent] : llvm::enumerate(kept)) {
+      Value isHere = b.compare(Compare::EQ, b.index(position), b.index(j));
+      Value isLast = b.select(reduced, b.number(0, b.getI1Type()), isHere);
+      extent =
+          getAsOpFoldResult(b.select(isLast, b.index(size), b.index(extent)));
+    }
+    position = b.add(
+        position, getAsOpFoldResult(b.select(reduced, b.index(0), b.index(1))));
+  }
+  return kept;
+}
+
+/// Axes that only the run knows: each dimension becomes two, one that is kept
+/// and one that is reduced, of which one has extent 1.
+static Reduction splitByAxes(B &b, Tensor x) {
+  B::Values axes = b.getRuntimeAxes(x.rank(), 1), isReduced;
+  Dims dims = b.dims(x), split, kept;
+  Reduction reduced;
+  for (int64_t i = 0; i < x.rank(); ++i) {
+    Value isThis = b.number(0, b.getI1Type());
+    for (Value axis : axes)
+      isThis = b.createOrFold<arith::OrIOp>(
+          isThis, b.compare(Compare::EQ, axis, b.index(i)));
+    isReduced.push_back(isThis);
+    auto choose = [&](Dim yes, Dim no) {
+      return getAsOpFoldResult(b.select(isThis, b.index(yes), b.index(no)));
+    };
+    kept.push_back(choose(b.dim(1), dims[i]));
+    split.append({kept.back(), choose(dims[i], b.dim(1))});
+    reduced.axes.push_back(2 * i + 1);
+  }
+  reduced.x = b.reshape(x, split);
+  reduced.result =
+      b.getInt("keepdims", 1)
+          ? kept
+          : chooseKept(b, dims, isReduced, x.rank() - int64_t(axes.size()));
+  b.requireEqual(b.product(reduced.result), b.product(kept),
+                 "an axis is there twice, or does not exist");
+  return reduced;
+}
+
+static Reduction reduceAxes(B &b, Tensor x, ArrayRef<int64_t> axes) {
+  Reduction reduced = {x, llvm::to_vector(axes), b.dims(x)};
+  for (int64_t axis : axes)
+    reduced.result[axis] = b.dim(1);
+  if (!b.getInt("keepdims", 1))
+    for (int64_t axis : llvm::reverse(axes))
+      reduced.result.erase(reduced.result.begin() + axis);
+  return reduced;
+}
+
+/// Of an operator whose axes are an attribute or its second input.
+static FailureOr<Reduction> readReduction(B &b) {
+  Tensor x = b.input(0);
+  bool hasInput = b.has(1) && !b.getInts("axes");
+  if (hasInput && !b.input(1).isStatic())
+    return b.error() << "axes of unknown number are not supported";
+  bool areGiven = hasInput ? b.input(1).type().getNumElements() > 0
+                           : b.getInts("axes").has_value();
+  if (areGiven && hasInput && !b.getConstantInts(b.input(1)))
+    return splitByAxes(b, x);
+  if (!areGiven && b.getInt("noop_with_empty_axes", 0))
+    return reduceAxes(b, x, {});
+  if (!areGiven)
+    return reduceAxes(b, x, llvm::to_vector(llvm::seq(x.rank())));
   FailureOr<SmallVector<int64_t>> axes = b.getAxes(x.rank(), 1);
   if (failed(axes))
     return failure();
-  bool areGiven = b.getInts("axes").has_value();
-  if (b.has(1)) {
-    std::optional<SmallVector<int64_t>> values = b.getConstantInts(b.input(1));
-    areGiven = values && !values->empty();
-  }
-  if (areGiven)
-    return axes;
-  if (b.getInt("noop_with_empty_axes", 0))
-    return SmallVector<int64_t>();
-  return llvm::to_vector(llvm::seq(x.rank()));
+  return reduceAxes(b, x, *axes);
 }
 
-/// Drops reduced dimensions unless the node keeps them.
-static LogicalResult setReduced(B &b, Tensor reduced, ArrayRef<int64_t> axes,
-                                bool keepsByDefault = true) {
-  if (b.getInt("keepdims", keepsByDefault))
-    return b.result(reduced);
-  Dims kept;
-  for (auto [i, size] : llvm::enumerate(b.dims(reduced)))
-    if (!llvm::is_contained(axes, int64_t(i)))
-      kept.push_back(size);
-  return b.result(b.reshape(reduced, kept));
+/// With the shape that the node asks for.
+static LogicalResult setReduced(B &b, Tensor value, const Reduction &reduced) {
+  return b.result(b.reshape(value, reduced.result));
 }
 
 template <auto Prepare, auto Finish> static LogicalResult lowerSum(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<SmallVector<int64_t>> axes = getReducedAxes(b, x);
-  if (failed(axes))
+  FailureOr<Reduction> reduced = readReduction(b);
+  if (failed(reduced))
     return failure();
+  Tensor x = reduced->x;
   Type type = getComputeType(x.element);
   Tensor sum =
-      b.reduce(x, *axes, /*keep=*/true, type, b.number(0, type),
+      b.reduce(x, reduced->axes, /*keep=*/true, type, b.number(0, type),
                [&](ValueRange v) { return b.add(Prepare(b, v[0]), v[1]); });
   return setReduced(
       b,
       b.map(sum, x.element,
             [&](ValueRange v) -> Value { return Finish(b, v[0]); }),
-      *axes);
+      *reduced);
 }
 
 static Value same(B &, Value x) { return x; }
 
 static LogicalResult lowerMean(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<SmallVector<int64_t>> axes = getReducedAxes(b, x);
-  if (failed(axes))
+  FailureOr<Reduction> reduced = readReduction(b);
+  if (failed(reduced))
     return failure();
-  return setReduced(b, b.cast(reduceMean(b, x, *axes), x.element), *axes);
+  Tensor x = reduced->x;
+  return setReduced(b, b.cast(reduceMean(b, x, reduced->axes), x.element),
+                    *reduced);
 }
 
 static LogicalResult lowerProd(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<SmallVector<int64_t>> axes = getReducedAxes(b, x);
-  if (failed(axes))
+  FailureOr<Reduction> reduced = readReduction(b);
+  if (failed(reduced))
     return failure();
+  Tensor x = reduced->x;
   Type type = getComputeType(x.element);
-  Tensor product = b.reduce(x, *axes, /*keep=*/true, type, b.number(1, type),
-                            [&](ValueRange v) { return b.mul(v[0], v[1]); });
-  return setReduced(b, b.cast(product, x.element), *axes);
+  Tensor product =
+      b.reduce(x, reduced->axes, /*keep=*/true, type, b.number(1, type),
+               [&](ValueRange v) { return b.mul(v[0], v[1]); });
+  return setReduced(b, b.cast(product, x.element), *reduced);
 }
 
 template <bool IsMax> static LogicalResult lowerExtreme(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<SmallVector<int64_t>> axes = getReducedAxes(b, x);
-  if (failed(axes))
+  FailureOr<Reduction> reduced = readReduction(b);
+  if (failed(reduced))
     return failure();
+  Tensor x = reduced->x;
   Type element = x.element;
   if (element.isInteger(1)) // as numbers, which are 0 and 1
     x.element = b.getIntegerType(8, /*isSigned=*/false);
   Value identity = IsMax ? b.lowest(x.element) : b.highest(x.element);
-  Tensor result =
-      b.reduce(x, *axes, /*keep=*/true, x.element, identity, [&](ValueRange v) {
-        return IsMax ? b.max(v[0], v[1], x.isUnsigned())
-                     : b.min(v[0], v[1], x.isUnsigned());
-      });
+  Tensor result = b.reduce(x, reduced->axes, /*keep=*/true, x.element, identity,
+                           [&](ValueRange v) {
+                             return IsMax ? b.max(v[0], v[1], x.isUnsigned())
+                                          : b.min(v[0], v[1], x.isUnsigned());
+                           });
   result.element = element;
-  return setReduced(b, result, *axes);
+  return setReduced(b, result, *reduced);
 }
 
 /// log(sum(exp(x))) with the maximum taken out.
 static LogicalResult lowerLogSumExp(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<SmallVector<int64_t>> axes = getReducedAxes(b, x);
-  if (failed(axes))
+  FailureOr<Reduction> reduced = readReduction(b);
+  if (failed(reduced))
     return failure();
-  Tensor maximum = reduceMax(b, x, *axes);
+  Tensor x = reduced->x;
+  Tensor maximum = reduceMax(b, x, reduced->axes);
   Type type = getComputeType(x.element);
   Tensor powers = combine(b, x, maximum, type, [&](ValueRange v) {
     return b.exp(b.sub(v[0], v[1]));
   });
-  Tensor result = combine(b, reduceSum(b, powers, *axes), maximum, x.element,
-                          [&](ValueRange v) -> Value {
+  Tensor result = combine(b, reduceSum(b, powers, reduced->axes), maximum,
+                          x.element, [&](ValueRange v) -> Value {
                             return b.add(math::LogOp::create(b, v[0]), v[1]);
                           });
-  return setReduced(b, result, *axes);
+  return setReduced(b, result, *reduced);
 }
 
 //===----------------------------------------------------------------------===//
@@ -215,7 +283,7 @@ template <bool IsMax> static LogicalResult lowerArg(B &b) {
       });
   Tensor position =
       findEqual(b, x, best, *axis, b.getInt("select_last_index", 0), nullptr);
-  return setReduced(b, position, *axis);
+  return setReduced(b, position, reduceAxes(b, x, *axis));
 }
 
 /// One pass over the operand for each result, which comes after the one before
@@ -289,7 +357,7 @@ Tensor tercet::softmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
                  [&](ValueRange v) { return b.div(v[0], v[1]); });
 }
 
-static Tensor logSoftmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
+Tensor tercet::logSoftmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
   Type type = getComputeType(x.element);
   Tensor shifted = combine(b, x, reduceMax(b, x, axes), type,
                            [&](ValueRange v) { return b.sub(v[0], v[1]); });
