@@ -81,7 +81,8 @@ def PackWeights : Pass<"pack-weights", "::mlir::ModuleOp"> {
     writer asks for; the IR never holds them. Sets `ternary.weights_size` and
     what `--bench` reports on the module.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 def PlanMemory : Pass<"plan-memory", "::mlir::ModuleOp"> {
