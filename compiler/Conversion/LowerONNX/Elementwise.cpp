@@ -166,12 +166,37 @@ static LogicalResult lowerBitShift(B &b) {
   bool isLeft = b.getString("direction", "") == "LEFT";
   return setElementwise(b, {x, y}, x.element, [&](ValueRange v) -> Value {
     Type type = v[0].getType();
-    Value width = b.number(type.getIntOrFloatBitWidth(), type);
+    unsigned width = type.getIntOrFloatBitWidth();
+    Value isWithin = b.compare(Compare::LT, v[1], b.number(width, type),
+                               /*isUnsigned=*/true);
+    if (!isLeft && !x.isUnsigned()) // further ones shift in the sign as well
+      return arith::ShRSIOp::create(
+          b, v[0], b.select(isWithin, v[1], b.number(width - 1, type)));
     Value shifted = isLeft ? arith::ShLIOp::create(b, v[0], v[1]).getResult()
                            : arith::ShRUIOp::create(b, v[0], v[1]).getResult();
-    return b.select(b.compare(Compare::LT, v[1], width, true), shifted,
-                    b.number(0, type));
+    return b.select(isWithin, shifted, b.number(0, type));
   });
+}
+
+/// The bytes of each element as another type of that size.
+static LogicalResult lowerBitCast(B &b) {
+  Tensor x = b.input(0);
+  FailureOr<Type> element = b.getElementType("to", x.element);
+  if (failed(element))
+    return failure();
+  auto fillsBytes = [](Type type) {
+    return type.isInteger(1) || type.getIntOrFloatBitWidth() >= 8;
+  };
+  Type stored = getStorageType(*element), from = getStorageType(x.element);
+  if (!fillsBytes(x.element) || !fillsBytes(*element) ||
+      stored.getIntOrFloatBitWidth() != from.getIntOrFloatBitWidth())
+    return b.error() << "types of different sizes, or below 8 bits, are not "
+                        "supported";
+  if (stored == from)
+    return b.result({x.value, *element});
+  return b.result(b.generate(b.dims(x), *element, [&](ValueRange i) {
+    return b.createOrFold<arith::BitcastOp>(stored, b.at(x, i));
+  }));
 }
 
 static LogicalResult lowerClip(B &b) {
@@ -355,6 +380,16 @@ static LogicalResult lowerSwish(B &b) {
   }>(b, 1);
 }
 
+static LogicalResult lowerSwiGLU(B &b) {
+  Tensor gate = b.input(0), value = b.input(1);
+  float alpha = b.getFloat("alpha", 1);
+  return setElementwise(
+      b, {gate, value}, gate.element, [&](ValueRange v) -> Value {
+        Value scaled = b.mul(b.number(alpha, v[0].getType()), v[0]);
+        return b.mul(b.mul(v[0], b.sigmoid(scaled)), v[1]);
+      });
+}
+
 static LogicalResult lowerShrink(B &b) {
   Tensor x = b.input(0);
   double lambda = b.getFloat("lambd", 0.5), bias = b.getFloat("bias", 0);
@@ -406,6 +441,7 @@ static const LoweringRow kRows[] = {
     {"Asinh", mathOp<math::AsinhOp>},
     {"Atan", mathOp<math::AtanOp>},
     {"Atanh", mathOp<math::AtanhOp>},
+    {"BitCast", lowerBitCast},
     {"BitShift", lowerBitShift},
     {"BitwiseAnd", bitwise<arith::AndIOp>},
     {"BitwiseNot", unary<[](B &b, Value x) -> Value {
@@ -480,6 +516,7 @@ static const LoweringRow kRows[] = {
     {"Sqrt", mathOp<math::SqrtOp>},
     {"Sub", binary<[](B &b, Value x, Value y, bool) { return b.sub(x, y); }>},
     {"Sum", variadic<[](B &b, Value x, Value y, bool) { return b.add(x, y); }>},
+    {"SwiGLU", lowerSwiGLU},
     {"Swish", lowerSwish},
     {"Tan", mathOp<math::TanOp>},
     {"Tanh", mathOp<math::TanhOp>},

@@ -622,46 +622,51 @@ static LogicalResult lowerLRN(B &b) {
   }));
 }
 
-/// Running sums along `axis`, one slice after another.
-static Tensor sumAlong(B &b, Tensor x, int64_t axis) {
+/// Running sums or products along `axis`, one slice after another.
+template <bool IsProduct>
+static Tensor accumulateAlong(B &b, Tensor x, int64_t axis) {
   bool isExclusive = b.getInt("exclusive", 0),
        isReverse = b.getInt("reverse", 0);
   Type type = getComputeType(x.element);
   Dims dims = b.dims(x), one = dims;
   one[axis] = b.dim(1);
-  Tensor inits[] = {b.empty(dims, x.element), b.zeros(one, type)};
+  Tensor inits[] = {b.empty(dims, x.element),
+                    b.fill(one, type, b.number(IsProduct ? 1 : 0, type))};
   SmallVector<Tensor> results =
       b.loop(dims[axis], inits, [&](Value i, ArrayRef<Tensor> carried) {
         Dims offsets(x.rank(), b.dim(0));
         offsets[axis] =
             isReverse ? b.sub(b.sub(dims[axis], b.dim(1)), Dim(i)) : Dim(i);
         Tensor before = b.withDims(carried[1].value, one, type);
-        Tensor sum = combine(b, before, b.slice(x, offsets, one), type,
-                             [&](ValueRange v) { return b.add(v[0], v[1]); });
-        Tensor written = b.cast(isExclusive ? before : sum, x.element);
+        Tensor now = combine(
+            b, before, b.slice(x, offsets, one), type, [&](ValueRange v) {
+              return IsProduct ? b.mul(v[0], v[1]) : b.add(v[0], v[1]);
+            });
+        Tensor written = b.cast(isExclusive ? before : now, x.element);
         return SmallVector<Tensor>{b.insertSlice(written, carried[0], offsets),
-                                   sum};
+                                   now};
       });
   return b.withDims(results[0].value, dims, x.element);
 }
 
-static LogicalResult lowerCumSum(B &b) {
+template <bool IsProduct> static LogicalResult lowerCumulative(B &b) {
+  auto accumulate = accumulateAlong<IsProduct>;
   Tensor x = b.input(0);
   if (std::optional<double> given = b.getConstantScalar(b.input(1))) {
     FailureOr<int64_t> axis = b.normalizeAxis(int64_t(*given), x.rank());
-    return failed(axis) ? failure() : b.result(sumAlong(b, x, *axis));
+    return failed(axis) ? failure() : b.result(accumulate(b, x, *axis));
   }
   // One of the dimensions, which a run tells.
   Value axis = b.getRuntimeAxes(x.rank(), 1)[0];
   std::function<Value(int64_t)> choose = [&](int64_t i) -> Value {
     if (i + 1 == x.rank())
-      return sumAlong(b, x, i).value;
+      return accumulate(b, x, i).value;
     auto branch = scf::IfOp::create(b, x.value.getType(),
                                     b.compare(Compare::EQ, axis, b.index(i)),
                                     /*withElseRegion=*/true);
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(branch.thenBlock());
-    scf::YieldOp::create(b, sumAlong(b, x, i).value);
+    scf::YieldOp::create(b, accumulate(b, x, i).value);
     b.setInsertionPointToStart(branch.elseBlock());
     scf::YieldOp::create(b, choose(i + 1));
     return branch.getResult(0);
@@ -673,7 +678,8 @@ static const LoweringRow kRows[] = {
     {"ArgMax", lowerArg<true>},
     {"ArgMin", lowerArg<false>},
     {"BatchNormalization", lowerBatchNorm},
-    {"CumSum", lowerCumSum},
+    {"CumProd", lowerCumulative<true>},
+    {"CumSum", lowerCumulative<false>},
     {"GroupNormalization", lowerGroupNorm},
     {"Hardmax", lowerSoftmax<hardmax>},
     {"InstanceNormalization", lowerInstanceNorm},
