@@ -66,13 +66,19 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
     }
     if (!plan->reason.empty())
       getOperation().emitRemark() << plan->reason;
-    for (auto [matmul, shape, choice] :
-         llvm::zip_equal(matmuls, model.matmuls, plan->choices)) {
+    for (auto [matmul, choice] : llvm::zip_equal(matmuls, plan->choices))
       matmul.setLayoutAttr(ternary::LayoutAttr::getTrits(
           &getContext(), choice.packing, choice.schedule));
-      matmul.emitRemark() << shape.rows << "x" << shape.cols << ": "
-                          << *matmul.getLayout() << " (" << backend.getName()
-                          << " backend, " << spec->text << ")";
+    // Equal matmuls have equal layouts: one remark is enough.
+    for (size_t i = 0; i < matmuls.size(); ++i) {
+      MatmulShape shape = model.matmuls[i];
+      if (llvm::find(model.matmuls, shape) != model.matmuls.begin() + i)
+        continue;
+      matmuls[i].emitRemark()
+          << llvm::count(model.matmuls, shape) << " of " << shape.rows << "x"
+          << shape.cols << ": " << *matmuls[i].getLayout() << ", "
+          << plan->details[i] << " (" << backend.getName() << " backend, "
+          << spec->text << ")";
     }
   }
 

@@ -251,6 +251,36 @@ std::string CostModel::explain(const ModelShapes &model,
                     .str();
 }
 
+std::string formatSeconds(double seconds) {
+  if (seconds < 10e-6)
+    return formatv("{0:f1} us", seconds * 1e6);
+  if (seconds < 1e-3)
+    return formatv("{0:f0} us", seconds * 1e6);
+  return formatv("{0:f1} ms", seconds * 1e3);
+}
+
+std::string CostModel::explain(MatmulShape shape, const LayoutChoice &choice,
+                               const ModelShapes &model) const {
+  std::string text = formatv(
+      "one token {0}, bound by {1}; {2} tokens {3}, by instructions",
+      formatSeconds(predict(shape, choice, BatchClass::Decode, model)),
+      isBoundByReading(model, choice.packing) ? "reading" : "instructions",
+      kPrefillTokens,
+      formatSeconds(predict(shape, choice, BatchClass::Prefill, model)));
+  const char *separator = "; one token with ";
+  for (Packing packing : getPackings(shape)) {
+    if (packing == choice.packing)
+      continue;
+    LayoutChoice other = {
+        packing, getBackend(target).getSchedule(packing, shape, target)};
+    text += formatv(
+        "{0}{1} {2}", separator, stringifyPacking(packing),
+        formatSeconds(predict(shape, other, BatchClass::Decode, model)));
+    separator = ", ";
+  }
+  return text;
+}
+
 llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
                                            std::optional<Packing> packing) {
   LayoutPlan plan;
@@ -258,6 +288,8 @@ llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
     Packing chosen = packing ? *packing : choosePacking(shape, model);
     plan.choices.push_back(
         {chosen, getBackend(target).getSchedule(chosen, shape, target)});
+    plan.details.push_back(explain(shape, plan.choices.back(), model) +
+                           " (predicted)");
   }
   if (!plan.choices.empty())
     plan.reason =

@@ -42,6 +42,11 @@ public:
   /// Why a packing suits a model, in words.
   std::string explain(const ModelShapes &model, ternary::Packing packing) const;
 
+  /// How long one matmul of a model takes in each class of batches, in words:
+  /// what bounds it, and what one token would take with other packings.
+  std::string explain(MatmulShape shape, const LayoutChoice &choice,
+                      const ModelShapes &model) const;
+
   /// The packings that there are for a matmul.
   std::vector<ternary::Packing> getPackings(MatmulShape shape) const;
 
@@ -60,6 +65,9 @@ private:
   TargetSpec target;
   unsigned numThreads;
 };
+
+/// `122 us`, `5.1 ms`.
+std::string formatSeconds(double seconds);
 
 /// Tokens of a prefill's step, the capacity of every artifact.
 inline constexpr int64_t kPrefillTokens = 128;

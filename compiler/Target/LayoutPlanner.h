@@ -25,7 +25,9 @@ struct LayoutChoice {
 
 struct LayoutPlan {
   std::vector<LayoutChoice> choices; ///< of each matmul
-  std::string reason;                ///< for `tercet compile --explain`
+  // For `tercet compile --explain`.
+  std::string reason;
+  std::vector<std::string> details; ///< of each matmul: its times, in words
 };
 
 class LayoutPlanner {

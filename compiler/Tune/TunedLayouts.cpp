@@ -157,10 +157,16 @@ Error TunedLayouts::useMeasurements(const ModelShapes &model,
   if (numMissing == int64_t(shapes.size()))
     return Error::success();
 
-  for (auto [shape, choice] : zip_equal(model.matmuls, plan.choices))
+  for (auto [shape, choice, details] :
+       zip_equal(model.matmuls, plan.choices, plan.details))
     for (TunedShape &tuned : shapes)
-      if (tuned.shape == shape && !is_contained(missing, &tuned))
+      if (tuned.shape == shape && !is_contained(missing, &tuned)) {
         choice = tuned.layout.choice;
+        details =
+            formatv("one token {0}, {1} tokens {2} (measured)",
+                    formatSeconds(tuned.layout.decode.seconds), kPrefillTokens,
+                    formatSeconds(tuned.layout.prefill.seconds));
+      }
   plan.reason = costs.explain(model, plan.choices.front().packing);
   if (numMissing == 0)
     plan.reason += "; measured on this CPU on " + date;

@@ -22,6 +22,7 @@ using tercet::ternary::Packing;
 
 static cl::list<std::string> kLevels("level", cl::desc("Targets to force"),
                                      cl::CommaSeparated);
+static cl::opt<std::string> kModel("model", cl::desc("2B or small; both"));
 static cl::opt<int> kThreads("kernel-threads",
                              cl::desc("Threads of the kernels"), cl::init(1));
 static cl::opt<double> kBudget("budget",
@@ -86,9 +87,10 @@ ExitOnError exitOnError;
 
 std::string nameOf(const LayoutChoice &choice) {
   const ternary::Schedule &s = choice.schedule;
-  return formatv("{0} lanes {1} unroll {2} parts {3} chain {4}{5} prefetch {6}",
-                 stringifyPacking(choice.packing), s.lanes, s.unroll, s.parts,
-                 s.chain, s.inPlace ? " in place" : "", s.prefetch);
+  return formatv("{0} lanes {1} unroll {2} streams {3} parts {4} chain {5}{6} "
+                 "prefetch {7}",
+                 stringifyPacking(choice.packing), s.lanes, s.unroll, s.streams,
+                 s.parts, s.chain, s.inPlace ? " in place" : "", s.prefetch);
 }
 
 /// What differs for a GEMV.
@@ -181,7 +183,8 @@ int main(int argc, char **argv) {
     TargetSpec target = exitOnError(parseTarget(level));
     exitOnError(measureRates(cpu, target));
     for (const Case &c : kCases)
-      runCase(c, cpu, target);
+      if (kModel.empty() || kModel == c.model)
+        runCase(c, cpu, target);
   }
   return 0;
 }

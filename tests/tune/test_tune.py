@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -236,8 +237,12 @@ def test_two_at_once(database):
 # ---- compile ----------------------------------------------------------------------
 
 def test_compile_predicts(home, model):
-    reason, _, others = explain(model)
+    reason, layouts, others = explain(model)
     assert reason.endswith("; predicted, nobody tuned this CPU") and not others
+    for layout in layouts:
+        assert re.search(r"one token [\d.]+ us, bound by (reading|instructions); 128 tokens [\d.]+ [mu]s, by instructions;"
+                         r" one token with \w\w [\d.]+ us.* \(predicted\)", layout), layout
+    assert len(layouts) == len({layout.split(":")[1] for layout in layouts})
     assert not (home / "cache").exists()
 
 
@@ -247,6 +252,7 @@ def test_compile_takes_what_was_measured(database, model):
     assert "; measured on this CPU on 20" in reason and not others
     stored = {s["layout"] for s in tune_json(model, "--db", database)["shapes"]}
     assert all(any(layout in line for layout in stored) for line in layouts)
+    assert all(re.search(r"one token [\d.]+ us, 128 tokens [\d.]+ [mu]s \(measured\)", line) for line in layouts)
     assert "predicted" in explain(model, "--db", database, "--tune=off")[0]
     assert "--packing" not in reason
     done = tercet("compile", model, "--db", database, "--packing=i2", "--explain", "--compile-to=select-layout")
