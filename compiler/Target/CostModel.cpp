@@ -18,6 +18,11 @@ static constexpr Packing kTritPackings[] = {Packing::I2, Packing::T5,
 /// What is left of a cache beside activations and other programs.
 static constexpr double kUsablePart = 0.75;
 
+/// Bytes per second that a core loads of tables between lines from memory. With
+/// it l3 reads 22 GB/s of 33 in 4 tiles and 27 in 12 on Zen 4 (measured: 20, 24
+/// to 28), 15 and 18 of 20 on Sapphire Rapids (16, 20).
+static constexpr double kTableRate = 50e9;
+
 /// How much longer it takes to read memory in fewer streams than the CPU wants.
 static constexpr double kFewStreams = 1.3;
 
@@ -60,7 +65,8 @@ static int64_t countPlanes(Packing packing) {
 }
 
 /// How much slower a schedule should be than one that suits the registers: with
-/// sums that find none, or too few sums for the latency of dot products.
+/// sums that find none, or too few sums for the latency of dot products. A GEMM
+/// loads or unpacks an operand of each plane and of each token for their dots.
 static double getPenalty(Packing packing, const Schedule &schedule,
                          BatchClass batch, VectorRegisters registers) {
   int64_t parts = schedule.parts ? schedule.parts : 16 / schedule.lanes;
@@ -73,11 +79,14 @@ static double getPenalty(Packing packing, const Schedule &schedule,
   if (batch == BatchClass::Prefill)
     sums *= schedule.tokens;
   constexpr int64_t kOthers = 4, kSumsInFlight = 8;
+  constexpr double kOperand = 0.25;
   double penalty = double(registers.lanes) / schedule.lanes;
   if (sums + kOthers > registers.count)
     penalty *= 1 + double(sums + kOthers - registers.count) / registers.count;
   if (sums < kSumsInFlight)
     penalty *= std::sqrt(double(kSumsInFlight) / sums);
+  if (batch == BatchClass::Prefill)
+    penalty *= 1 + kOperand / schedule.tokens;
   return penalty;
 }
 
@@ -114,13 +123,25 @@ MatmulRates CostModel::getRates(Packing packing) const {
       .value_or(MatmulRates{1, 1});
 }
 
-/// Of the packed weights. The tables of l3 come between their lines: its GEMV
-/// gets 20 of 33 GB/s from memory (docs/performance.md).
-double CostModel::getReadRate(Packing packing, const MemoryLevel &level) const {
-  double part = packing == Packing::L3 ? 0.6 : 1;
+double CostModel::getReadRate(const MemoryLevel &level) const {
   if (numThreads >= cpu.numCpus)
-    return part * level.readByAll;
-  return part * std::min(level.readByOne * numThreads, level.readByAll);
+    return level.readByAll;
+  return std::min(level.readByOne * numThreads, level.readByAll);
+}
+
+/// What a GEMV of l3 loads of its tables for each byte of weights: three lines
+/// for one of each tile that is unrolled.
+static double getTableLoads(const LayoutChoice &choice) {
+  return choice.packing == Packing::L3 ? 3.0 / choice.schedule.unroll : 0;
+}
+
+/// How much longer the thread with most items takes than the mean.
+static double getImbalance(MatmulShape shape, const LayoutChoice &choice,
+                           unsigned numThreads) {
+  int64_t tiles = choice.packing == Packing::L3 ? choice.schedule.unroll : 1;
+  int64_t items = divideCeil(shape.rows, countPlanes(choice.packing) *
+                                             ternary::kRowGroup * tiles);
+  return double(divideCeil(items, numThreads) * numThreads) / items;
 }
 
 double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
@@ -138,12 +159,15 @@ double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
   if (batch == BatchClass::Prefill)
     return factor * products * kPrefillTokens / (rates.gemm * numThreads);
   const MemoryLevel &home = getHome(getFootprint(model, choice.packing));
-  double reading =
-      getBytes(shape, choice.packing) / getReadRate(choice.packing, home);
-  bool isMemory = &home == &cpu.levels.back();
-  if (isMemory && choice.schedule.streams < standard.streams)
-    reading *= kFewStreams;
-  return std::max(reading, factor * products / (rates.gemv * numThreads));
+  double bytes = getBytes(shape, choice.packing);
+  double reading = bytes / getReadRate(home);
+  if (&home == &cpu.levels.back()) {
+    if (choice.schedule.streams < standard.streams)
+      reading *= kFewStreams;
+    reading += bytes * getTableLoads(choice) / (kTableRate * numThreads);
+  }
+  return getImbalance(shape, choice, numThreads) *
+         std::max(reading, factor * products / (rates.gemv * numThreads));
 }
 
 std::vector<Packing> CostModel::getPackings(MatmulShape shape) const {
@@ -180,31 +204,38 @@ CostModel::rank(MatmulShape shape, BatchClass batch, const ModelShapes &model,
   return sorted;
 }
 
+LayoutChoice CostModel::chooseSchedule(MatmulShape shape, Packing packing,
+                                       const ModelShapes &model) const {
+  LayoutChoice choice = {
+      packing, getBackend(target).getSchedule(packing, shape, target)};
+  for (BatchClass batch : {BatchClass::Decode, BatchClass::Prefill})
+    choice = rank(shape, batch, model, choice).front();
+  return choice;
+}
+
 /// By the time of a decode, and of a prefill where those are equal.
-Packing CostModel::choosePacking(MatmulShape shape,
-                                 const ModelShapes &model) const {
-  auto predictDefault = [&](Packing packing, BatchClass batch) {
-    return predict(
-        shape,
-        {packing, getBackend(target).getSchedule(packing, shape, target)},
-        batch, model);
-  };
-  std::vector<Packing> packings = getPackings(shape);
+LayoutChoice CostModel::choose(MatmulShape shape,
+                               const ModelShapes &model) const {
+  std::vector<LayoutChoice> choices;
   double best = INFINITY;
-  for (Packing packing : packings)
-    best = std::min(best, predictDefault(packing, BatchClass::Decode));
-  llvm::erase_if(packings, [&](Packing packing) {
-    return predictDefault(packing, BatchClass::Decode) > best * kTie;
+  for (Packing packing : getPackings(shape)) {
+    choices.push_back(chooseSchedule(shape, packing, model));
+    best = std::min(best,
+                    predict(shape, choices.back(), BatchClass::Decode, model));
+  }
+  llvm::erase_if(choices, [&](const LayoutChoice &choice) {
+    return predict(shape, choice, BatchClass::Decode, model) > best * kTie;
   });
-  return *llvm::min_element(packings, [&](Packing a, Packing b) {
-    return predictDefault(a, BatchClass::Prefill) <
-           predictDefault(b, BatchClass::Prefill);
-  });
+  return *llvm::min_element(
+      choices, [&](const LayoutChoice &a, const LayoutChoice &b) {
+        return predict(shape, a, BatchClass::Prefill, model) <
+               predict(shape, b, BatchClass::Prefill, model);
+      });
 }
 
 bool CostModel::isBoundByReading(const ModelShapes &model,
                                  Packing packing) const {
-  double readRate = getReadRate(packing, getHome(getFootprint(model, packing)));
+  double readRate = getReadRate(getHome(getFootprint(model, packing)));
   return getRates(packing).gemv * numThreads * getBitsPerTrit(packing) / 8 >
          readRate;
 }
@@ -235,7 +266,7 @@ std::string CostModel::explain(const ModelShapes &model,
   std::string text = "weights: " + formatSize(size);
   text += isMemory ? formatv(" stream from memory at {0:f0} GB/s with {1} "
                              "thread{2}",
-                             getReadRate(packing, home) / 1e9, numThreads,
+                             getReadRate(home) / 1e9, numThreads,
                              numThreads == 1 ? "" : "s")
                          .str()
                    : " fit the " + describeCaches(home);
@@ -271,8 +302,7 @@ std::string CostModel::explain(MatmulShape shape, const LayoutChoice &choice,
   for (Packing packing : getPackings(shape)) {
     if (packing == choice.packing)
       continue;
-    LayoutChoice other = {
-        packing, getBackend(target).getSchedule(packing, shape, target)};
+    LayoutChoice other = chooseSchedule(shape, packing, model);
     text += formatv(
         "{0}{1} {2}", separator, stringifyPacking(packing),
         formatSeconds(predict(shape, other, BatchClass::Decode, model)));
@@ -285,9 +315,8 @@ llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
                                            std::optional<Packing> packing) {
   LayoutPlan plan;
   for (MatmulShape shape : model.matmuls) {
-    Packing chosen = packing ? *packing : choosePacking(shape, model);
-    plan.choices.push_back(
-        {chosen, getBackend(target).getSchedule(chosen, shape, target)});
+    plan.choices.push_back(packing ? chooseSchedule(shape, *packing, model)
+                                   : choose(shape, model));
     plan.details.push_back(explain(shape, plan.choices.back(), model) +
                            " (predicted)");
   }

@@ -55,11 +55,12 @@ private:
   unsigned countCaches(const MemoryLevel &level) const;
   std::string describeCaches(const MemoryLevel &level) const;
   MatmulRates getRates(ternary::Packing packing) const;
-  double getReadRate(ternary::Packing packing, const MemoryLevel &level) const;
+  double getReadRate(const MemoryLevel &level) const;
   bool isBoundByReading(const ModelShapes &model,
                         ternary::Packing packing) const;
-  ternary::Packing choosePacking(MatmulShape shape,
-                                 const ModelShapes &model) const;
+  LayoutChoice chooseSchedule(MatmulShape shape, ternary::Packing packing,
+                              const ModelShapes &model) const;
+  LayoutChoice choose(MatmulShape shape, const ModelShapes &model) const;
 
   CpuDescription cpu;
   TargetSpec target;

@@ -504,8 +504,13 @@ public:
     }
     schedule.blocks =
         target.has(TERCET_CPU_AMXINT8) && packing != ternary::Packing::L3;
-    if (!prefetchesAhead(target) && schedule.chain == 1)
+    if (prefetchesAhead(target))
+      return schedule;
+    if (schedule.chain == 1)
       schedule.streams = schedule.unroll;
+    // What is fetched beyond the end of a short stream is in vain.
+    if (packing == ternary::Packing::L3 || schedule.streams == 4)
+      schedule.prefetch = 1024;
     return schedule;
   }
 
