@@ -70,13 +70,14 @@ static int64_t countPlanes(Packing packing) {
 static double getPenalty(Packing packing, const Schedule &schedule,
                          BatchClass batch, VectorRegisters registers) {
   int64_t parts = schedule.parts ? schedule.parts : 16 / schedule.lanes;
-  // l3 has unrolled tiles in both, with a sum for each plane's half of a lane.
+  bool isGemv = batch == BatchClass::Decode;
+  // l3 has unrolled tiles in both, a GEMM at most 4 at a time, with a sum for
+  // each plane's half of a lane.
   int64_t sums =
       packing == Packing::L3
-          ? schedule.unroll
-          : countPlanes(packing) *
-                (batch == BatchClass::Decode ? parts * schedule.unroll : 1);
-  if (batch == BatchClass::Prefill)
+          ? std::min<int64_t>(schedule.unroll, isGemv ? INT64_MAX : 4)
+          : countPlanes(packing) * (isGemv ? parts * schedule.unroll : 1);
+  if (!isGemv)
     sums *= schedule.tokens;
   constexpr int64_t kOthers = 4, kSumsInFlight = 8;
   constexpr double kOperand = 0.25;
@@ -85,7 +86,7 @@ static double getPenalty(Packing packing, const Schedule &schedule,
     penalty *= 1 + double(sums + kOthers - registers.count) / registers.count;
   if (sums < kSumsInFlight)
     penalty *= std::sqrt(double(kSumsInFlight) / sums);
-  if (batch == BatchClass::Prefill)
+  if (!isGemv)
     penalty *= 1 + kOperand / schedule.tokens;
   return penalty;
 }

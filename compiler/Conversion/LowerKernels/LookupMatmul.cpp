@@ -27,6 +27,8 @@ constexpr int64_t kTrits = 3; ///< of a code
 constexpr int64_t kCodes = 3; ///< in a word
 constexpr int64_t kCodeBits = 5;
 constexpr int64_t kPlanes = 2; ///< words in a lane
+/// Tiles of a GEMM whose sums find registers beside two codes of each.
+constexpr int64_t kGemmTiles = 4;
 
 class LookupMatmulKernel {
 public:
@@ -78,14 +80,14 @@ private:
 
   // The rows of an item.
   Value address, firstGroup;
-  int64_t numTiles;
+  int64_t tilesOfItem;
   bool isStrip;
   Cell cell;
   Value endOfBlock; ///< tokens that have tables
   // A block of tokens, counted from the first that has tables, and the vectors
   // of `lanes` rows of each tile.
   Value firstOfTables, firstToken;
-  int64_t numTokens;
+  int64_t numTokens, firstTile, numTiles;
   SmallVector<int64_t> parts;
 };
 
@@ -222,14 +224,15 @@ void LookupMatmulKernel::emitRows(Value itemAddress, Value itemGroup,
                                   int64_t itemTiles, bool itemIsStrip) {
   address = itemAddress;
   firstGroup = itemGroup;
-  numTiles = itemTiles;
+  tilesOfItem = itemTiles;
   isStrip = itemIsStrip;
   cell = isStrip ? layout.getStripCell() : layout.getCell();
   b.blockedLoop(endOfBlock, layout.getTokens(),
                 [&](Value token, int64_t count) { emitBlock(token, count); });
 }
 
-/// A GEMV takes several vectors of a group of rows at a time, a GEMM one.
+/// A GEMV takes all tiles of an item and several vectors of a group of rows at
+/// a time, a GEMM one vector and the tiles whose sums have registers.
 void LookupMatmulKernel::emitBlock(Value token, int64_t count) {
   firstToken = token;
   numTokens = count;
@@ -237,10 +240,16 @@ void LookupMatmulKernel::emitBlock(Value token, int64_t count) {
   int64_t atOnce = count > 1           ? 1
                    : layout.getParts() ? layout.getParts()
                                        : numParts;
-  for (int64_t first = 0; first < numParts; first += atOnce) {
-    parts = llvm::to_vector(
-        llvm::seq<int64_t>(first, std::min(first + atOnce, numParts)));
-    emitParts();
+  int64_t maxTiles = count > 1 ? kGemmTiles : tilesOfItem;
+  firstTile = 0;
+  for (int64_t tiles : splitEvenly(tilesOfItem, maxTiles)) {
+    numTiles = tiles;
+    for (int64_t first = 0; first < numParts; first += atOnce) {
+      parts = llvm::to_vector(
+          llvm::seq<int64_t>(first, std::min(first + atOnce, numParts)));
+      emitParts();
+    }
+    firstTile += tiles;
   }
 }
 
@@ -283,9 +292,10 @@ void LookupMatmulKernel::emitCell(Value index, MutableArrayRef<Value> sums) {
   for (int64_t tile = 0; tile < numTiles; ++tile)
     for (int64_t part : parts) {
       Value from = b.addIndex(
-          address, b.addIndex(b.mulIndex(index, cell.bytes),
-                              tile * layout.getTileBytes(numColumns) +
-                                  part * 4 * lanes));
+          address,
+          b.addIndex(b.mulIndex(index, cell.bytes),
+                     (firstTile + tile) * layout.getTileBytes(numColumns) +
+                         part * 4 * lanes));
       if (numTokens == 1 && layout.getPrefetch() && part == 0)
         b.prefetch(op.getWeights(), b.addIndex(from, layout.getPrefetch()));
       vectors.push_back(b.loadBytes(words(), op.getWeights(), from));
@@ -338,7 +348,7 @@ void LookupMatmulKernel::storeSums(ValueRange sums) {
           continue;
         }
         for (int64_t plane = 0; plane < kPlanes; ++plane)
-          store(sums[i + plane], tile * kPlanes + plane);
+          store(sums[i + plane], (firstTile + tile) * kPlanes + plane);
       }
 }
 

@@ -488,11 +488,11 @@ public:
       if (kind != DotKind::SSE2)
         schedule.tokens = wide ? 4 : 2;
     }
-    // l3: the sums of 4 tiles, of 4 tokens each, and their codes and tables
-    // fill 32 zmm. 16 smaller registers hold those of 2 vectors beside what
-    // pshufb needs.
+    // l3: the sums of 8 tiles, which are as many streams, or of 4 tiles and 4
+    // tokens, with their codes and tables fill 32 zmm. 16 smaller registers
+    // hold those of 2 vectors beside what pshufb needs.
     if (packing == ternary::Packing::L3) {
-      schedule.unroll = wide ? 4 : 1;
+      schedule.unroll = !wide ? 1 : prefetchesAhead(target) ? 4 : 8;
       schedule.tokens = wide ? 4 : 2;
       schedule.chain = ternary::kMaxTableChain;
       schedule.inPlace = false;
