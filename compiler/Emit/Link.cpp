@@ -232,9 +232,13 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   auto placeholderFile = ScratchFile::create("o", *placeholder);
   if (!placeholderFile)
     return placeholderFile.takeError();
-  auto objectFile = ScratchFile::create("o", job.object);
-  if (!objectFile)
-    return objectFile.takeError();
+  std::vector<ScratchFile> objectFiles;
+  for (StringRef object : job.objects) {
+    auto file = ScratchFile::create("o", object);
+    if (!file)
+      return file.takeError();
+    objectFiles.push_back(std::move(*file));
+  }
   auto script = ScratchFile::create("ld", kPlaceholderScript);
   if (!script)
     return script.takeError();
@@ -256,7 +260,9 @@ Error tercet::link(const LinkJob &job, StringRef output) {
     args.add({"-static"});
     args.addFiles({"crt1.o", "crti.o", "crtbeginT.o"});
   }
-  args.add({objectFile->path(), placeholderFile->path()});
+  for (const ScratchFile &file : objectFiles)
+    args.add({file.path()});
+  args.add({placeholderFile->path()});
   if (isShared)
     args.add({"--whole-archive"});
   for (StringRef archive : job.archives)

@@ -6,6 +6,7 @@
 #define TERCET_COMPILER_EMIT_LINK_H
 
 #include "compiler/Target/ParseTarget.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 #include <string>
@@ -23,8 +24,8 @@ enum class LinkKind {
 struct LinkJob {
   LinkKind kind = LinkKind::Executable;
   TargetSpec target;
-  /// The compiled model, as bytes of an object file.
-  llvm::StringRef object;
+  /// The compiled model, as bytes of object files.
+  std::vector<llvm::SmallString<0>> objects;
   /// Paths of the runtime's archives.
   std::vector<std::string> archives;
   /// Archives of other libraries, by name.

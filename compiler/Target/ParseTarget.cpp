@@ -293,9 +293,7 @@ std::string TargetSpec::featureString() const {
 Expected<TargetSpec> tercet::parseTarget(StringRef text) {
   if (text.contains(','))
     return createStringError(
-        "'" + text +
-        "': several targets in one binary are not supported yet; "
-        "compile once for each");
+        "'" + text + "': only `compile` and `run` take several targets");
   auto [base, rest] = text.split('+');
   Expected<TargetSpec> spec = parseBase(base);
   if (!spec)

@@ -3,6 +3,7 @@
 #include "compiler/tools/CompileModel.h"
 #include "compiler/Emit/ArtifactWriter.h"
 #include "compiler/Emit/EmitObject.h"
+#include "compiler/Emit/LevelDispatch.h"
 #include "compiler/Emit/Link.h"
 #include "compiler/Emit/OutputFile.h"
 #include "compiler/Inspect/CheckParameters.h"
@@ -38,7 +39,9 @@ public:
   Error run();
 
 private:
-  Expected<CompiledModel> compile();
+  Expected<CompiledModel> compile(const CompileRequest &level);
+  Error generate(mlir::ModuleOp module, const TargetSpec &target, LinkJob &job);
+  Expected<CompiledModel> compileLevels(LinkJob &job);
   Error writeModule(mlir::ModuleOp module);
   Error writeCode(mlir::ModuleOp module, CodeKind kind);
   Error makeArtifact();
@@ -91,7 +94,7 @@ Error Compilation::run() {
   bool isCode = request.emit != EmitKind::Exe && request.emit != EmitKind::Lib;
   if (request.compileTo.empty() && !isCode)
     return makeArtifact();
-  Expected<CompiledModel> model = compile();
+  Expected<CompiledModel> model = compile(request);
   if (!model)
     return model.takeError();
   if (!request.compileTo.empty() || request.emit == EmitKind::Mlir)
@@ -103,7 +106,7 @@ Error Compilation::run() {
                                        : CodeKind::LLVMIR);
 }
 
-Expected<CompiledModel> Compilation::compile() {
+Expected<CompiledModel> Compilation::compile(const CompileRequest &level) {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   {
     mlir::TimingScope scope = step("import");
@@ -119,12 +122,12 @@ Expected<CompiledModel> Compilation::compile() {
       return error;
   }
   mlir::TimingScope scope = step("compile");
-  auto planner = makePlanner(request, progress);
+  auto planner = makePlanner(level, progress);
   if (!planner)
     return planner.takeError();
   CompileOptions options;
   options.planner = planner->get();
-  options.target = request.target;
+  options.target = level.target;
   options.packing = request.packing;
   options.head = request.head;
   options.compileTo = request.compileTo;
@@ -220,6 +223,18 @@ static std::string makeInfo(const CompileRequest &request,
   return text;
 }
 
+/// TERCET_SECTION_LEVELS.
+static std::string encodeLevels(ArrayRef<TargetSpec> levels) {
+  std::string bytes;
+  for (const TargetSpec &level : levels) {
+    tercet_level entry = {};
+    strncpy(entry.target, level.text.c_str(), sizeof(entry.target) - 1);
+    entry.cpu_features = level.cpuFeatures;
+    bytes.append(reinterpret_cast<const char *>(&entry), sizeof(entry));
+  }
+  return bytes;
+}
+
 /// What the blobs of graphs and of language models have in common.
 BlobContents Compilation::describeCommon(const CompiledModel &model,
                                          uint64_t modelHash) const {
@@ -234,6 +249,9 @@ BlobContents Compilation::describeCommon(const CompiledModel &model,
   header.ternary_weights = model.ternaryWeights;
   header.ternary_bytes = model.ternaryBytes;
   contents.sections.push_back({TERCET_SECTION_INFO, makeInfo(request, model)});
+  if (!request.levels.empty())
+    contents.sections.push_back(
+        {TERCET_SECTION_LEVELS, encodeLevels(request.levels)});
   contents.weights = model.weights;
   contents.weightsSize = model.weightsSize;
   return contents;
@@ -315,6 +333,54 @@ static Error writeHeader(const CompileRequest &request) {
   return writeOutput(path, request.isGraph() ? kGraphHeader : kTercetHeader);
 }
 
+Error Compilation::generate(mlir::ModuleOp module, const TargetSpec &target,
+                            LinkJob &job) {
+  mlir::TimingScope scope = step("generate code");
+  auto code = emitCode(module, target, CodeKind::Object);
+  if (!code)
+    return code.takeError();
+  job.objects.push_back(std::move(*code));
+  return Error::success();
+}
+
+/// One model with the code of all levels: they read the same weights, and
+/// memory is for the one that needs most.
+Expected<CompiledModel> Compilation::compileLevels(LinkJob &job) {
+  if (request.levels.empty()) {
+    Expected<CompiledModel> model = compile(request);
+    if (model)
+      if (Error error = generate(*model->module, request.target, job))
+        return std::move(error);
+    return model;
+  }
+  std::vector<std::string> suffixes;
+  for (const TargetSpec &target : request.levels)
+    suffixes.push_back("." + target.text);
+  std::optional<CompiledModel> result;
+  for (auto [target, suffix] : zip_equal(request.levels, suffixes)) {
+    CompileRequest level = request;
+    level.target = target;
+    Expected<CompiledModel> model = compile(level);
+    if (!model)
+      return model;
+    if (!result) {
+      auto dispatch = buildLevelDispatch(*model->module, suffixes);
+      if (Error error = generate(*dispatch, target, job))
+        return std::move(error);
+    }
+    renameLevel(*model->module, suffix);
+    if (Error error = generate(*model->module, target, job))
+      return std::move(error);
+    if (!result)
+      result = std::move(*model);
+    assert(model->weightsSize == result->weightsSize &&
+           model->kvSlotSize == result->kvSlotSize);
+    result->arenaSize = std::max(result->arenaSize, model->arenaSize);
+    result->scratchSize = std::max(result->scratchSize, model->scratchSize);
+  }
+  return std::move(*result);
+}
+
 Error Compilation::makeArtifact() {
   // What can be refused at once is refused before the long steps.
   Expected<OutputFile> output = OutputFile::create(request.output);
@@ -327,22 +393,12 @@ Error Compilation::makeArtifact() {
   if (Error error = findArchives(request, job))
     return error;
 
-  Expected<CompiledModel> model = compile();
+  Expected<CompiledModel> model = compileLevels(job);
   if (!model)
     return model.takeError();
   Expected<BlobContents> contents = describe(*model);
   if (!contents)
     return contents.takeError();
-
-  SmallString<0> object;
-  {
-    mlir::TimingScope scope = step("generate code");
-    auto code = emitCode(*model->module, request.target, CodeKind::Object);
-    if (!code)
-      return code.takeError();
-    object = std::move(*code);
-  }
-  job.object = object;
   {
     mlir::TimingScope scope = step("link");
     if (Error error = link(job, output->temporaryPath()))
@@ -391,6 +447,57 @@ static Error checkGraphOptions(const Arguments &arguments) {
   return Error::success();
 }
 
+/// The levels of --target=A,B,...: all of one architecture, oldest first.
+static Expected<std::vector<TargetSpec>> parseLevels(StringRef text) {
+  SmallVector<StringRef> names;
+  text.split(names, ',');
+  std::vector<TargetSpec> levels;
+  for (StringRef name : names) {
+    Expected<TargetSpec> level = parseTarget(name);
+    if (!level)
+      return level.takeError();
+    if (!levels.empty() && levels[0].triple != level->triple)
+      return createStringError("targets of one binary have one architecture, "
+                               "not '" +
+                               levels[0].text + "' and '" + level->text + "'");
+    if (any_of(levels, [&](auto &l) { return l.text == level->text; }))
+      return createStringError("target '" + level->text + "' is named twice");
+    levels.push_back(std::move(*level));
+  }
+  sort(levels, [](const TargetSpec &a, const TargetSpec &b) {
+    return std::pair(popcount(a.cpuFeatures), StringRef(a.text)) <
+           std::pair(popcount(b.cpuFeatures), StringRef(b.text));
+  });
+  return levels;
+}
+
+/// What all levels have, under all their names.
+static TargetSpec intersect(ArrayRef<TargetSpec> levels) {
+  TargetSpec common = levels.front();
+  for (const TargetSpec &level : levels.drop_front()) {
+    common.text += "," + level.text;
+    common.cpuFeatures &= level.cpuFeatures;
+  }
+  return common;
+}
+
+/// Several levels read the same weights, so how these are packed must not
+/// depend on the level.
+static Error shareWeights(CompileRequest &request) {
+  bool isArtifact =
+      request.emit == EmitKind::Exe || request.emit == EmitKind::Lib;
+  if (!isArtifact || !request.compileTo.empty())
+    return createStringError("several targets make an executable or a library: "
+                             "name one of '" +
+                             request.target.text + "' for other output");
+  if (request.head != "bf16")
+    return createStringError("--head=" + request.head +
+                             ": several targets share a bf16 head alone");
+  if (request.packing == "auto")
+    request.packing = "i2";
+  return Error::success();
+}
+
 Expected<CompileRequest>
 CompileRequest::fromArguments(const Arguments &arguments) {
   CompileRequest request;
@@ -399,11 +506,12 @@ CompileRequest::fromArguments(const Arguments &arguments) {
     if (Error error = checkGraphOptions(arguments))
       return error;
   request.output = arguments.get(OPT_output);
-  Expected<TargetSpec> target =
-      parseTarget(arguments.get(OPT_target, "native"));
-  if (!target)
-    return target.takeError();
-  request.target = *target;
+  auto levels = parseLevels(arguments.get(OPT_target, "native"));
+  if (!levels)
+    return levels.takeError();
+  request.target = intersect(*levels);
+  if (levels->size() > 1)
+    request.levels = std::move(*levels);
   request.emit = StringSwitch<EmitKind>(arguments.get(OPT_emit, "exe"))
                      .Case("exe", EmitKind::Exe)
                      .Case("lib", EmitKind::Lib)
@@ -419,6 +527,9 @@ CompileRequest::fromArguments(const Arguments &arguments) {
     return error;
   request.packing = arguments.get(OPT_packing, "auto");
   request.head = getHead(arguments);
+  if (!request.levels.empty())
+    if (Error error = shareWeights(request))
+      return error;
   request.tune = arguments.get(OPT_tune, "db");
   request.database = arguments.get(OPT_db);
   request.kv = *ternary::symbolizeKVElement(arguments.get(OPT_kv, "f32"));

@@ -17,7 +17,10 @@ enum class EmitKind { Exe, Lib, Obj, Asm, Llvm, Mlir };
 /// One struct for `compile` and `run`; the fields are options of Options.td.
 struct CompileRequest {
   std::string model, output;
+  /// With several `levels`, what they have in common, and all their names.
   TargetSpec target;
+  /// ISA levels of an artifact, oldest first; empty: `target` alone.
+  std::vector<TargetSpec> levels;
   EmitKind emit = EmitKind::Exe;
   std::string compileTo, printAfter;
   std::string packing = "auto", head = "bf16", tune = "db";

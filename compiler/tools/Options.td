@@ -37,7 +37,8 @@ def output : JoinedOrSeparate<["-"], "o">, MetaVarName<"OUT">,
              Visibility<[CompileVis]>;
 
 defm target : Value<"target", "TARGET",
-    "native (default), BASE[+feature...] or a CPU name; see `tercet targets`",
+    "native (default), BASE[+feature...] or a CPU name; see `tercet targets`. "
+    "Several, with commas, make one artifact that picks its level at start",
     [CompileVis, RunVis, VerifyVis, TuneVis]>;
 defm emit : Value<"emit", "exe|lib|obj|asm|llvm|mlir",
     "What to make: an executable (default), a shared library with a C header, "

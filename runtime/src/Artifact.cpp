@@ -113,6 +113,10 @@ Error Artifact::open(const void *blob, uint64_t available, Artifact &result) {
   if (!weights)
     return damaged("no weights");
 
+  for (const tercet_level &level : artifact.levels())
+    if (!memchr(level.target, 0, sizeof level.target))
+      return damaged("target name of a level not terminated");
+
   artifact.generationDefaults.bos_token = -1;
   artifact.generationDefaults.top_p = 1;
   if (const tercet_section *generation =
@@ -165,4 +169,53 @@ Error Artifact::checkCpu(uint64_t cpuFeatures) const {
                ") needs " + describeCpuFeatures(missing) + "; this CPU has " +
                describeCpuFeatures(cpuFeatures) +
                ": compile it with --target=native here");
+}
+
+uint32_t tercet_active_level = 0;
+
+std::span<const tercet_level> Artifact::levels() const {
+  std::string_view bytes = section(TERCET_SECTION_LEVELS);
+  return {reinterpret_cast<const tercet_level *>(bytes.data()),
+          bytes.size() / sizeof(tercet_level)};
+}
+
+Error Artifact::selectLevel(uint64_t cpuFeatures, const char *forced) const {
+  if (Error error = checkCpu(cpuFeatures))
+    return error;
+  auto all = levels();
+  if (all.empty())
+    return Error::success();
+  std::string known;
+  bool found = false;
+  for (const tercet_level &level : all) {
+    uint64_t missing = level.cpu_features & ~cpuFeatures;
+    known += std::string(known.empty() ? "" : ", ") + level.target;
+    if (forced && strcmp(forced, level.target))
+      continue;
+    if (forced && missing)
+      return Error("TERCET_TARGET=" + std::string(forced) + " needs " +
+                   describeCpuFeatures(missing) + "; this CPU has " +
+                   describeCpuFeatures(cpuFeatures));
+    if (missing)
+      continue;
+    tercet_active_level = static_cast<uint32_t>(&level - all.data());
+    found = true;
+  }
+  if (forced && !found)
+    return Error("TERCET_TARGET=" + std::string(forced) + ": this binary has " +
+                 known);
+  if (!found)
+    return Error("this CPU has " + describeCpuFeatures(cpuFeatures) +
+                 ", and none of the levels of this binary: " + known);
+  return Error::success();
+}
+
+std::string Artifact::info() const {
+  std::string text(section(TERCET_SECTION_INFO));
+  if (!levels().empty() && text.ends_with("\n}")) {
+    text.resize(text.size() - 2);
+    text += ",\n  \"active_target\": \"" +
+            std::string(levels()[tercet_active_level].target) + "\"\n}";
+  }
+  return text + '\n';
 }

@@ -9,6 +9,8 @@
 #include "runtime/src/Error.h"
 #include "tercet/artifact.h"
 
+#include <span>
+#include <string>
 #include <string_view>
 
 namespace tercet {
@@ -37,11 +39,19 @@ public:
   uint64_t kvBlockSize() const;
 
   Error checkWeights() const;
-  /// Says which features the code needs and this CPU lacks. Must be asked
-  /// before any compiled function is entered.
+  /// Says which features the code needs and this CPU lacks.
   Error checkCpu(uint64_t cpuFeatures) const;
 
+  /// checkCpu, and among several ISA levels the choice of the newest one that
+  /// the CPU has, or of the one whose target is `forced` unless that is null.
+  /// Must be asked before any compiled function is entered.
+  Error selectLevel(uint64_t cpuFeatures, const char *forced) const;
+
+  /// What was compiled, as JSON; among several levels also which one runs.
+  std::string info() const;
+
 private:
+  std::span<const tercet_level> levels() const;
   const tercet_section *find(tercet_section_kind kind) const;
 
   const char *start = nullptr;

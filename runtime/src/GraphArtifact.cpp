@@ -3,12 +3,15 @@
 #include "runtime/src/GraphArtifact.h"
 #include "runtime/src/CpuFeatures.h"
 
+#include <cstdlib>
+
 using namespace tercet;
 
 Error GraphArtifact::openOwn(GraphArtifact &result) {
   if (Error error = Artifact::openOwn(result.source))
     return error;
-  if (Error error = result.source.checkCpu(hostCpuFeatures()))
+  if (Error error =
+          result.source.selectLevel(hostCpuFeatures(), getenv("TERCET_TARGET")))
     return error;
   return Signature::open(result.source.section(TERCET_SECTION_SIGNATURE),
                          result.names);

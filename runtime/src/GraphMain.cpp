@@ -186,8 +186,7 @@ static Error run(const GraphCommandLine &line) {
   if (Error error = GraphArtifact::openOwn(artifact))
     return error;
   if (line.action == GraphAction::Info)
-    return writeOutput(
-        std::string(artifact.artifact().section(TERCET_SECTION_INFO)) + "\n");
+    return writeOutput(artifact.artifact().info());
 
   // Names and files first: their errors should not wait for the weights.
   std::vector<std::string> outputFiles;

@@ -7,13 +7,6 @@
 
 using namespace tercet;
 
-static Error printInfo(const Artifact &artifact) {
-  std::string info(artifact.section(TERCET_SECTION_INFO));
-  if (!info.ends_with('\n'))
-    info += '\n';
-  return writeOutput(info);
-}
-
 /// The tokens of -p or --tokens; "-" is stdin.
 static Error readPrompt(const CommandLine &line, const Tokenizer *tokenizer,
                         std::vector<int32_t> &ids) {
@@ -70,7 +63,7 @@ static Error run(const CommandLine &line) {
   if (Error error = Model::open(model))
     return error;
   if (line.action == Action::Info)
-    return printInfo(model.artifact());
+    return writeOutput(model.artifact().info());
 
   // Input first: its errors should not wait for the weights.
   std::unique_ptr<Tokenizer> tokenizer;

@@ -29,7 +29,7 @@ using namespace tercet;
 Error Model::open(Model &result) {
   if (Error error = Artifact::openOwn(result.source))
     return error;
-  return result.source.checkCpu(hostCpuFeatures());
+  return result.source.selectLevel(hostCpuFeatures(), getenv("TERCET_TARGET"));
 }
 
 namespace {

@@ -30,7 +30,7 @@ protected:
     SmallString<0> object = emit(kLastByteProgram, "native", CodeKind::Object);
     LinkJob job;
     job.target = cantFail(parseTarget("native"));
-    job.object = object;
+    job.objects = {object};
     Error error = link(job, path);
     ASSERT_FALSE(error) << toString(std::move(error));
   }

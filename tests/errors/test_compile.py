@@ -179,6 +179,17 @@ def test_target(model, out, target, message):
     assert message in refusal([BIN / "tercet", "compile", model, "-o", out / "x", f"--target={target}"], out)
 
 
+@pytest.mark.parametrize("options, message", [
+    (["--target=x86-64-v3,aarch64"], "targets of one binary have one architecture, not 'x86-64-v3' and 'aarch64'"),
+    (["--target=x86-64-v3,x86-64-v3"], "target 'x86-64-v3' is named twice"),
+    (["--target=x86-64-v3,"], "unknown target ''"),
+    (["--target=x86-64-v2,x86-64-v3", "--emit=obj"], "several targets make an executable or a library"),
+    (["--target=x86-64-v2,x86-64-v3", "--head=q4"], "--head=q4: several targets share a bf16 head alone"),
+])
+def test_several_targets(model, out, options, message):
+    assert message in refusal([BIN / "tercet", "compile", model, "-o", out / "x", *options], out)
+
+
 @pytest.mark.parametrize("target, start", [
     ("aarch64-apple-darwin", b"\xcf\xfa\xed\xfe"), ("aarch64-linux-android", b"\x7fELF"), ("riscv64", b"\x7fELF")])
 def test_object_for_any_target(model, out, target, start):

@@ -40,8 +40,9 @@ typedef enum tercet_section_kind {
   TERCET_SECTION_GENERATION = 4,    /* tercet_generation */
   TERCET_SECTION_INFO = 5,          /* JSON text printed by --info */
   TERCET_SECTION_SIGNATURE = 6,     /* tercet_signature */
-  TERCET_SECTION_KERNELS = 7 /* "OP<tab>LAYER" of each tercet_parallel_for of a
+  TERCET_SECTION_KERNELS = 7, /* "OP<tab>LAYER" of each tercet_parallel_for of a
                                 step, a line each, for --bench */
+  TERCET_SECTION_LEVELS = 8   /* tercet_level[], where there are several */
 } tercet_section_kind;
 
 typedef struct tercet_section {
@@ -74,6 +75,13 @@ typedef enum tercet_cpu_feature {
   TERCET_CPU_AMXINT8 = 1u << 17,
   TERCET_CPU_RVV = 1u << 18 /* with registers of at least 128 bits */
 } tercet_cpu_feature;
+
+/* One of several ISA levels that the code was compiled for, in ascending order.
+ * The blob's header has what all of them need. */
+typedef struct tercet_level {
+  char target[64]; /* zero-terminated */
+  uint64_t cpu_features;
+} tercet_level;
 
 #define TERCET_KV_BLOCK 64u
 
@@ -174,6 +182,10 @@ void tercet_free(void *memory);
 /* Ends tercet_evaluate without returning to it: what it allocated is freed, and
  * `message`, which lives forever, is what the caller hears. */
 void tercet_fail(const char *message) __attribute__((noreturn));
+
+/* The runtime's choice among several levels, by number: which of them the
+ * functions below run. Set before the first call. */
+extern uint32_t tercet_active_level;
 
 /* ---- What compiled code provides ---------------------------------------- */
 

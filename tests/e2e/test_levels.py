@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Several ISA levels in one executable: each has the same bits, the newest one that
+the CPU has runs, and TERCET_TARGET forces another."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BIN = Path(os.environ["TERCET_BIN_DIR"])
+MODEL = Path(__file__).resolve().parents[1] / "models/austen"
+LEVELS = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4+avx512vnni+avx512vbmi"]
+
+
+def run(program, *arguments, level=None):
+    environment = {**os.environ, **({"TERCET_TARGET": level} if level else {})}
+    return subprocess.run([program, *arguments], text=True, capture_output=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("levels") / "austen"
+    subprocess.run([BIN / "tercet", "compile", MODEL, "-o", path, "--target=" + ",".join(reversed(LEVELS))], check=True)
+    return path
+
+
+def active(program, level=None):
+    done = run(program, "--info", level=level)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["active_target"]
+
+
+def test_newest_level_runs(program):
+    runnable = [level for level in LEVELS if run(program, "--info", level=level).returncode == 0]
+    assert active(program) == runnable[-1]
+    assert json.loads(run(program, "--info").stdout)["target"] == ",".join(LEVELS)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_same_bits(program, tmp_path, level):
+    done = run(program, "--tokens", "100,200,300,400,500", "--logits", tmp_path / "forced.npy", level=level)
+    if "this CPU has" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    assert active(program, level) == level
+    assert run(program, "--tokens", "100,200,300,400,500", "--logits", tmp_path / "own.npy").returncode == 0
+    assert (tmp_path / "forced.npy").read_bytes() == (tmp_path / "own.npy").read_bytes()
+
+
+def test_weights_are_there_once(program, tmp_path):
+    subprocess.run([BIN / "tercet", "compile", MODEL, "-o", tmp_path / "one", "--target=x86-64-v3", "--packing=i2"],
+                   check=True)
+    weights = [json.loads(run(path, "--info").stdout)["weights_bytes"] for path in (program, tmp_path / "one")]
+    assert weights[0] == weights[1]
+    assert program.stat().st_size < (tmp_path / "one").stat().st_size + weights[0] / 2
+
+
+def test_unknown_level(program):
+    done = run(program, "--info", level="x86-64-v9")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == f"error: TERCET_TARGET=x86-64-v9: this binary has {', '.join(LEVELS)}\n"
+
+
+@pytest.mark.parametrize("machine, level", [("cortex-a72", "aarch64"), ("neoverse-n1", "aarch64+dotprod"),
+                                            ("max,sve=off", "aarch64+dotprod+i8mm")])
+def test_levels_of_another_machine(tmp_path, machine, level):
+    subprocess.run([BIN / "tercet", "compile", MODEL, "-o", tmp_path / "austen",
+                    "--target=aarch64,aarch64+dotprod,aarch64+dotprod+i8mm"], check=True)
+    try:
+        done = subprocess.run(["qemu-aarch64", "-cpu", machine, tmp_path / "austen", "--info"],
+                              text=True, capture_output=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("qemu-user is not installed")
+    assert json.loads(done.stdout)["active_target"] == level
+    lacking = subprocess.run(["qemu-aarch64", "-cpu", "cortex-a72", tmp_path / "austen", "--info"], text=True,
+                             capture_output=True, env={**os.environ, "TERCET_TARGET": "aarch64+dotprod"})
+    assert lacking.returncode == 1
+    assert lacking.stderr == "error: TERCET_TARGET=aarch64+dotprod needs dotprod; this CPU has none\n"
