@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "llvm/ADT/SmallBitVector.h"
 
 using namespace mlir;
 
@@ -37,11 +38,35 @@ bool saves(OpOperand *operand) {
          consumer.getMatchingIndexingMap(operand).isIdentity();
 }
 
+/// Loops that may go where their extent is 1: not that of a window's position,
+/// without which the loop over the window would have to see all of the operand.
+SmallVector<unsigned> getDroppableLoops(Operation *op) {
+  auto generic = dyn_cast<linalg::GenericOp>(op);
+  if (!generic)
+    return {};
+  llvm::SmallBitVector droppable(generic.getNumLoops(), true);
+  for (OpOperand &operand : generic->getOpOperands())
+    for (auto [size, expr] :
+         llvm::zip(generic.getShape(&operand),
+                   generic.getMatchingIndexingMap(&operand).getResults()))
+      if (size != 1 && !isa<AffineDimExpr>(expr))
+        for (unsigned loop = 0; loop < droppable.size(); ++loop)
+          if (expr.isFunctionOfDim(loop))
+            droppable.reset(loop);
+  return llvm::to_vector(
+      llvm::map_range(droppable.set_bits(), [](int i) { return unsigned(i); }));
+}
+
 struct FuseElementwise : impl::FuseElementwiseBase<FuseElementwise> {
   void runOnOperation() override {
+    RewritePatternSet drops(&getContext());
+    linalg::ControlDropUnitDims options;
+    options.controlFn = getDroppableLoops;
+    linalg::populateFoldUnitExtentDimsPatterns(drops, options);
     RewritePatternSet patterns(&getContext());
     linalg::populateElementwiseOpsFusionPatterns(patterns, saves);
-    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+    if (failed(applyPatternsGreedily(getOperation(), std::move(drops))) ||
+        failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }
 };

@@ -42,7 +42,8 @@ def FuseElementwise : Pass<"fuse-elementwise", "::mlir::func::FuncOp"> {
   let description = [{
     An elementwise `linalg.generic` moves into the one that is its only reader, so that
     what is between them is never stored. The arithmetic stays the same, to the bit.
-    Ops that look at indices or memory stay by themselves, as do reductions.
+    Ops that look at indices or memory stay by themselves, as do reductions. Loops of
+    extent 1 are dropped first, so that the innermost one has neighbours.
   }];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];

@@ -24,7 +24,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/Dialect/Linalg/Transforms/BufferizableOpInterfaceImpl.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -223,7 +222,6 @@ static const Phase kPhases[] = {
         Pieces &) {
        passes.addPass(createLowerONNX());
        cleanUp(passes);
-       passes.addPass(createLinalgFoldUnitExtentDimsPass());
        passes.addNestedPass<func::FuncOp>(createFuseElementwise());
        cleanUp(passes);
      },

@@ -108,3 +108,31 @@ func.func @indices(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   } -> tensor<4x8xf32>
   return %tril : tensor<4x8xf32>
 }
+
+// A loop of extent 1 goes, but not that of the position of a window: there the
+// window's loop of 3 would have to see all 4 elements of the operand.
+
+#seen = affine_map<(c, p, k) -> (c, p * 2 + k)>
+#weights = affine_map<(c, p, k) -> (c, k)>
+#positions = affine_map<(c, p, k) -> (c, p)>
+
+// CHECK-LABEL: func.func @unit_extents
+// CHECK: iterator_types = ["parallel"]
+// CHECK: iterator_types = ["parallel", "parallel", "reduction"]
+func.func @unit_extents(%x: tensor<8x1xf32>, %y: tensor<8x4xf32>, %w: tensor<8x3xf32>, %init: tensor<8x1xf32>)
+    -> (tensor<8x1xf32>, tensor<8x1xf32>) {
+  %empty = tensor.empty() : tensor<8x1xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<8x1xf32>) outs(%empty : tensor<8x1xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<8x1xf32>
+  %window = linalg.generic {indexing_maps = [#seen, #weights, #positions], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%y, %w : tensor<8x4xf32>, tensor<8x3xf32>) outs(%init : tensor<8x1xf32>) {
+  ^bb0(%a: f32, %b: f32, %out: f32):
+    %c = math.fma %a, %b, %out : f32
+    linalg.yield %c : f32
+  } -> tensor<8x1xf32>
+  return %sum, %window : tensor<8x1xf32>, tensor<8x1xf32>
+}
