@@ -53,6 +53,13 @@ public:
     return MatmulRates{5e9, 5e9};
   }
 
+  /// The part of a core's rate of reading memory that a GEMV gets which reads
+  /// so many places in turns.
+  virtual double getStreamedPart(int64_t numStreams,
+                                 const TargetSpec &target) const {
+    return 1;
+  }
+
   virtual VectorRegisters getRegisters(const TargetSpec &target) const {
     return {16, 4};
   }

@@ -23,11 +23,8 @@ static constexpr double kUsablePart = 0.75;
 /// to 28), 15 and 18 of 20 on Sapphire Rapids (16, 20).
 static constexpr double kTableRate = 50e9;
 
-/// How much longer it takes to read memory in fewer streams than the CPU wants.
-static constexpr double kFewStreams = 1.3;
-
-/// Times closer than that are equal.
-static constexpr double kTie = 1.01;
+/// Predictions closer than that are equal.
+static constexpr double kTie = 1.05;
 
 double getBitsPerTrit(Packing packing) {
   switch (packing) {
@@ -136,6 +133,12 @@ static double getTableLoads(const LayoutChoice &choice) {
   return choice.packing == Packing::L3 ? 3.0 / choice.schedule.unroll : 0;
 }
 
+/// Places that a GEMV reads in turns.
+static int64_t countStreams(const LayoutChoice &choice) {
+  return choice.packing == Packing::L3 ? choice.schedule.unroll
+                                       : choice.schedule.streams;
+}
+
 /// How much longer the thread with most items takes than the mean.
 static double getImbalance(MatmulShape shape, const LayoutChoice &choice,
                            unsigned numThreads) {
@@ -163,8 +166,11 @@ double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
   double bytes = getBytes(shape, choice.packing);
   double reading = bytes / getReadRate(home);
   if (&home == &cpu.levels.back()) {
-    if (choice.schedule.streams < standard.streams)
-      reading *= kFewStreams;
+    // More streams than the default has would cost registers.
+    reading /= backend.getStreamedPart(
+        std::min(countStreams(choice),
+                 countStreams({choice.packing, standard})),
+        target);
     reading += bytes * getTableLoads(choice) / (kTableRate * numThreads);
   }
   return getImbalance(shape, choice, numThreads) *

@@ -454,6 +454,17 @@ public:
     llvm_unreachable("unknown dot product");
   }
 
+  /// 13, 17, 19 and 20 GB/s of a Sapphire Rapids core (docs/performance.md).
+  double getStreamedPart(int64_t numStreams,
+                         const TargetSpec &target) const override {
+    if (prefetchesAhead(target))
+      return 1;
+    return numStreams == 1  ? 0.65
+           : numStreams < 4 ? 0.85
+           : numStreams < 8 ? 0.95
+                            : 1;
+  }
+
   VectorRegisters getRegisters(const TargetSpec &target) const override {
     return {target.has(TERCET_CPU_AVX512VL) ? 32 : 16,
             getLanes(getDotKind(target))};
