@@ -36,11 +36,13 @@ struct LowerVectorOps : impl::LowerVectorOpsBase<LowerVectorOps> {
   }
 
   void runOnOperation() override {
-    // A lowering may use other vector-level ops; nothing else is touched.
+    // A lowering may use other vector-level ops; nothing else is touched. The
+    // first dot product of a chain comes first: two of them may be one.
     GreedyRewriteConfig config;
     config.setRegionSimplificationLevel(GreedySimplifyRegionLevel::Disabled)
         .enableFolding(false)
-        .enableConstantCSE(false);
+        .enableConstantCSE(false)
+        .setUseTopDownTraversal(true);
     if (failed(applyPatternsGreedily(getOperation(), patterns, config)))
       signalPassFailure();
   }

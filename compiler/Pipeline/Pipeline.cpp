@@ -296,12 +296,8 @@ static const Phase kPhases[] = {
      "parallel loops over vectors, in the canonical float order",
      [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
         Pieces &) {
-       LowerKernelsOptions kernels;
-       kernels.accumulators =
-           getBackend(options.target).getFloatAccumulators(options.target);
-       kernels.dotSaturates =
-           getBackend(options.target).dotSaturates(options.target);
-       passes.addNestedPass<func::FuncOp>(createLowerKernels(kernels));
+       passes.addNestedPass<func::FuncOp>(
+           createLowerKernels(getLowerKernelsOptions(options.target)));
        passes.addNestedPass<func::FuncOp>(createLowerMath());
        AddDotPeakOptions peak;
        peak.target = options.target.text;

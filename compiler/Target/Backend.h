@@ -97,9 +97,22 @@ public:
     return 4;
   }
 
-  /// Whether the lowering of `ternary.dot`, unless it is wide, is exact only
-  /// while codes are at most 128.
-  virtual bool dotSaturates(const TargetSpec &target) const { return false; }
+  /// Largest code for which the lowering of `ternary.dot` is exact, unless it
+  /// is wide: 255, 128 where pairs of products go through 16 bits, or 127 where
+  /// codes are signed.
+  virtual int64_t getMaxDotCode(const TargetSpec &target) const { return 255; }
+
+  /// Whether shifts of bytes are instructions. Then codes in place are shifted
+  /// down, with those above them.
+  virtual bool shiftsBytes(const TargetSpec &target) const { return false; }
+
+  /// Whether `ternary.dot` with one lane of q for all rows is an instruction.
+  virtual bool dotsLanes(const TargetSpec &target) const { return false; }
+
+  /// Whether products of two rows by two tokens over eight columns are an
+  /// instruction. A GEMM then asks for them by two `ternary.dot`s in a row, of
+  /// codes and q that are shuffled so that each row meets each token.
+  virtual bool dotsTiles(const TargetSpec &target) const { return false; }
 
   /// Whether an fma of f32 vectors is an instruction. Elsewhere LowerFMA.cpp
   /// computes it in f64.

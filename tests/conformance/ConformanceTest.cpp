@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Every case at every level of this architecture. A level that this machine
-// lacks is reported as skipped, unless AVX-VNNI is all that is missing: that is
-// emulated.
+// Every case at every level. One that this machine lacks is reported as
+// skipped, unless AVX-VNNI is all that is missing: that is emulated, and so are
+// other architectures, each level on a CPU without the next.
 
 #include "tests/conformance/Cases.h"
 #include "tests/conversion/KernelJIT.h"
@@ -14,7 +14,8 @@ using namespace tercet;
 using namespace tercet::conformance;
 
 /// Each stands for one way through a backend: pmaddwd, pmaddubsw of each width,
-/// the two forms of vpdpbusd; with and without fma.
+/// the two forms of vpdpbusd; with and without fma; smull, sdot, usdot
+/// and usmmla.
 static const char *const kLevels[] = {
     "x86-64",
     "x86-64-v2",
@@ -24,6 +25,9 @@ static const char *const kLevels[] = {
     "x86-64-v4+avx512vnni",
     "x86-64-v4+avx512vnni+avx512vbmi",
     "x86-64-v4+avx512vnni+avx512vbmi+amxint8",
+    "aarch64",
+    "aarch64+dotprod",
+    "aarch64+dotprod+i8mm",
 };
 
 /// AMX changes matmuls alone.
@@ -42,7 +46,7 @@ public:
   void TestBody() override {
     KernelJIT::Support support = KernelJIT::prepareFor(level);
     if (support == KernelJIT::Support::None)
-      GTEST_SKIP() << "this machine lacks a feature of " << level;
+      GTEST_SKIP() << "nothing here runs " << level;
     uint64_t before = avxvnni::countEmulated();
     theCase.run(llvm::cantFail(parseTarget(level)));
     if (support == KernelJIT::Support::Emulated && theCase.hasDots)

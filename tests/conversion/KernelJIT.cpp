@@ -4,7 +4,6 @@
 
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
 #include "compiler/Passes/Passes.h"
-#include "compiler/Target/Backend.h"
 #include "dialect/Ternary/Ternary.h"
 #include "tercet/artifact.h"
 #include "tests/support/avxvnni/AVXVNNIEmulator.h"
@@ -48,9 +47,8 @@ static void allocateScratch(ModuleOp module) {
 static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
                                  const TargetSpec &target) {
   PassManager kernels(module.getContext());
-  LowerKernelsOptions options;
+  LowerKernelsOptions options = getLowerKernelsOptions(target);
   options.accumulators = accumulators;
-  options.dotSaturates = getBackend(target).dotSaturates(target);
   kernels.addPass(createLowerKernels(options));
   if (failed(kernels.run(module)))
     return failure();
@@ -71,32 +69,10 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
   return conversions.run(module);
 }
 
-KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
-  TargetSpec wanted = llvm::cantFail(parseTarget(target));
-  TargetSpec native = llvm::cantFail(parseTarget("native"));
-  if (wanted.triple != native.triple)
-    return Support::None;
-  uint64_t missing = wanted.cpuFeatures & ~native.cpuFeatures;
-  if (missing == 0)
-    return Support::Native;
-  return missing == TERCET_CPU_AVXVNNI && avxvnni::installEmulator()
-             ? Support::Emulated
-             : Support::None;
-}
-
-static LoadedCode load(llvm::StringRef source, int64_t accumulators,
-                       llvm::StringRef targetText) {
-  if (targetText.empty()) {
-    const char *target = std::getenv("TERCET_TEST_TARGET");
-    targetText = target ? target : "native";
-  }
-  TargetSpec target = llvm::cantFail(parseTarget(targetText));
-  DialectRegistry registry;
-  registry.insert<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
-                  linalg::LinalgDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect,
-                  ternary::TernaryDialect, vector::VectorDialect>();
-  MLIRContext context(registry);
+/// The module of the LLVM dialect.
+static OwningOpRef<ModuleOp> lower(MLIRContext &context, llvm::StringRef source,
+                                   int64_t accumulators,
+                                   const TargetSpec &target) {
   auto module = parseSourceString<ModuleOp>(source, &context);
   if (!module)
     llvm::report_fatal_error("kernel does not parse");
@@ -106,10 +82,50 @@ static LoadedCode load(llvm::StringRef source, int64_t accumulators,
   });
   if (failed(lowerToLLVM(*module, accumulators, target)))
     llvm::report_fatal_error("kernel does not lower");
-  return llvm::cantFail(LoadedCode::load(*module, target));
+  return module;
+}
+
+static TargetSpec getTarget(llvm::StringRef text) {
+  if (text.empty()) {
+    const char *target = std::getenv("TERCET_TEST_TARGET");
+    text = target ? target : "native";
+  }
+  return llvm::cantFail(parseTarget(text));
+}
+
+/// Whether it is for another architecture than this machine's.
+static bool isForeign(const TargetSpec &target) {
+  return target.triple != llvm::cantFail(parseTarget("native")).triple;
+}
+
+KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
+  TargetSpec wanted = llvm::cantFail(parseTarget(target));
+  if (isForeign(wanted))
+    return EmulatedKernel::isAvailable(wanted) ? Support::Foreign
+                                               : Support::None;
+  TargetSpec native = llvm::cantFail(parseTarget("native"));
+  uint64_t missing = wanted.cpuFeatures & ~native.cpuFeatures;
+  if (missing == 0)
+    return Support::Native;
+  return missing == TERCET_CPU_AVXVNNI && avxvnni::installEmulator()
+             ? Support::Emulated
+             : Support::None;
 }
 
 KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
-                     llvm::StringRef target)
-    : code(load(source, accumulators, target)),
-      function(llvm::cantFail(code.lookup<void()>("_mlir_ciface_kernel"))) {}
+                     llvm::StringRef targetText) {
+  TargetSpec target = getTarget(targetText);
+  DialectRegistry registry;
+  registry.insert<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  linalg::LinalgDialect, math::MathDialect,
+                  memref::MemRefDialect, scf::SCFDialect,
+                  ternary::TernaryDialect, vector::VectorDialect>();
+  MLIRContext context(registry);
+  auto module = lower(context, source, accumulators, target);
+  if (isForeign(target)) {
+    emulated.emplace(llvm::cantFail(EmulatedKernel::load(*module, target)));
+    return;
+  }
+  code = llvm::cantFail(LoadedCode::load(*module, target));
+  function = llvm::cantFail(code->lookup<void()>("_mlir_ciface_kernel"));
+}

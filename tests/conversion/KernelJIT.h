@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Runs a kernel in this process: ternary ops on memrefs of any strides, through
-// lower-kernels and upstream's conversions. scf.parallel runs its items one
-// after another.
+// Runs a kernel in this process, or emulated if it is for another architecture:
+// ternary ops on memrefs of any strides, through lower-kernels and upstream's
+// conversions. scf.parallel runs its items one after another.
 
 #ifndef TERCET_TESTS_CONVERSION_KERNELJIT_H
 #define TERCET_TESTS_CONVERSION_KERNELJIT_H
 
 #include "compiler/Tune/LoadedCode.h"
+#include "tests/conversion/EmulatedKernel.h"
 
 #include "llvm/ADT/StringRef.h"
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace tercet {
@@ -46,6 +48,17 @@ MemRef<T, Rank> makeContiguous(T *data,
   return memref;
 }
 
+/// As EmulatedKernel takes it.
+template <typename T, size_t Rank>
+KernelArgument describeArgument(const MemRef<T, Rank> &memref) {
+  return {/*value=*/0,
+          memref.aligned,
+          sizeof(T),
+          {memref.sizes.begin(), memref.sizes.end()},
+          {memref.strides.begin(), memref.strides.end()}};
+}
+inline KernelArgument describeArgument(int64_t value) { return {value}; }
+
 class KernelJIT {
 public:
   /// Compiles `source`, a module with a function @kernel on memrefs and
@@ -56,12 +69,14 @@ public:
                      llvm::StringRef target = "");
 
   /// Whether this machine runs code for a target; Emulated: its dot products
-  /// only, by AVXVNNIEmulator, which counts them.
-  enum class Support { None, Emulated, Native };
+  /// only, by AVXVNNIEmulator, which counts them; Foreign: as EmulatedKernel.
+  enum class Support { None, Emulated, Foreign, Native };
   static Support prepareFor(llvm::StringRef target);
 
   /// Descriptors are passed by pointer.
   template <typename... Args> void operator()(Args... args) {
+    if (emulated)
+      return emulated->run({describeArgument(args)...});
     reinterpret_cast<void (*)(decltype(passed(args))...)>(function)(
         passed(args)...);
   }
@@ -73,8 +88,10 @@ private:
   }
   static int64_t passed(int64_t value) { return value; }
 
-  LoadedCode code;
-  void (*function)();
+  std::optional<LoadedCode> code;
+  void (*function)() = nullptr;
+  /// Instead, for another architecture.
+  std::optional<EmulatedKernel> emulated;
 };
 
 } // namespace tercet

@@ -1,5 +1,5 @@
 // RUN: tercet-opt %s --lower-kernels --split-input-file | FileCheck %s
-// RUN: tercet-opt %s --lower-kernels=dot-saturates=true --split-input-file \
+// RUN: tercet-opt %s --lower-kernels=max-dot-code=128 --split-input-file \
 // RUN:   | FileCheck %s --check-prefix=SATURATES
 
 // One parallel loop over tokens; a chain of squares in 16 lanes, and 8 lanes of

@@ -22,6 +22,8 @@ MODEL = TESTS / "models/austen"
 # --target, and the emulator with a CPU that has no more than the target asks for.
 MACHINES = [
     ("aarch64-linux-gnu", ["qemu-aarch64", "-cpu", "cortex-a72"]),
+    ("aarch64+dotprod", ["qemu-aarch64", "-cpu", "neoverse-n1"]),
+    ("aarch64+dotprod+i8mm", ["qemu-aarch64", "-cpu", "max,sve=off"]),
     ("riscv64", ["qemu-riscv64", "-cpu", "rv64"]),
     ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"]),
     ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=256,vext_spec=v1.0"]),

@@ -9,6 +9,9 @@
 // RUN: tercet-opt %s --lower-vector-ops=target=wasm32 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: tercet-opt %s --lower-vector-ops=target=wasm32+simd128 | FileCheck %s --check-prefix=WASM
 // RUN: tercet-opt %s --lower-vector-ops=target=riscv64+v | FileCheck %s --check-prefix=RVV
+// RUN: tercet-opt %s --lower-vector-ops=target=aarch64 | FileCheck %s --check-prefix=NEON
+// RUN: tercet-opt %s --lower-vector-ops=target=aarch64+dotprod | FileCheck %s --check-prefixes=SDOT,TBL
+// RUN: tercet-opt %s --lower-vector-ops=target=aarch64+dotprod+i8mm | FileCheck %s --check-prefixes=I8MM,TBL
 // RUN: not tercet-opt %s --lower-vector-ops=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 
 // ERROR: error: unknown target 'vax'
@@ -30,6 +33,8 @@ func.func @dot_16(%acc: vector<16xi32>, %codes: vector<64xi8>, %q: vector<64xi8>
   // SSSE3-COUNT-4: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // SSE2-COUNT-8: llvm.call_intrinsic "llvm.x86.sse2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
+  // I8MM-COUNT-4: "llvm.aarch64.neon.usdot.v4i32.v16i8"
+  // SDOT-COUNT-4: "llvm.aarch64.neon.sdot.v4i32.v16i8"
   %y = ternary.dot %acc, %codes, %q : vector<16xi32>, vector<64xi8>, vector<64xi8>
   return %y : vector<16xi32>
 }
@@ -59,17 +64,29 @@ func.func @dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) 
 
 // Two products of codes of 8 bits do not fit 16 bits.
 // CHECK-LABEL: func @wide_dot_8
+// SDOT-LABEL: func @wide_dot_8
+// NEON-LABEL: func @wide_dot_8
 func.func @wide_dot_8(%acc: vector<8xi32>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
   // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
   // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.256"(%arg0, %arg1, %arg2)
   // AVX2-NOT: pmadd.ub.sw
   // AVX2-COUNT-2: llvm.call_intrinsic "llvm.x86.avx2.pmadd.wd"
   // GENERIC-COUNT-4: arith.muli
+  // Codes become signed: 128 sum q is added.
+  // SDOT: %[[BIASED:.+]] = arith.xori
+  // SDOT: %[[SUM:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%{{.+}}, %[[Q:.+]], %{{.+}})
+  // SDOT: %[[BIAS:.+]] = arith.shli %[[SUM]]
+  // SDOT: %[[ACC:.+]] = arith.addi %{{.+}}, %[[BIAS]]
+  // SDOT: "llvm.aarch64.neon.sdot.v4i32.v16i8"(%[[ACC]], %[[BIASED]], %[[Q]])
+  // NEON-COUNT-4: "llvm.aarch64.neon.saddlp.v4i32.v8i16"
   %y = ternary.dot %acc, %codes, %q wide : vector<8xi32>, vector<32xi8>, vector<32xi8>
   return %y : vector<8xi32>
 }
 
 // CHECK-LABEL: func @dot_4
+// NEON-LABEL: func @dot_4
+// SDOT-LABEL: func @dot_4
+// I8MM-LABEL: func @dot_4
 func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
   // VNNI512-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
   // VNNI256-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.128"
@@ -84,11 +101,57 @@ func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) 
   // WASM-COUNT-2: llvm.call_intrinsic "llvm.wasm.dot"
   // WASM-NOT: arith.muli
   // WASM: return
+  // Even bytes and odd bytes.
+  // NEON: %[[CODES:.+]] = vector.shuffle %arg1, %arg1 [0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15]
+  // NEON: vector.shuffle %arg2, %arg2 [0, 2,
+  // NEON: "llvm.aarch64.neon.smull.v8i16"
+  // NEON: vector.extract_strided_slice %[[CODES]] {offsets = [8]
+  // NEON: "llvm.aarch64.neon.smull.v8i16"
+  // NEON: %[[SUMS:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+  // NEON: arith.addi %arg0, %[[SUMS]]
+  // SDOT: %[[Y:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg0, %arg1, %arg2)
+  // SDOT-NEXT: return %[[Y]]
+  // I8MM: %[[Y:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.usdot.v4i32.v16i8"(%arg0, %arg1, %arg2)
+  // I8MM-NEXT: return %[[Y]]
   %y = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
   return %y : vector<4xi32>
 }
 
+// Two rows by two tokens over eight columns.
+// I8MM-LABEL: func @dot_tile
+// SDOT-LABEL: func @dot_tile
+func.func @dot_tile(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
+  // I8MM: %[[Y:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.usmmla.v4i32.v16i8"(%arg0, %arg1, %arg2)
+  // I8MM-NOT: usdot
+  // I8MM: return %[[Y]]
+  // SDOT-COUNT-2: "llvm.aarch64.neon.sdot.v4i32.v16i8"
+  %rows = vector.bitcast %codes : vector<16xi8> to vector<4xi32>
+  %tokens = vector.bitcast %q : vector<16xi8> to vector<4xi32>
+  %0 = vector.shuffle %rows, %rows [0, 0, 2, 2] : vector<4xi32>, vector<4xi32>
+  %1 = vector.shuffle %tokens, %tokens [0, 2, 0, 2] : vector<4xi32>, vector<4xi32>
+  %2 = vector.shuffle %rows, %rows [1, 1, 3, 3] : vector<4xi32>, vector<4xi32>
+  %3 = vector.shuffle %tokens, %tokens [1, 3, 1, 3] : vector<4xi32>, vector<4xi32>
+  %4 = vector.bitcast %0 : vector<4xi32> to vector<16xi8>
+  %5 = vector.bitcast %1 : vector<4xi32> to vector<16xi8>
+  %6 = vector.bitcast %2 : vector<4xi32> to vector<16xi8>
+  %7 = vector.bitcast %3 : vector<4xi32> to vector<16xi8>
+  %first = ternary.dot %acc, %4, %5 : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  %y = ternary.dot %first, %6, %7 : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  return %y : vector<4xi32>
+}
+
+// Rows that meet one token each are none.
+// I8MM-LABEL: func @no_dot_tile
+func.func @no_dot_tile(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
+  // I8MM-NOT: usmmla
+  // I8MM-COUNT-2: usdot
+  %first = ternary.dot %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  %y = ternary.dot %first, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  return %y : vector<4xi32>
+}
+
 // CHECK-LABEL: func @chain
+// NEON-LABEL: func @chain
 func.func @chain(%acc: vector<8xi32>, %pairs: vector<16xi16>, %codes: vector<32xi8>, %q: vector<32xi8>) -> vector<8xi32> {
   // AVX2: %[[PRODUCTS:.+]] = llvm.call_intrinsic "llvm.x86.avx2.pmadd.ub.sw"(%arg2, %arg3)
   // AVX2: %[[PAIRS:.+]] = arith.addi %arg1, %[[PRODUCTS]] : vector<16xi16>
@@ -98,6 +161,8 @@ func.func @chain(%acc: vector<8xi32>, %pairs: vector<16xi16>, %codes: vector<32x
   // VNNI512-COUNT-2: arith.muli {{.+}} : vector<16xi16>
   // GENERIC-COUNT-2: arith.muli {{.+}} : vector<16xi16>
   // GENERIC-COUNT-2: arith.shrsi {{.+}} : vector<8xi32>
+  // NEON-COUNT-4: "llvm.aarch64.neon.smull.v8i16"
+  // NEON-COUNT-2: "llvm.aarch64.neon.saddlp.v4i32.v8i16"
   // CHECK-NOT: ternary.
   %next = ternary.dot_pairs %pairs, %codes, %q : vector<16xi16>, vector<32xi8>, vector<32xi8>
   %y = ternary.add_pairs %acc, %next : vector<8xi32>, vector<16xi16>
@@ -105,6 +170,7 @@ func.func @chain(%acc: vector<8xi32>, %pairs: vector<16xi16>, %codes: vector<32x
 }
 
 // CHECK-LABEL: func @unpack
+// NEON-LABEL: func @unpack
 func.func @unpack(%bytes: vector<16xi8>) -> (vector<16xi8>, vector<16xi8>, vector<16xi8>) {
   // CHECK-DAG: %[[THREE:.+]] = arith.constant dense<3> : vector<16xi8>
   // CHECK: arith.andi %arg0, %[[THREE]]
@@ -113,6 +179,11 @@ func.func @unpack(%bytes: vector<16xi8>) -> (vector<16xi8>, vector<16xi8>, vecto
   // CHECK: arith.andi %[[DOWN]], %{{.+}} : vector<16xi8>
   // CHECK: %[[TOP:.+]] = arith.constant dense<-64> : vector<16xi8>
   // CHECK: arith.andi %arg0, %[[TOP]]
+  // Planes are shuffled as smull wants them before they are separated, so that
+  // they share it.
+  // NEON: %[[SEPARATE:.+]] = vector.shuffle %arg0, %arg0 [0, 2,
+  // NEON: %[[CODES:.+]] = arith.andi %[[SEPARATE]]
+  // NEON: vector.shuffle %[[CODES]], %[[CODES]] [0, 8, 1, 9,
   %0 = ternary.unpack %bytes plane 0 : vector<16xi8>
   %1 = ternary.unpack %bytes plane 3 : vector<16xi8>
   %2 = ternary.unpack %bytes plane 3 in_place : vector<16xi8>
@@ -133,6 +204,7 @@ func.func @lookup(%table: vector<8xi8>, %indices: vector<4xi8>) -> vector<4xi8> 
 
 // A table of 16 bytes for the magnitudes; the others have minus their digits.
 // CHECK-LABEL: func @unpack_t3
+// TBL-LABEL: func @unpack_t3
 // AVX512BW-LABEL: func @unpack_t3
 func.func @unpack_t3(%magnitudes: vector<16xi8>, %signs: vector<16xi8>) -> vector<16xi8> {
   // SSSE3: %[[NEGATIVE:.+]] = arith.cmpi slt, %arg1
@@ -140,6 +212,9 @@ func.func @unpack_t3(%magnitudes: vector<16xi8>, %signs: vector<16xi8>) -> vecto
   // SSSE3: %[[MINUS:.+]] = arith.subi %{{.+}}, %[[FIELDS]]
   // SSSE3: arith.select %[[NEGATIVE]], %[[MINUS]], %[[FIELDS]]
   // VNNI256: llvm.call_intrinsic "llvm.x86.ssse3.pshuf.b.128"
+  // TBL: %[[FIELDS:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
+  // TBL: %[[MINUS:.+]] = arith.subi %{{.+}}, %[[FIELDS]]
+  // TBL: arith.select %{{.+}}, %[[MINUS]], %[[FIELDS]]
   // SSE2-NOT: pshuf
   // GENERIC-NOT: pshuf
   // SSE2-COUNT-6: arith.select
@@ -176,6 +251,7 @@ func.func @unpack_t3_64(%magnitudes: vector<64xi8>, %signs: vector<64xi8>) -> ve
 // Words of one register; bytes of one lane of 128 bits, of which an index with
 // its highest bit set would give 0.
 // CHECK-LABEL: func @lookup_sums
+// TBL-LABEL: func @lookup_sums
 // AVX512BW-LABEL: func @lookup_sums
 func.func @lookup_sums(%words: vector<32xi16>, %bytes: vector<16xi8>, %i: vector<32xi16>,
                        %j: vector<32xi8>) -> (vector<32xi16>, vector<32xi8>) {
@@ -189,6 +265,8 @@ func.func @lookup_sums(%words: vector<32xi16>, %bytes: vector<16xi8>, %i: vector
   // SSSE3: vector.extract %arg0
   // SSE2: vector.extract %arg0
   // GENERIC: vector.extract %arg0
+  // TBL: vector.extract %arg0
+  // TBL-COUNT-2: "llvm.aarch64.neon.tbl1.v16i8"(%arg1,
   // CHECK-NOT: ternary.
   %0 = ternary.lookup %words, %i : vector<32xi16>, vector<32xi16>
   %1 = ternary.lookup %bytes, %j : vector<16xi8>, vector<32xi8>

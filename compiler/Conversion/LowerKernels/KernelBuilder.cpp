@@ -197,8 +197,9 @@ Value KernelBuilder::extendI8(Value a) {
   return arith::ExtSIOp::create(*this, withElement(a, getI32Type()), a);
 }
 Value KernelBuilder::dot(Value acc, Value codes, Value q) {
-  if (!options.dotSaturates)
-    return ternary::DotOp::create(*this, acc, codes, q);
+  if (options.maxDotCode != 128)
+    return ternary::DotOp::create(*this, acc.getType(), acc, codes, q,
+                                  /*wide=*/options.maxDotCode < 255);
   // The highest bit apart: two products of 127 or 128 with q fit 16 bits.
   for (int8_t bits : {int8_t(127), int8_t(-128)}) {
     Value mask = arith::ConstantOp::create(

@@ -2,6 +2,8 @@
 
 #include "compiler/Conversion/LowerKernels/LowerKernels.h"
 
+#include "compiler/Target/Backend.h"
+
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -16,6 +18,18 @@ namespace tercet {
 #include "compiler/Conversion/LowerKernels/LowerKernels.h.inc"
 } // namespace tercet
 
+tercet::LowerKernelsOptions
+tercet::getLowerKernelsOptions(const TargetSpec &target) {
+  const Backend &backend = getBackend(target);
+  LowerKernelsOptions options;
+  options.accumulators = backend.getFloatAccumulators(target);
+  options.maxDotCode = backend.getMaxDotCode(target);
+  options.shiftsBytes = backend.shiftsBytes(target);
+  options.dotsLanes = backend.dotsLanes(target);
+  options.dotsTiles = backend.dotsTiles(target);
+  return options;
+}
+
 namespace {
 
 struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
@@ -24,7 +38,10 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
   void runOnOperation() override {
     tercet::KernelOptions options;
     options.accumulators = accumulators;
-    options.dotSaturates = dotSaturates;
+    options.maxDotCode = maxDotCode;
+    options.shiftsBytes = shiftsBytes;
+    options.dotsLanes = dotsLanes;
+    options.dotsTiles = dotsTiles;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);

@@ -14,20 +14,26 @@
 
 namespace tercet {
 
+struct TargetSpec;
+
 /// What a kernel's blocking depends on.
 struct KernelOptions {
   /// vector<16xf32> accumulators that stay in registers beside the operands of
   /// their fma: 16 with 32 512-bit registers, 4 with 16 256-bit registers or 32
   /// 128-bit ones.
   int64_t accumulators = 16;
-  /// Backend::dotSaturates.
-  bool dotSaturates = false;
+  /// What Backend says of ternary.dot and its like.
+  int64_t maxDotCode = 255;
+  bool shiftsBytes = false, dotsLanes = false, dotsTiles = false;
 };
 
 #define GEN_PASS_DECL
 #include "compiler/Conversion/LowerKernels/LowerKernels.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "compiler/Conversion/LowerKernels/LowerKernels.h.inc"
+
+/// What the backend of `target` says.
+LowerKernelsOptions getLowerKernelsOptions(const TargetSpec &target);
 
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns,
                                KernelOptions options = {});

@@ -23,8 +23,14 @@ def LowerKernels : Pass<"lower-kernels"> {
   let options = [
     Option<"accumulators", "accumulators", "int64_t", "16",
            "vector<16xf32> accumulators that stay in registers">,
-    Option<"dotSaturates", "dot-saturates", "bool", "false",
-           "ternary.dot is exact for codes up to 128 only">
+    Option<"maxDotCode", "max-dot-code", "int64_t", "255",
+           "ternary.dot is exact for codes up to this only, unless it is wide">,
+    Option<"shiftsBytes", "shifts-bytes", "bool", "false",
+           "shifts of bytes are instructions">,
+    Option<"dotsLanes", "dots-lanes", "bool", "false",
+           "ternary.dot with one lane of q for all rows is an instruction">,
+    Option<"dotsTiles", "dots-tiles", "bool", "false",
+           "products of two rows by two tokens are an instruction">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

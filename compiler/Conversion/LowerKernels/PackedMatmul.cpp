@@ -17,6 +17,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numeric>
+#include <optional>
 
 using namespace mlir;
 using namespace tercet;
@@ -28,6 +29,12 @@ namespace {
 
 /// Columns of a step of the dot product.
 constexpr int64_t kStep = 4;
+
+/// Steps whose q is one vector, where a dot product takes a lane of it.
+constexpr int64_t kLanesOfQ = 4;
+
+/// Tokens of a strip's register tile beside one of tiles.
+constexpr int64_t kMaxStripTokens = 4;
 
 /// Tokens from which on blocks are faster than dot products of vectors, and
 /// those that are multiplied before their sums are rescaled (Sapphire Rapids).
@@ -62,12 +69,22 @@ private:
                     int64_t unroll, Values sums);
   Values sumSomeColumns(Value cellIndex, int64_t begin, int64_t end,
                         ArrayRef<int64_t> parts);
+  Values sumTiles(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
+                  Values sums);
+  void emitTileStep(Value step, bool hasSecond, ArrayRef<int64_t> parts,
+                    MutableArrayRef<Value> sums);
+  Value addTile(Value sums, Value codes, Value q);
+  Value loadTokenPair(Value token, Value column, int64_t words);
+  Values splitTiles(ValueRange sums);
+  int64_t getNumSets(ValueRange set, int64_t unroll);
   Values sumCells(Value firstCell, int64_t columns, ArrayRef<int64_t> parts,
                   int64_t unroll, Values sums);
   /// Columns `begin` .. `end` - 1 of a cell, or of a step of it.
   struct CellRange {
     Value index;
     int64_t begin, end;
+    /// Which of `kLanesOfQ` steps in a row it is, if it is one of them.
+    std::optional<int64_t> laneOfQ = {};
   };
   /// A step: one vector of codes for each plane, and of t3 half a byte of each.
   /// `emit` gets the fields of each part, and the sums of the set of
@@ -87,6 +104,7 @@ private:
   Value loadPacked(Value first, int64_t part);
   Values loadFields(Value index, int64_t part);
   Values getPlanes(ArrayRef<Value> fields);
+  Value getPlane(Value fields, int64_t plane);
   void undoInPlace(MutableArrayRef<Value> planeSums);
   Values addPairs(ValueRange sums, ValueRange pairs);
   /// A sum for each of `parts`, plane and token, in this order.
@@ -97,13 +115,38 @@ private:
     return Values(getNumSums(parts),
                   arith::ConstantOp::create(b, b.getZeroAttr(type)));
   }
+  bool isGemv() const { return numTokens == 1 && !expanded; }
   /// Planes that are fields of one byte; t5 has another plane beside them.
   int64_t getNumFields() const { return std::min<int64_t>(numPlanes, 4); }
-  /// Whether the last field is left with those below it, which have the same q:
-  /// their sums are subtracted at the end, and one AND is saved. Such codes are
-  /// as large as 170, too much for 16 bits.
-  bool sharesFields() const {
-    return layout.getInPlace() && !isStrip && !b.options.dotSaturates;
+  /// Whether fields may be left with others, which have the same q: their sums
+  /// are subtracted at the end.
+  bool sharesFields() const { return layout.getInPlace() && !isStrip; }
+  /// Whether the dot product takes all fields of a byte from a plane on, of
+  /// which each is at most 2.
+  bool fitsDot(int64_t plane) const {
+    int64_t largest = 0;
+    for (int64_t above = plane; above < getNumFields(); ++above)
+      largest = 4 * largest + 2;
+    return largest <= b.options.maxDotCode;
+  }
+  /// Whether a field is shifted down with those above it: one shift.
+  bool hasHigherFields(int64_t plane) const {
+    return sharesFields() && b.options.shiftsBytes && fitsDot(plane);
+  }
+  /// Whether a field is left with those below it: the last one, no instruction.
+  bool hasLowerFields(int64_t plane) const {
+    return sharesFields() && !b.options.shiftsBytes && fitsDot(0) &&
+           plane == getNumFields() - 1;
+  }
+  /// Whether a field by itself stays where it is: one AND.
+  bool isInPlace(int64_t plane) const {
+    return layout.getInPlace() && (2 << 2 * plane) <= b.options.maxDotCode;
+  }
+  /// Whether dot products are of two rows by two tokens and eight columns: the
+  /// steps of a tile, each a vector of every plane, in pairs.
+  bool usesTiles() const {
+    return b.options.dotsTiles && !isStrip && cell.columns == kStep &&
+           layout.getChain() == 1 && numTokens % 2 == 0;
   }
   int64_t getStepColumns() const { return cell.columns / cell.steps; }
   /// Vectors that a step becomes in the scratch.
@@ -123,11 +166,16 @@ private:
 
   /// q[token, column .. column + 3] in every lane.
   Value broadcastQ(Value token, Value column) {
-    Value four =
-        vector::LoadOp::create(b, VectorType::get(kStep, b.getI8Type()),
-                               op.getQ(), ValueRange{token, column});
+    return broadcastLaneOfQ(token, column, /*numLanes=*/1, /*lane=*/0);
+  }
+  /// The same of column + 4 lane, from a vector of `numLanes` times four.
+  Value broadcastLaneOfQ(Value token, Value column, int64_t numLanes,
+                         int64_t lane) {
+    Value q = vector::LoadOp::create(
+        b, VectorType::get(numLanes * kStep, b.getI8Type()), op.getQ(),
+        ValueRange{token, column});
     Value word = vector::ExtractOp::create(
-        b, b.bitcast(VectorType::get(1, b.getI32Type()), four), 0);
+        b, b.bitcast(VectorType::get(numLanes, b.getI32Type()), q), lane);
     return b.bitcast(bytes(), splat(word, ints()));
   }
 
@@ -194,9 +242,13 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   emitTokens();
 }
 
-/// The rows are in the cache for every block of tokens but the first.
+/// The rows are in the cache for every block of tokens but the first. A strip
+/// has no tiles of tokens, which leave more registers than dot products.
 void PackedMatmulKernel::emitTokens() {
-  b.blockedLoop(b.dim(op.getQ(), 0), layout.getTokens(),
+  int64_t tokens = b.options.dotsTiles && isStrip
+                       ? std::min(layout.getTokens(), kMaxStripTokens)
+                       : layout.getTokens();
+  b.blockedLoop(b.dim(op.getQ(), 0), tokens,
                 [&](Value token, int64_t count) { emitBlock(token, count); });
 }
 
@@ -421,13 +473,20 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
 Values PackedMatmulKernel::getPlanes(ArrayRef<Value> fields) {
   Values planes;
   for (int64_t plane = 0; plane < getNumFields(); ++plane)
-    planes.push_back(
-        plane == getNumFields() - 1 && sharesFields()
-            ? fields[0]
-            : UnpackOp::create(b, fields[0], plane, layout.getInPlace())
-                  .getResult());
+    planes.push_back(getPlane(fields[0], plane));
   llvm::append_range(planes, llvm::drop_begin(fields));
   return planes;
+}
+
+Value PackedMatmulKernel::getPlane(Value fields, int64_t plane) {
+  if (hasLowerFields(plane))
+    return fields;
+  if (hasHigherFields(plane))
+    return plane == 0 ? fields
+                      : arith::ShRUIOp::create(b, fields,
+                                               b.splatInt(2 * plane, bytes()))
+                            .getResult();
+  return UnpackOp::create(b, fields, plane, isInPlace(plane));
 }
 
 /// A GEMV takes whole 64-byte vectors and several of them at a time, if there
@@ -438,12 +497,13 @@ void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
   int64_t numParts = kRowGroup / lanes;
   firstToken = token;
   numTokens = count;
-  bool isGemv = count == 1 && !expanded;
-  int64_t unroll = isGemv ? layout.getUnroll() : 1;
-  partsAtOnce = !isGemv             ? 1
+  // A GEMM unrolls for the lanes of q only.
+  bool sharesQ = b.options.dotsLanes && cell.columns == kStep;
+  int64_t unroll = isGemv() ? layout.getUnroll() : sharesQ ? kLanesOfQ : 1;
+  partsAtOnce = !isGemv()           ? 1
                 : layout.getParts() ? std::min(layout.getParts(), numParts)
                                     : numParts;
-  int64_t step = isGemv && layout.getChain() > 1 ? numParts : partsAtOnce;
+  int64_t step = isGemv() && layout.getChain() > 1 ? numParts : partsAtOnce;
   for (int64_t first = 0; first < numParts; first += step)
     emitParts(llvm::to_vector(
                   llvm::seq<int64_t>(first, std::min(first + step, numParts))),
@@ -540,6 +600,8 @@ Values PackedMatmulKernel::sumGroup(Value firstCell, int64_t skipped,
 Values PackedMatmulKernel::sumColumns(Value firstCell, int64_t columns,
                                       ArrayRef<int64_t> parts, int64_t unroll,
                                       Values sums) {
+  if (usesTiles())
+    return sumTiles(firstCell, columns, parts, sums);
   if (layout.getChain() == 1)
     return sumCells(firstCell, columns, parts, unroll, sums);
   int64_t chain = llvm::divideCeil(layout.getChain(), cell.steps);
@@ -575,30 +637,49 @@ Values PackedMatmulKernel::sumSomeColumns(Value cellIndex, int64_t begin,
   return isChained ? addPairs(zeros(parts, ints()), sums) : sums;
 }
 
+/// Steps in flight have accumulators of their own, as many as stay in
+/// registers, and take turns.
+int64_t PackedMatmulKernel::getNumSets(ValueRange set, int64_t unroll) {
+  auto type = cast<VectorType>(set[0].getType());
+  int64_t bits =
+      set.size() * type.getNumElements() * type.getElementTypeBitWidth();
+  int64_t fitting = b.options.accumulators * kLanes * 32 / bits;
+  return std::clamp<int64_t>(fitting, 1, unroll);
+}
+
 /// Adds the dot products of `columns` columns to the sum of each part, plane
 /// and token.
 Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
                                     ArrayRef<int64_t> parts, int64_t unroll,
                                     Values sums) {
   int64_t setSize = sums.size();
+  int64_t numSets = cell.steps > 1 ? unroll : getNumSets(sums, unroll);
   // A set of sums for each step in flight, of few cells if they have several.
-  int64_t streams = unroll > 1 ? layout.getStreams() : 1;
+  int64_t streams = isGemv() ? layout.getStreams() : 1;
   int64_t cellsAtOnce = cell.steps > 1 ? streams : unroll;
-  int64_t sumsOfCell = unroll / cellsAtOnce * setSize;
+  int64_t sumsOfCell =
+      cell.steps > 1 ? unroll / cellsAtOnce * setSize : setSize;
   int64_t numWholeCells = columns / cell.columns;
   int64_t unrolledEnd = numWholeCells / cellsAtOnce * cellsAtOnce;
   int64_t cellsOfStream = unrolledEnd / streams;
-  sums.resize(unroll * setSize,
+  bool sharesQ =
+      cell.columns == kStep && streams == 1 && unroll % kLanesOfQ == 0;
+  sums.resize(numSets * setSize,
               arith::ConstantOp::create(b, b.getZeroAttr(sums[0].getType())));
   sums = b.loop(
       firstCell, b.addIndex(firstCell, cellsOfStream), cellsAtOnce / streams,
       sums, [&](Value index, ValueRange carried) {
         Values sums(carried.begin(), carried.end());
-        for (int64_t u = 0; u < cellsAtOnce; ++u)
-          emitCell(
-              {b.addIndex(index, u % streams * cellsOfStream + u / streams), 0,
-               cell.columns},
-              parts, MutableArrayRef(sums).slice(u * sumsOfCell, sumsOfCell));
+        for (int64_t u = 0; u < cellsAtOnce; ++u) {
+          CellRange range = {
+              b.addIndex(index, u % streams * cellsOfStream + u / streams), 0,
+              cell.columns};
+          if (sharesQ)
+            range.laneOfQ = u % kLanesOfQ;
+          emitCell(range, parts,
+                   MutableArrayRef(sums).slice(
+                       u * sumsOfCell % (numSets * setSize), sumsOfCell));
+        }
         return sums;
       });
   for (int64_t i = unrolledEnd; i < numWholeCells; ++i)
@@ -609,11 +690,119 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
              MutableArrayRef(sums).take_front(sumsOfCell));
 
   // Integer sums: the order does not matter.
-  for (int64_t u = 1; u < unroll; ++u)
+  for (int64_t u = 1; u < numSets; ++u)
     for (int64_t i = 0; i < setSize; ++i)
       sums[i] = arith::AddIOp::create(b, sums[i], sums[u * setSize + i]);
   sums.truncate(setSize);
   return sums;
+}
+
+/// Sums of tiles instead. Those of two tokens are two vectors, of the first and
+/// the last rows of a part.
+Values PackedMatmulKernel::sumTiles(Value firstCell, int64_t columns,
+                                    ArrayRef<int64_t> parts, Values sums) {
+  int64_t numSteps = llvm::divideCeil(columns, kStep);
+  Value pairedEnd = b.addIndex(firstCell, numSteps / 2 * 2);
+  sums = b.loop(firstCell, pairedEnd, 2, sums,
+                [&](Value step, ValueRange carried) {
+                  Values next(carried);
+                  emitTileStep(step, /*hasSecond=*/true, parts, next);
+                  return next;
+                });
+  if (numSteps % 2)
+    emitTileStep(pairedEnd, /*hasSecond=*/false, parts, sums);
+  return sums;
+}
+
+/// Two steps, or one and codes of zero. The words of both side by side are 8
+/// columns of half of the rows: a row's columns of a tile.
+void PackedMatmulKernel::emitTileStep(Value step, bool hasSecond,
+                                      ArrayRef<int64_t> parts,
+                                      MutableArrayRef<Value> sums) {
+  Values q;
+  for (int64_t token = 0; token < numTokens; token += 2)
+    q.push_back(loadTokenPair(b.addIndex(firstToken, token),
+                              b.mulIndex(step, kStep), hasSecond ? 2 : 1));
+  auto interleave = [&](Value first, Value second, int64_t half) {
+    SmallVector<int64_t> mask;
+    for (int64_t i = 0; i < lanes; ++i)
+      mask.push_back(i % 2 * lanes + half * lanes / 2 + i / 2);
+    return b.bitcast(
+        bytes(), vector::ShuffleOp::create(b, b.bitcast(ints(), first),
+                                           b.bitcast(ints(), second), mask));
+  };
+  for (auto [i, part] : llvm::enumerate(parts)) {
+    Values first = loadFields(step, part);
+    Values second = hasSecond ? loadFields(b.addIndex(step, 1), part)
+                              : Values(first.size(), b.splatInt(0, bytes()));
+    SmallVector<Values> planes;
+    for (int64_t half : {0, 1}) {
+      Values fields;
+      for (auto [a, c] : llvm::zip_equal(first, second))
+        fields.push_back(interleave(a, c, half));
+      planes.push_back(getPlanes(fields));
+    }
+    // In this order the codes of few planes are alive at a time.
+    for (int64_t plane = 0; plane < numPlanes; ++plane)
+      for (int64_t half : {0, 1})
+        for (auto [pair, tokens] : llvm::enumerate(q)) {
+          Value &sum =
+              sums[(i * numPlanes + plane) * numTokens + 2 * pair + half];
+          sum = addTile(sum, planes[half][plane], tokens);
+        }
+  }
+}
+
+/// Adds the products of rows 2 i and 2 i + 1 with two tokens in each segment of
+/// 16 bytes, which are 8 columns of each: the first four columns of every row
+/// with every token, then the last four.
+Value PackedMatmulKernel::addTile(Value sums, Value codes, Value q) {
+  for (int64_t word : {0, 1}) {
+    SmallVector<int64_t> rows, tokens;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      int64_t segment = lane / 4 * 4;
+      rows.push_back(segment + lane % 4 / 2 * 2 + word);
+      tokens.push_back(segment + lane % 2 * 2 + word);
+    }
+    auto select = [&](Value v, ArrayRef<int64_t> words) {
+      Value whole = b.bitcast(ints(), v);
+      return b.bitcast(bytes(),
+                       vector::ShuffleOp::create(b, whole, whole, words));
+    };
+    sums = DotOp::create(b, sums, select(codes, rows), select(q, tokens));
+  }
+  return sums;
+}
+
+/// One or two words of q of a token and the next in every segment; one twice,
+/// where codes of zero follow.
+Value PackedMatmulKernel::loadTokenPair(Value token, Value column,
+                                        int64_t words) {
+  auto load = [&](Value row) {
+    return b.bitcast(
+        VectorType::get(words, b.getI32Type()),
+        vector::LoadOp::create(b, VectorType::get(words * kStep, b.getI8Type()),
+                               op.getQ(), ValueRange{row, column}));
+  };
+  SmallVector<int64_t> mask;
+  for (int64_t i = 0; i < lanes; ++i)
+    mask.push_back(i % 4 / 2 * words + std::min(i % 2, words - 1));
+  return b.bitcast(bytes(),
+                   vector::ShuffleOp::create(b, load(token),
+                                             load(b.addIndex(token, 1)), mask));
+}
+
+/// The sums of each token, rows in lanes, from those of tiles.
+Values PackedMatmulKernel::splitTiles(ValueRange sums) {
+  Values split;
+  for (size_t i = 0; i < sums.size(); i += 2)
+    for (int64_t token : {0, 1}) {
+      SmallVector<int64_t> mask;
+      for (int64_t lane = 0; lane < lanes; ++lane)
+        mask.push_back(2 * lane + token);
+      split.push_back(vector::ShuffleOp::create(b, sums[i], sums[i + 1], mask));
+    }
+  return split;
 }
 
 /// What is so many bytes beyond the first columns of a cell.
@@ -628,7 +817,7 @@ void PackedMatmulKernel::prefetchCell(Value index, int64_t columns) {
 
 void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
-  if (numTokens == 1 && !expanded)
+  if (isGemv())
     prefetchCell(range.index, range.end);
   forEachStep(
       range, parts, sums,
@@ -650,7 +839,13 @@ void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
   auto loadQ = [&](int64_t plane, int64_t token) {
     // The planes of a strip have columns of their own.
     Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
-    return broadcastQ(b.addIndex(firstToken, token), first);
+    bool isWhole = isStrip && step.end - step.begin == kLanesOfQ * kStep;
+    std::optional<int64_t> lane = isWhole ? plane - firstPlane : step.laneOfQ;
+    Value row = b.addIndex(firstToken, token);
+    if (!b.options.dotsLanes || !lane)
+      return broadcastQ(row, first);
+    return broadcastLaneOfQ(row, b.subIndex(first, b.index(*lane * kStep)),
+                            kLanesOfQ, *lane);
   };
   auto addDots = [&](int64_t plane, int64_t token, Value q) {
     for (auto [part, planes] : llvm::enumerate(codes)) {
@@ -672,18 +867,22 @@ void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
   }
 }
 
-/// The fields are 4^plane times the code, and the last of them may have the
-/// others in it.
+/// Fields in place are 4^plane times the code. Each may have those above it in
+/// it, the last one all the others.
 void PackedMatmulKernel::undoInPlace(MutableArrayRef<Value> planeSums) {
-  if (!layout.getInPlace())
-    return;
   int64_t last = getNumFields() - 1;
-  if (sharesFields())
+  if (hasLowerFields(last))
     for (int64_t plane = 0; plane < last; ++plane)
-      planeSums[last] =
-          arith::SubIOp::create(b, planeSums[last], planeSums[plane]);
-  for (int64_t plane = 1; plane <= last; ++plane)
-    planeSums[plane] = b.shiftRight(planeSums[plane], 2 * plane);
+      planeSums[last] = b.subInt(planeSums[last], planeSums[plane]);
+  for (int64_t plane = 0; plane <= last; ++plane) {
+    Value &sum = planeSums[plane];
+    if (hasHigherFields(plane)) {
+      if (plane < last)
+        sum = b.subInt(sum, b.shiftLeft(planeSums[plane + 1], 2));
+    } else if (plane > 0 && isInPlace(plane)) {
+      sum = b.shiftRight(sum, 2 * plane);
+    }
+  }
 }
 
 Values PackedMatmulKernel::addPairs(ValueRange sums, ValueRange pairs) {
@@ -695,8 +894,11 @@ Values PackedMatmulKernel::addPairs(ValueRange sums, ValueRange pairs) {
 
 /// From the sums of planes those of rows. Codes are w + 1: the sum of q, of
 /// `group` if there are groups, is subtracted.
-void PackedMatmulKernel::forEachSum(ValueRange sums, ArrayRef<int64_t> parts,
-                                    Value group, SumEmitter emit) {
+void PackedMatmulKernel::forEachSum(ValueRange planeAndTokenSums,
+                                    ArrayRef<int64_t> parts, Value group,
+                                    SumEmitter emit) {
+  Values sums =
+      usesTiles() ? splitTiles(planeAndTokenSums) : Values(planeAndTokenSums);
   for (auto [i, part] : llvm::enumerate(parts))
     for (int64_t token = 0; token < numTokens; ++token) {
       Values planeSums;

@@ -14,7 +14,7 @@ namespace tercet {
 namespace {
 
 /// acc + codes . q by way of 16 bits, in which two products of codes up to 128
-/// fit (dotSaturates): half as many operations as in 32 bits.
+/// fit (getMaxDotCode): half as many operations as in 32 bits.
 ///   %pairs = ternary.dot_pairs %zero, %codes, %q
 ///   %sum = ternary.add_pairs %acc, %pairs
 /// The generic lowering of both is what the unit does best: it has no dot
@@ -71,7 +71,7 @@ public:
                                         /*prefetch=*/0);
   }
 
-  bool dotSaturates(const TargetSpec &target) const override { return true; }
+  int64_t getMaxDotCode(const TargetSpec &target) const override { return 128; }
 
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {

@@ -4,6 +4,7 @@
 // registers that have it, and pmaddwd anywhere.
 
 #include "compiler/Target/Backend.h"
+#include "compiler/Target/VectorSlices.h"
 #include "compiler/Target/X86/AMX.h"
 #include "tercet/artifact.h"
 
@@ -206,19 +207,13 @@ public:
     }
     if (lanes % maxLanes)
       return b.notifyMatchFailure(op, "not whole vectors");
-    Value result = op.getAcc();
-    for (int64_t lane = 0; lane < lanes; lane += maxLanes) {
-      auto slice = [&](Value v, int64_t scale) -> Value {
-        return vector::ExtractStridedSliceOp::create(
-            b, op.getLoc(), v, lane * scale, maxLanes * scale, 1);
-      };
-      Value sum =
-          emit(b, op.getLoc(), slice(op.getAcc(), 1), slice(op.getCodes(), 4),
-               slice(op.getQ(), 4), op.getWide());
-      result = vector::InsertStridedSliceOp::create(b, op.getLoc(), sum, result,
-                                                    lane, 1);
-    }
-    b.replaceOp(op, result);
+    b.replaceOp(op, replaceSlices(b, op.getLoc(), op.getAcc(), maxLanes,
+                                  {op.getCodes(), op.getQ()},
+                                  [&](Value acc, ValueRange operands) {
+                                    return emit(b, op.getLoc(), acc,
+                                                operands[0], operands[1],
+                                                op.getWide());
+                                  }));
     return success();
   }
 
@@ -383,7 +378,7 @@ struct LowerDotToMadd : LowerDot {
   }
 };
 
-/// acc + codes . q, half-way in 16 bits (dotSaturates) unless codes are wide.
+/// acc + codes . q, half-way in 16 bits (getMaxDotCode) unless codes are wide.
 struct LowerDotToPairs : LowerDotToMadd {
   using LowerDotToMadd::LowerDotToMadd;
   Value emit(OpBuilder &b, Location loc, Value acc, Value codes, Value q,
@@ -573,8 +568,8 @@ public:
     return target.has(TERCET_CPU_FMA);
   }
 
-  bool dotSaturates(const TargetSpec &target) const override {
-    return isPaired(getDotKind(target));
+  int64_t getMaxDotCode(const TargetSpec &target) const override {
+    return isPaired(getDotKind(target)) ? 128 : 255;
   }
 
   void populateVectorLowerings(RewritePatternSet &patterns,

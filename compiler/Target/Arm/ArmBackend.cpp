@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// 64-bit Arm: usdot and usmmla where there is i8mm, sdot where there is
+// dotprod, and smull anywhere. All registers are 128 bits.
+
+#include "compiler/Target/Backend.h"
+#include "compiler/Target/VectorSlices.h"
+#include "tercet/artifact.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace mlir;
+
+namespace tercet {
+namespace {
+
+/// The dot products that Arm has, by preference.
+enum class DotKind { I8MM, Dotprod, NEON };
+
+DotKind getDotKind(const TargetSpec &target) {
+  if (target.has(TERCET_CPU_NEON_I8MM))
+    return DotKind::I8MM;
+  return target.has(TERCET_CPU_NEON_DOTPROD) ? DotKind::Dotprod : DotKind::NEON;
+}
+
+constexpr int64_t kRegisterBytes = 16;
+
+/// A register of i8, i16 or i32.
+VectorType registerOf(Type element) {
+  return VectorType::get(8 * kRegisterBytes / element.getIntOrFloatBitWidth(),
+                         element);
+}
+
+bool isWholeRegisters(VectorType type) {
+  int64_t bits = type.getNumElements() * type.getElementTypeBitWidth();
+  return bits % (8 * kRegisterBytes) == 0;
+}
+
+Value intrinsic(OpBuilder &b, Location loc, const Twine &name, Type type,
+                ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, type, b.getStringAttr("llvm.aarch64.neon." + name),
+             operands)
+      ->getResult(0);
+}
+
+Value splat(OpBuilder &b, Location loc, Type element, int64_t value) {
+  return arith::ConstantOp::create(
+      b, loc,
+      DenseElementsAttr::get(registerOf(element),
+                             b.getIntegerAttr(element, value)));
+}
+
+Value splatByte(OpBuilder &b, Location loc, uint8_t value) {
+  return splat(b, loc, b.getI8Type(), int8_t(value));
+}
+
+//===----------------------------------------------------------------------===//
+// Dot products
+//===----------------------------------------------------------------------===//
+
+/// Lowers an op of whole registers, `acc` and what is multiplied, register by
+/// register.
+template <typename OpTy> class LowerRegisters : public OpRewritePattern<OpTy> {
+public:
+  LowerRegisters(MLIRContext *context)
+      : OpRewritePattern<OpTy>(context, /*benefit=*/1) {}
+
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &b) const override {
+    Value replaced = op->getOperand(0);
+    auto type = cast<VectorType>(replaced.getType());
+    if (!isWholeRegisters(type))
+      return b.notifyMatchFailure(op, "not whole registers");
+    b.replaceOp(
+        op, replaceSlices(b, op.getLoc(), replaced,
+                          registerOf(type.getElementType()).getNumElements(),
+                          op->getOperands().drop_front(),
+                          [&](Value first, ValueRange others) {
+                            return emit(b, op, first, others);
+                          }));
+    return success();
+  }
+
+protected:
+  /// What takes the place of `first`, a register of the first operand.
+  virtual Value emit(OpBuilder &b, OpTy op, Value first,
+                     ValueRange others) const = 0;
+};
+
+struct LowerDotToUsdot : LowerRegisters<ternary::DotOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    return intrinsic(b, op.getLoc(), "usdot.v4i32.v16i8", acc.getType(),
+                     {acc, codesAndQ[0], codesAndQ[1]});
+  }
+};
+
+/// Codes are signed bytes, of which wide ones are 128 less: 128 sum q is added.
+/// It is the same for every vector of codes that meets q.
+struct LowerDotToSdot : LowerRegisters<ternary::DotOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    Location loc = op.getLoc();
+    Value codes = codesAndQ[0], q = codesAndQ[1];
+    auto sdot = [&](Value acc, Value left, Value right) {
+      return intrinsic(b, loc, "sdot.v4i32.v16i8", acc.getType(),
+                       {acc, left, right});
+    };
+    if (!op.getWide())
+      return sdot(acc, codes, q);
+    Value biased = arith::XOrIOp::create(b, loc, codes, splatByte(b, loc, 128));
+    Value sum = sdot(splat(b, loc, b.getI32Type(), 0), q, splatByte(b, loc, 1));
+    Value bias =
+        arith::ShLIOp::create(b, loc, sum, splat(b, loc, b.getI32Type(), 7));
+    return sdot(arith::AddIOp::create(b, loc, acc, bias), biased, q);
+  }
+};
+
+/// The register, as words, of which a register of bytes has these words, if it
+/// has them.
+Value matchWords(Value bytes, ArrayRef<int64_t> words) {
+  auto cast = bytes.getDefiningOp<vector::BitCastOp>();
+  auto shuffle =
+      cast ? cast.getSource().getDefiningOp<vector::ShuffleOp>() : nullptr;
+  if (!shuffle || shuffle.getMask() != words ||
+      shuffle.getV1().getType() != shuffle.getType())
+    return {};
+  return shuffle.getV1();
+}
+
+Value toBytes(OpBuilder &b, Location loc, Value words) {
+  VectorType type = registerOf(b.getI8Type());
+  auto cast = words.getDefiningOp<vector::BitCastOp>();
+  if (cast && cast.getSource().getType() == type)
+    return cast.getSource();
+  return vector::BitCastOp::create(b, loc, type, words);
+}
+
+/// Two dot products in a row of two rows by two tokens: the first four of their
+/// eight columns, then the last four.
+struct LowerDotsToUsmmla : OpRewritePattern<ternary::DotOp> {
+  LowerDotsToUsmmla(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/2) {}
+  LogicalResult matchAndRewrite(ternary::DotOp op,
+                                PatternRewriter &b) const override {
+    auto next =
+        op->hasOneUse() ? dyn_cast<ternary::DotOp>(*op->user_begin()) : nullptr;
+    if (op.getType() != registerOf(b.getI32Type()) || !next ||
+        next.getAcc() != op.getResult())
+      return b.notifyMatchFailure(op, "no pair of dot products");
+    Value codes = matchWords(op.getCodes(), {0, 0, 2, 2});
+    Value q = matchWords(op.getQ(), {0, 2, 0, 2});
+    if (!codes || !q || matchWords(next.getCodes(), {1, 1, 3, 3}) != codes ||
+        matchWords(next.getQ(), {1, 3, 1, 3}) != q)
+      return b.notifyMatchFailure(op, "no two rows by two tokens");
+    Location loc = op.getLoc();
+    b.setInsertionPoint(next);
+    b.replaceOp(next, intrinsic(b, loc, "usmmla.v4i32.v16i8", op.getType(),
+                                {op.getAcc(), toBytes(b, loc, codes),
+                                 toBytes(b, loc, q)}));
+    b.eraseOp(op);
+    return success();
+  }
+};
+
+/// acc + the sums of two neighbours each: sadalp.
+Value addPairs(OpBuilder &b, Location loc, Value acc, Value pairs) {
+  return arith::AddIOp::create(
+      b, loc, acc,
+      intrinsic(b, loc, "saddlp.v4i32.v8i16", acc.getType(), pairs));
+}
+
+struct LowerAddPairsToSadalp : LowerRegisters<ternary::AddPairsOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::AddPairsOp op, Value acc,
+             ValueRange pairs) const override {
+    return addPairs(b, op.getLoc(), acc, pairs[0]);
+  }
+};
+
+/// Even bytes, then odd ones: smull multiplies either half of a register.
+Value separate(OpBuilder &b, Location loc, Value bytes) {
+  SmallVector<int64_t> mask;
+  for (int64_t i = 0; i < kRegisterBytes; ++i)
+    mask.push_back(2 * i % kRegisterBytes + 2 * i / kRegisterBytes);
+  return vector::ShuffleOp::create(b, loc, bytes, bytes, mask);
+}
+
+/// What `separate` has separated.
+Value rejoin(OpBuilder &b, Location loc, Value bytes) {
+  SmallVector<int64_t> mask;
+  for (int64_t i = 0; i < kRegisterBytes; ++i)
+    mask.push_back(i / 2 + i % 2 * kRegisterBytes / 2);
+  return vector::ShuffleOp::create(b, loc, bytes, bytes, mask);
+}
+
+/// smull and smlal2.
+struct LowerDotPairsToSmull : LowerRegisters<ternary::DotPairsOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotPairsOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    Location loc = op.getLoc();
+    Value codes = separate(b, loc, codesAndQ[0]);
+    Value q = separate(b, loc, codesAndQ[1]);
+    for (int64_t first : {int64_t(0), kRegisterBytes / 2}) {
+      auto half = [&](Value v) -> Value {
+        return vector::ExtractStridedSliceOp::create(b, loc, v, first,
+                                                     kRegisterBytes / 2, 1);
+      };
+      acc =
+          arith::AddIOp::create(b, loc, acc,
+                                intrinsic(b, loc, "smull.v8i16", acc.getType(),
+                                          {half(codes), half(q)}));
+    }
+    return acc;
+  }
+};
+
+/// Where a dot product begins with `separate`, the planes of a vector share it:
+/// LLVM drops the two shuffles in a row.
+struct LowerUnpackOfSeparated : LowerRegisters<ternary::UnpackOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::UnpackOp op, Value bytes,
+             ValueRange) const override {
+    Location loc = op.getLoc();
+    int64_t shift = 2 * op.getPlane();
+    Value codes = separate(b, loc, bytes);
+    uint8_t mask = 3 << shift;
+    if (!op.getInPlace() && shift != 0) {
+      codes = arith::ShRUIOp::create(b, loc, codes, splatByte(b, loc, shift));
+      mask = 3;
+    }
+    return rejoin(
+        b, loc, arith::AndIOp::create(b, loc, codes, splatByte(b, loc, mask)));
+  }
+};
+
+/// acc + codes . q half-way in 16 bits, or if codes are wide with products of
+/// 16 bits: 255 * -128 fits.
+struct LowerDotToSmull : LowerRegisters<ternary::DotOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    Location loc = op.getLoc();
+    VectorType pairs = registerOf(b.getI16Type());
+    if (!op.getWide())
+      return ternary::AddPairsOp::create(
+          b, loc, acc,
+          ternary::DotPairsOp::create(b, loc, splat(b, loc, b.getI16Type(), 0),
+                                      codesAndQ[0], codesAndQ[1]));
+    Value eight = splat(b, loc, b.getI16Type(), 8);
+    Value codes = vector::BitCastOp::create(b, loc, pairs, codesAndQ[0]);
+    Value q = vector::BitCastOp::create(b, loc, pairs, codesAndQ[1]);
+    Value evenCodes = arith::AndIOp::create(b, loc, codes,
+                                            splat(b, loc, b.getI16Type(), 255));
+    Value evenQ = arith::ShRSIOp::create(
+        b, loc, arith::ShLIOp::create(b, loc, q, eight), eight);
+    Value oddCodes = arith::ShRUIOp::create(b, loc, codes, eight);
+    Value oddQ = arith::ShRSIOp::create(b, loc, q, eight);
+    acc =
+        addPairs(b, loc, acc, arith::MulIOp::create(b, loc, evenCodes, evenQ));
+    return addPairs(b, loc, acc, arith::MulIOp::create(b, loc, oddCodes, oddQ));
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Tables
+//===----------------------------------------------------------------------===//
+
+/// tbl in one register.
+Value lookUp(OpBuilder &b, Location loc, Value table, Value indices) {
+  indices = arith::AndIOp::create(b, loc, indices, splatByte(b, loc, 15));
+  return intrinsic(b, loc, "tbl1.v16i8", indices.getType(), {table, indices});
+}
+
+struct LowerLookupToTbl : OpRewritePattern<ternary::LookupOp> {
+  LowerLookupToTbl(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/1) {}
+  LogicalResult matchAndRewrite(ternary::LookupOp op,
+                                PatternRewriter &b) const override {
+    Value table = op.getTable();
+    if (table.getType() != registerOf(b.getI8Type()) ||
+        !isWholeRegisters(op.getType()))
+      return b.notifyMatchFailure(op, "no table of 16 bytes");
+    b.replaceOp(op,
+                replaceSlices(b, op.getLoc(), op.getIndices(), kRegisterBytes,
+                              {}, [&](Value indices, ValueRange) {
+                                return lookUp(b, op.getLoc(), table, indices);
+                              }));
+    return success();
+  }
+};
+
+/// One table of magnitudes. A negative number has the digits of the positive
+/// one with the other sign: codes of fields that are all one, twice minus the
+/// codes.
+struct LowerUnpackT3ToTbl : LowerRegisters<ternary::UnpackT3Op> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::UnpackT3Op op, Value magnitudes,
+             ValueRange signs) const override {
+    Location loc = op.getLoc();
+    std::array<uint8_t, kRegisterBytes> table = {};
+    for (unsigned magnitude = 0; magnitude <= 13; ++magnitude)
+      for (auto [plane, trit] :
+           llvm::enumerate(ternary::getT3Trits(magnitude, false)))
+        table[magnitude] |= (trit + 1) << (2 * plane);
+    ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
+    Value fields =
+        lookUp(b, loc,
+               arith::ConstantOp::create(b, loc,
+                                         DenseElementsAttr::getFromRawBuffer(
+                                             registerOf(b.getI8Type()), raw)),
+               magnitudes);
+    Value isNegative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
+                                             signs[0], splatByte(b, loc, 0));
+    Value mirrored =
+        arith::SubIOp::create(b, loc, splatByte(b, loc, 2 * 0b010101), fields);
+    return arith::SelectOp::create(b, loc, isNegative, mirrored, fields);
+  }
+};
+
+class ArmBackend : public Backend {
+public:
+  llvm::StringRef getName() const override { return "Arm"; }
+  llvm::StringRef getDescription() const override {
+    return "64-bit Arm: NEON, dotprod, i8mm";
+  }
+  bool supports(const TargetSpec &target) const override {
+    return llvm::Triple(target.triple).isAArch64();
+  }
+
+  VectorRegisters getRegisters(const TargetSpec &target) const override {
+    return {32, 4};
+  }
+
+  /// 32 registers hold the sums of 4 planes x 4 tokens beside their q, or with
+  /// usmmla, which takes half as many operands, of 3 pairs of tokens. A GEMV
+  /// has the sums of a whole vector. What unpacks t3, and the low and high
+  /// bytes of l3, leave room for those of half a vector or of fewer tokens.
+  ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
+                                const TargetSpec &target) const override {
+    bool isNEON = getDotKind(target) == DotKind::NEON;
+    ternary::Schedule schedule = {.lanes = 4,
+                                  .unroll = isNEON ? 1 : 4,
+                                  .tokens = dotsTiles(target) ? 6 : 4,
+                                  .chain = isNEON ? ternary::kMaxChain : 1,
+                                  .inPlace = !isNEON};
+    if (packing == ternary::Packing::T3) {
+      schedule.unroll = 1;
+      schedule.tokens = 4;
+      schedule.parts = 2;
+    }
+    if (packing == ternary::Packing::L3) {
+      schedule.unroll = 1;
+      schedule.tokens = schedule.parts = 2;
+      schedule.chain = ternary::kMaxTableChain;
+      schedule.inPlace = false;
+    }
+    return schedule;
+  }
+
+  /// The sums of 4 parts of a vector x 2 digits x 2 tokens are half of the
+  /// registers. What unpacks q6, and what smull needs beside its operands, take
+  /// more of them.
+  ternary::CodeLayoutAttr
+  selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
+                   const TargetSpec &target) const override {
+    bool isNEON = getDotKind(target) == DotKind::NEON;
+    int64_t parts = isNEON || format == ternary::CodeFormat::Q6 ? 2 : 4;
+    return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
+                                        /*lanes=*/4, parts,
+                                        /*tokens=*/isNEON ? 1 : 2,
+                                        /*prefetch=*/0);
+  }
+
+  int64_t getMaxDotCode(const TargetSpec &target) const override {
+    return getDotKind(target) == DotKind::I8MM ? 255 : 127;
+  }
+  bool shiftsBytes(const TargetSpec &target) const override { return true; }
+  bool dotsLanes(const TargetSpec &target) const override {
+    return getDotKind(target) != DotKind::NEON;
+  }
+  bool dotsTiles(const TargetSpec &target) const override {
+    return getDotKind(target) == DotKind::I8MM;
+  }
+  void populateVectorLowerings(RewritePatternSet &patterns,
+                               const TargetSpec &target) const override {
+    MLIRContext *context = patterns.getContext();
+    patterns.add<LowerLookupToTbl, LowerUnpackT3ToTbl, LowerAddPairsToSadalp,
+                 LowerDotPairsToSmull>(context);
+    switch (getDotKind(target)) {
+    case DotKind::I8MM:
+      patterns.add<LowerDotToUsdot, LowerDotsToUsmmla>(context);
+      break;
+    case DotKind::Dotprod:
+      patterns.add<LowerDotToSdot>(context);
+      break;
+    case DotKind::NEON:
+      patterns.add<LowerDotToSmull, LowerUnpackOfSeparated>(context);
+      break;
+    }
+  }
+};
+
+} // namespace
+
+const Backend &getArmBackend() {
+  static const ArmBackend kBackend;
+  return kBackend;
+}
+
+} // namespace tercet

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "tests/conversion/EmulatedKernel.h"
+
+#include "compiler/Emit/EmitObject.h"
+#include "tercet/artifact.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/ErrorHandling.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Program.h"
+#include "llvm/TargetParser/Triple.h"
+
+#include <cstring>
+
+using namespace llvm;
+using namespace tercet;
+
+namespace {
+
+struct Machine {
+  Triple::ArchType arch;
+  uint64_t features; ///< that its CPU has
+  StringRef emulator, cpu;
+};
+
+// The oldest first within an architecture.
+constexpr Machine kMachines[] = {
+    {Triple::aarch64, 0, "qemu-aarch64", "cortex-a72"},
+    {Triple::aarch64, TERCET_CPU_NEON_DOTPROD, "qemu-aarch64", "neoverse-n1"},
+    {Triple::aarch64, TERCET_CPU_NEON_DOTPROD | TERCET_CPU_NEON_I8MM,
+     "qemu-aarch64", "max,sve=off"},
+};
+
+struct Runner {
+  StringRef triple, object;
+};
+
+/// KernelRunner.c for each architecture whose C library was found.
+constexpr Runner kRunners[] = {
+#include "tests/conversion/KernelRunners.inc"
+};
+
+/// Bytes of a known value before, between and behind memrefs.
+constexpr int64_t kGuardSizeInBytes = 256;
+constexpr uint8_t kGuard = 0xa5;
+
+} // namespace
+
+static const Machine *findMachine(const TargetSpec &target) {
+  const Machine *machine = find_if(kMachines, [&](const Machine &m) {
+    return m.arch == Triple(target.triple).getArch() &&
+           (target.cpuFeatures & ~m.features) == 0;
+  });
+  return machine == std::end(kMachines) ? nullptr : machine;
+}
+
+static const Runner *findRunner(const TargetSpec &target) {
+  const Runner *runner = find_if(kRunners, [&](const Runner &r) {
+    return Triple(r.triple).getArch() == Triple(target.triple).getArch();
+  });
+  return runner == std::end(kRunners) ? nullptr : runner;
+}
+
+bool EmulatedKernel::isAvailable(const TargetSpec &target) {
+  const Machine *machine = findMachine(target);
+  return machine && findRunner(target) &&
+         sys::findProgramByName(machine->emulator);
+}
+
+static Error execute(ArrayRef<std::string> command) {
+  std::string error;
+  int status = sys::ExecuteAndWait(
+      command[0], to_vector_of<StringRef>(command), /*Env=*/std::nullopt,
+      /*Redirects=*/{}, /*SecondsToWait=*/0, /*MemoryLimit=*/0, &error);
+  if (status == 0)
+    return Error::success();
+  return createStringError(command[0] + " ended with " + Twine(status) + " " +
+                           error);
+}
+
+Expected<EmulatedKernel> EmulatedKernel::load(mlir::ModuleOp module,
+                                              const TargetSpec &target) {
+  auto code = emitCode(module, target, CodeKind::Object);
+  if (!code)
+    return code.takeError();
+  auto object = ScratchFile::create("kernel.o", *code);
+  if (!object)
+    return object.takeError();
+  auto program = ScratchFile::create("kernel", "");
+  if (!program)
+    return program.takeError();
+  const Runner &runner = *findRunner(target);
+  if (Error error =
+          execute({TERCET_CROSS_COMPILER, "--target=" + runner.triple.str(),
+                   "-fuse-ld=lld", "-static", runner.object.str(),
+                   object->path(), "-o", program->path()}))
+    return std::move(error);
+
+  const Machine &machine = *findMachine(target);
+  std::string emulator = *sys::findProgramByName(machine.emulator);
+  return EmulatedKernel({emulator, "-cpu", machine.cpu.str()},
+                        std::move(*program));
+}
+
+int64_t KernelArgument::getSizeInBytes() const {
+  int64_t last = 0;
+  for (auto [size, stride] : zip_equal(sizes, strides)) {
+    if (size == 0)
+      return 0;
+    last += (size - 1) * stride;
+  }
+  return (last + 1) * elementSizeInBytes;
+}
+
+/// The file that KernelRunner.c reads, and where it has the data of each
+/// argument.
+static std::pair<std::vector<uint8_t>, std::vector<int64_t>>
+writeArguments(ArrayRef<KernelArgument> arguments) {
+  constexpr int64_t kAlignment = 64;
+  int64_t numWords = 1;
+  for (const KernelArgument &argument : arguments)
+    numWords += 2 + argument.sizes.size() + argument.strides.size();
+  int64_t end = numWords * sizeof(int64_t) + kGuardSizeInBytes;
+  std::vector<int64_t> words = {int64_t(arguments.size())}, offsets;
+  for (const KernelArgument &argument : arguments) {
+    end = alignTo(end, kAlignment);
+    offsets.push_back(end);
+    if (!argument.data) {
+      append_range(words, std::array<int64_t, 2>{-1, argument.value});
+      continue;
+    }
+    append_range(words,
+                 std::array<int64_t, 2>{int64_t(argument.sizes.size()), end});
+    append_range(words, argument.sizes);
+    append_range(words, argument.strides);
+    end += argument.getSizeInBytes() + kGuardSizeInBytes;
+  }
+  std::vector<uint8_t> file(end, kGuard);
+  std::memcpy(file.data(), words.data(), words.size() * sizeof(int64_t));
+  for (auto [argument, offset] : zip_equal(arguments, offsets))
+    if (argument.data)
+      std::memcpy(file.data() + offset, argument.data,
+                  argument.getSizeInBytes());
+  return {std::move(file), std::move(offsets)};
+}
+
+/// Takes the data back, and looks at what is between it.
+static void readArguments(ArrayRef<KernelArgument> arguments,
+                          ArrayRef<int64_t> offsets, StringRef file) {
+  for (auto [argument, offset] : zip_equal(arguments, offsets)) {
+    if (!argument.data)
+      continue;
+    int64_t size = argument.getSizeInBytes();
+    std::memcpy(argument.data, file.data() + offset, size);
+    StringRef behind = file.substr(offset + size, kGuardSizeInBytes);
+    if (any_of(behind, [](char byte) { return uint8_t(byte) != kGuard; }))
+      report_fatal_error("a kernel writes behind a memref");
+  }
+}
+
+void EmulatedKernel::run(ArrayRef<KernelArgument> arguments) const {
+  auto [bytes, offsets] = writeArguments(arguments);
+  ScratchFile file =
+      cantFail(ScratchFile::create("arguments", toStringRef(ArrayRef(bytes))));
+  std::vector<std::string> words = command;
+  words.push_back(program.path());
+  words.push_back(file.path());
+  if (Error error = execute(words))
+    report_fatal_error(std::move(error));
+  auto result = cantFail(errorOrToExpected(
+      MemoryBuffer::getFile(file.path(), /*IsText=*/false,
+                            /*RequiresNullTerminator=*/false)));
+  readArguments(arguments, offsets, result->getBuffer());
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A kernel for a machine of another architecture, run by qemu-user on the
+// oldest of its CPUs that has the features of the target.
+
+#ifndef TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
+#define TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
+
+#include "compiler/Emit/OutputFile.h"
+#include "compiler/Target/ParseTarget.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/ArrayRef.h"
+
+#include <vector>
+
+namespace tercet {
+
+/// A memref, or an integer if `data` is null.
+struct KernelArgument {
+  int64_t value = 0;
+  void *data = nullptr;
+  int64_t elementSizeInBytes = 0;
+  std::vector<int64_t> sizes = {}, strides = {};
+
+  /// From the first element to the end of the last.
+  int64_t getSizeInBytes() const;
+};
+
+class EmulatedKernel {
+public:
+  /// Whether what running such code takes is installed: an emulator, and a C
+  /// library for the target when the tests were built.
+  static bool isAvailable(const TargetSpec &target);
+
+  /// Of a module of the LLVM dialect with a function @kernel.
+  static llvm::Expected<EmulatedKernel> load(mlir::ModuleOp module,
+                                             const TargetSpec &target);
+
+  /// Ends the program with a diagnostic if the kernel fails, or writes within a
+  /// few hundred bytes of a memref's memory.
+  void run(llvm::ArrayRef<KernelArgument> arguments) const;
+
+private:
+  EmulatedKernel(std::vector<std::string> command, ScratchFile program)
+      : command(std::move(command)), program(std::move(program)) {}
+
+  std::vector<std::string> command; ///< of the emulator
+  ScratchFile program;
+};
+
+} // namespace tercet
+
+#endif // TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
