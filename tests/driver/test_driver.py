@@ -171,7 +171,7 @@ def test_verify_names_the_layer_of_a_wrong_bit(model, executable, tmp_path, numb
     constant = re.search(weights + r" = ternary.packed_parameter (%\w+)", ir)[1]
     offset = int(re.search(constant + r" = arith.constant (\d+)", ir)[1])
     data = bytearray(executable.read_bytes())
-    data[find_weights(data) + offset] ^= 1  # the trit at row 0, column 0
+    data[find_weights(data) + offset] ^= 1  # a trit of the first tile, in whatever packing
     spoiled = tmp_path / "spoiled"
     spoiled.write_bytes(data)
     spoiled.chmod(0o755)
@@ -179,7 +179,7 @@ def test_verify_names_the_layer_of_a_wrong_bit(model, executable, tmp_path, numb
     assert done.returncode == 1 and not checks["kernels"]["passed"]
     detail = checks["kernels"]["detail"]
     assert detail.startswith(f"first differs at {layer} (ternary.packed_matmul), token "), detail
-    assert "column 0: " in detail
+    assert int(re.search(r", column (\d+): ", detail)[1]) < 80
 
 
 @pytest.mark.parametrize("arguments, ranges, message", [
