@@ -192,9 +192,9 @@ CostModel::rank(MatmulShape shape, BatchClass batch, const ModelShapes &model,
   const Backend &backend = getBackend(target);
   std::vector<LayoutChoice> choices;
   std::vector<std::pair<double, size_t>> ranked; // equal ones keep their order
-  for (Packing packing : getPackings(shape)) {
-    if (base && packing != base->packing)
-      continue;
+  std::vector<Packing> packings =
+      base ? std::vector{base->packing} : getPackings(shape);
+  for (Packing packing : packings) {
     Schedule first =
         base ? base->schedule : backend.getSchedule(packing, shape, target);
     for (const Schedule &schedule :

@@ -95,6 +95,9 @@ TEST(CostModelTest, KeepsANamedPacking) {
   LayoutPlan plan =
       llvm::cantFail(makeModel(20e9, kVBMI).plan(kSmall, Packing::T3));
   EXPECT_EQ(plan.choices[1].packing, Packing::T3);
+  // Also one that nobody would choose for the target.
+  plan = llvm::cantFail(makeModel(20e9, "x86-64").plan(kSmall, Packing::T5));
+  EXPECT_EQ(plan.choices[0].packing, Packing::T5);
 }
 
 TEST(CostModelTest, Explains) {
