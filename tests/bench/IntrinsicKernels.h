@@ -31,6 +31,11 @@ void runI2Gemm(const TernaryMatmul &matmul);
 void runT5Gemv(const TernaryMatmul &matmul);
 /// One token; AVX2.
 void runI2GemvAVX2(const TernaryMatmul &matmul);
+/// One token; 64-bit Arm, whose columns are a multiple of 256.
+void runI2GemvArm(const TernaryMatmul &matmul);
+/// Tokens in blocks of six with i8mm, else four, of which there must be whole
+/// ones; the same.
+void runI2GemmArm(const TernaryMatmul &matmul);
 
 } // namespace tercet
 

@@ -349,7 +349,8 @@ public:
                                   .unroll = isNEON ? 1 : 4,
                                   .tokens = dotsTiles(target) ? 6 : 4,
                                   .chain = isNEON ? ternary::kMaxChain : 1,
-                                  .inPlace = !isNEON};
+                                  .inPlace = !isNEON,
+                                  .parts = isNEON ? 2 : 0};
     if (packing == ternary::Packing::T3) {
       schedule.unroll = 1;
       schedule.tokens = 4;
@@ -371,7 +372,8 @@ public:
   selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
                    const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
-    int64_t parts = isNEON || format == ternary::CodeFormat::Q6 ? 2 : 4;
+    int64_t parts =
+        (isNEON ? 2 : 4) / (format == ternary::CodeFormat::Q6 ? 2 : 1);
     return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
                                         /*lanes=*/4, parts,
                                         /*tokens=*/isNEON ? 1 : 2,
