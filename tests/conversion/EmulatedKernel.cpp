@@ -129,7 +129,7 @@ writeArguments(ArrayRef<KernelArgument> arguments) {
   for (const KernelArgument &argument : arguments) {
     end = alignTo(end, kAlignment);
     offsets.push_back(end);
-    if (!argument.data) {
+    if (!argument.isMemRef()) {
       append_range(words, std::array<int64_t, 2>{-1, argument.value});
       continue;
     }
@@ -142,9 +142,8 @@ writeArguments(ArrayRef<KernelArgument> arguments) {
   std::vector<uint8_t> file(end, kGuard);
   std::memcpy(file.data(), words.data(), words.size() * sizeof(int64_t));
   for (auto [argument, offset] : zip_equal(arguments, offsets))
-    if (argument.data)
-      std::memcpy(file.data() + offset, argument.data,
-                  argument.getSizeInBytes());
+    if (int64_t size = argument.isMemRef() ? argument.getSizeInBytes() : 0)
+      std::memcpy(file.data() + offset, argument.data, size);
   return {std::move(file), std::move(offsets)};
 }
 
@@ -152,10 +151,11 @@ writeArguments(ArrayRef<KernelArgument> arguments) {
 static void readArguments(ArrayRef<KernelArgument> arguments,
                           ArrayRef<int64_t> offsets, StringRef file) {
   for (auto [argument, offset] : zip_equal(arguments, offsets)) {
-    if (!argument.data)
+    if (!argument.isMemRef())
       continue;
     int64_t size = argument.getSizeInBytes();
-    std::memcpy(argument.data, file.data() + offset, size);
+    if (size > 0)
+      std::memcpy(argument.data, file.data() + offset, size);
     StringRef behind = file.substr(offset + size, kGuardSizeInBytes);
     if (any_of(behind, [](char byte) { return uint8_t(byte) != kGuard; }))
       report_fatal_error("a kernel writes behind a memref");

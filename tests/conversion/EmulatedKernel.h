@@ -16,12 +16,14 @@
 
 namespace tercet {
 
-/// A memref, or an integer if `data` is null.
+/// A memref, or an integer. An empty memref may have no data.
 struct KernelArgument {
   int64_t value = 0;
   void *data = nullptr;
   int64_t elementSizeInBytes = 0;
   std::vector<int64_t> sizes = {}, strides = {};
+
+  bool isMemRef() const { return !sizes.empty(); }
 
   /// From the first element to the end of the last.
   int64_t getSizeInBytes() const;
