@@ -135,8 +135,7 @@ static unsigned long vectorBytes() {
   volatile unsigned long bytes = 0;
   if (sigsetjmp(afterTrap, /*savemask=*/1) == 0) {
     unsigned long length;
-    __asm__ volatile(".option push\n"
-                     ".option arch, +v\n"
+    __asm__ volatile(".option push; .option arch, +v\n"
                      "vsetvli %0, zero, e8, m1, ta, ma\n"
                      ".option pop"
                      : "=r"(length)
