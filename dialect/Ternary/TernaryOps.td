@@ -956,8 +956,8 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
   let summary = "acc[i] += sum over j < 4 of codes[4i + j] * q[4i + j]";
   let description = [{
     codes are unsigned bytes, q signed bytes; the sum is exact in i32 (modulo
-    2^32). Where a backend adds two products in 16 bits
-    (`Backend::dotSaturates`), codes above 127 need a `wide` op.
+    2^32). Codes above what a backend's instructions take
+    (`Backend::getMaxDotCode`) need a `wide` op.
 
     - (C1) codes and q have four times as many elements as acc.
 
