@@ -29,12 +29,15 @@ bool isElementwise(linalg::GenericOp op) {
          });
 }
 
-/// A producer that nobody else reads, and whose elements are read once.
+/// A producer that nobody else reads, and whose elements are read once. One
+/// that adds to what its result holds, as does a matmul whose reduction had
+/// extent 1, would stay a result of the fused op.
 bool saves(OpOperand *operand) {
   auto producer = operand->get().getDefiningOp<linalg::GenericOp>();
   auto consumer = dyn_cast<linalg::GenericOp>(operand->getOwner());
   return producer && consumer && producer->hasOneUse() &&
          isElementwise(producer) && isElementwise(consumer) &&
+         !producer.payloadUsesValueFromOperand(producer.getDpsInitOperand(0)) &&
          consumer.getMatchingIndexingMap(operand).isIdentity();
 }
 

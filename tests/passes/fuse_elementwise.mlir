@@ -109,6 +109,36 @@ func.func @indices(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   return %tril : tensor<4x8xf32>
 }
 
+// Nor does an op that adds to what its result holds: it would stay a second result
+// of the fused op. Such is a matmul whose reduction had extent 1.
+
+#outer = affine_map<(i, j, k) -> (i, j)>
+#left = affine_map<(i, j, k) -> (i, k)>
+#right = affine_map<(i, j, k) -> (k, j)>
+
+// CHECK-LABEL: func.func @adds_to_its_result
+// CHECK: %[[PRODUCT:.*]] = linalg.generic
+// CHECK-SAME: iterator_types = ["parallel", "parallel"]
+// CHECK: math.fma
+// CHECK: linalg.generic {{.*}} ins(%[[PRODUCT]]
+// CHECK: arith.negf
+func.func @adds_to_its_result(%x: tensor<4x1xf32>, %y: tensor<1x8xf32>, %init: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  %product = linalg.generic {indexing_maps = [#left, #right, #outer], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%x, %y : tensor<4x1xf32>, tensor<1x8xf32>) outs(%init : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %b: f32, %out: f32):
+    %c = math.fma %a, %b, %out : f32
+    linalg.yield %c : f32
+  } -> tensor<4x8xf32>
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %negated = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%product : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.negf %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  return %negated : tensor<4x8xf32>
+}
+
 // A loop of extent 1 goes, but not that of the position of a window: there the
 // window's loop of 3 would have to see all 4 elements of the operand.
 
