@@ -458,16 +458,7 @@ void runAttention(const TargetSpec &target, Heads heads,
 
   // What an earlier sequence left there must not count.
   Floats stale = random.floats({slots * getKVSlotSizeInBytes(type) / 4}, 100);
-  // The strides that the kernel knows from the type.
-  MemRef<float, 5> cacheRef = {
-      stale.data.data(), stale.data.data(), 0, {slots}, {}};
   auto memrefType = getKVMemRefType(type);
-  int64_t stride = 1;
-  for (int64_t dim = 4; dim >= 0; --dim) {
-    cacheRef.strides[dim] = stride;
-    if (dim > 0)
-      stride *= cacheRef.sizes[dim] = memrefType.getDimSize(dim);
-  }
   std::string cacheType, memory;
   llvm::raw_string_ostream(cacheType) << type;
   llvm::raw_string_ostream(memory) << memrefType;
@@ -488,8 +479,23 @@ void runAttention(const TargetSpec &target, Heads heads,
           kvType, qType, cacheType, memory));
   Rows<float> kRows(k, kUntouched), vRows(v, kUntouched), qRows(q, kUntouched);
   Rows<float> y(n, columns, kUntouched);
-  run(kRows.first(), vRows.first(), qRows.first(), makeMemRef(positionOf),
-      makeMemRef(slotOf), cacheRef, y.first(), layer);
+  auto runOn = [&]<typename T>(T *cache) {
+    std::array<int64_t, 5> sizes = {slots};
+    llvm::copy(memrefType.getShape().drop_front(), sizes.begin() + 1);
+    run(kRows.first(), vRows.first(), qRows.first(), makeMemRef(positionOf),
+        makeMemRef(slotOf), makeContiguous(cache, sizes), y.first(), layer);
+  };
+  void *memoryOfCache = stale.data.data();
+  switch (memrefType.getElementTypeBitWidth()) {
+  case 8:
+    runOn(static_cast<uint8_t *>(memoryOfCache));
+    break;
+  case 16:
+    runOn(static_cast<uint16_t *>(memoryOfCache));
+    break;
+  default:
+    runOn(static_cast<float *>(memoryOfCache));
+  }
   y.expect(expected);
 }
 
