@@ -15,7 +15,7 @@ using namespace tercet::conformance;
 
 /// Each stands for one way through a backend: pmaddwd, pmaddubsw of each width,
 /// the two forms of vpdpbusd; with and without fma; smull, sdot, usdot
-/// and usmmla.
+/// and usmmla; vectors of any length.
 static const char *const kLevels[] = {
     "x86-64",
     "x86-64-v2",
@@ -28,6 +28,7 @@ static const char *const kLevels[] = {
     "aarch64",
     "aarch64+dotprod",
     "aarch64+dotprod+i8mm",
+    "riscv64+v",
 };
 
 /// AMX changes matmuls alone.

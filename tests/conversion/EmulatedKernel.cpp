@@ -27,12 +27,16 @@ struct Machine {
   StringRef emulator, cpu;
 };
 
-// The oldest first within an architecture.
+// The oldest first within an architecture; those of equal features in a row.
 constexpr Machine kMachines[] = {
     {Triple::aarch64, 0, "qemu-aarch64", "cortex-a72"},
     {Triple::aarch64, TERCET_CPU_NEON_DOTPROD, "qemu-aarch64", "neoverse-n1"},
     {Triple::aarch64, TERCET_CPU_NEON_DOTPROD | TERCET_CPU_NEON_I8MM,
      "qemu-aarch64", "max,sve=off"},
+    {Triple::riscv64, TERCET_CPU_RVV, "qemu-riscv64",
+     "rv64,v=true,vlen=128,vext_spec=v1.0"},
+    {Triple::riscv64, TERCET_CPU_RVV, "qemu-riscv64",
+     "rv64,v=true,vlen=256,vext_spec=v1.0"},
 };
 
 struct Runner {
@@ -50,12 +54,16 @@ constexpr uint8_t kGuard = 0xa5;
 
 } // namespace
 
-static const Machine *findMachine(const TargetSpec &target) {
-  const Machine *machine = find_if(kMachines, [&](const Machine &m) {
-    return m.arch == Triple(target.triple).getArch() &&
-           (target.cpuFeatures & ~m.features) == 0;
+/// The oldest that have the features of a target.
+static ArrayRef<Machine> findMachines(const TargetSpec &target) {
+  ArrayRef<Machine> machines =
+      ArrayRef(kMachines).drop_until([&](const Machine &m) {
+        return m.arch == Triple(target.triple).getArch() &&
+               (target.cpuFeatures & ~m.features) == 0;
+      });
+  return machines.take_while([&](const Machine &m) {
+    return m.arch == machines[0].arch && m.features == machines[0].features;
   });
-  return machine == std::end(kMachines) ? nullptr : machine;
 }
 
 static const Runner *findRunner(const TargetSpec &target) {
@@ -66,9 +74,9 @@ static const Runner *findRunner(const TargetSpec &target) {
 }
 
 bool EmulatedKernel::isAvailable(const TargetSpec &target) {
-  const Machine *machine = findMachine(target);
-  return machine && findRunner(target) &&
-         sys::findProgramByName(machine->emulator);
+  ArrayRef<Machine> machines = findMachines(target);
+  return !machines.empty() && findRunner(target) &&
+         sys::findProgramByName(machines[0].emulator);
 }
 
 static Error execute(ArrayRef<std::string> command) {
@@ -100,10 +108,11 @@ Expected<EmulatedKernel> EmulatedKernel::load(mlir::ModuleOp module,
                    object->path(), "-o", program->path()}))
     return std::move(error);
 
-  const Machine &machine = *findMachine(target);
-  std::string emulator = *sys::findProgramByName(machine.emulator);
-  return EmulatedKernel({emulator, "-cpu", machine.cpu.str()},
-                        std::move(*program));
+  std::vector<Command> emulators;
+  for (const Machine &machine : findMachines(target))
+    emulators.push_back(
+        {*sys::findProgramByName(machine.emulator), "-cpu", machine.cpu.str()});
+  return EmulatedKernel(std::move(emulators), std::move(*program));
 }
 
 int64_t KernelArgument::getSizeInBytes() const {
@@ -162,17 +171,29 @@ static void readArguments(ArrayRef<KernelArgument> arguments,
   }
 }
 
-void EmulatedKernel::run(ArrayRef<KernelArgument> arguments) const {
-  auto [bytes, offsets] = writeArguments(arguments);
-  ScratchFile file =
-      cantFail(ScratchFile::create("arguments", toStringRef(ArrayRef(bytes))));
-  std::vector<std::string> words = command;
-  words.push_back(program.path());
-  words.push_back(file.path());
-  if (Error error = execute(words))
+/// The file of arguments as a program left it.
+static std::unique_ptr<MemoryBuffer>
+runWithArguments(std::vector<std::string> command, StringRef program,
+                 StringRef arguments) {
+  ScratchFile file = cantFail(ScratchFile::create("arguments", arguments));
+  append_range(command, std::array<StringRef, 2>{program, file.path()});
+  if (Error error = execute(command))
     report_fatal_error(std::move(error));
-  auto result = cantFail(errorOrToExpected(
+  return cantFail(errorOrToExpected(
       MemoryBuffer::getFile(file.path(), /*IsText=*/false,
                             /*RequiresNullTerminator=*/false)));
-  readArguments(arguments, offsets, result->getBuffer());
+}
+
+void EmulatedKernel::run(ArrayRef<KernelArgument> arguments) const {
+  auto [bytes, offsets] = writeArguments(arguments);
+  std::unique_ptr<MemoryBuffer> first;
+  for (const Command &emulator : emulators) {
+    auto result = runWithArguments(emulator, program.path(),
+                                   toStringRef(ArrayRef(bytes)));
+    if (!first)
+      first = std::move(result);
+    else if (result->getBuffer() != first->getBuffer())
+      report_fatal_error("a kernel depends on the length of vectors");
+  }
+  readArguments(arguments, offsets, first->getBuffer());
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // A kernel for a machine of another architecture, run by qemu-user on the
-// oldest of its CPUs that has the features of the target.
+// oldest of its CPUs that has the features of the target, or on each of them
+// where vectors have a length of the CPU's own.
 
 #ifndef TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
 #define TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
@@ -39,15 +40,17 @@ public:
   static llvm::Expected<EmulatedKernel> load(mlir::ModuleOp module,
                                              const TargetSpec &target);
 
-  /// Ends the program with a diagnostic if the kernel fails, or writes within a
-  /// few hundred bytes of a memref's memory.
+  /// Ends the program with a diagnostic if the kernel fails, writes within a
+  /// few hundred bytes of a memref's memory, or gives each CPU other bytes.
   void run(llvm::ArrayRef<KernelArgument> arguments) const;
 
 private:
-  EmulatedKernel(std::vector<std::string> command, ScratchFile program)
-      : command(std::move(command)), program(std::move(program)) {}
+  using Command = std::vector<std::string>;
 
-  std::vector<std::string> command; ///< of the emulator
+  EmulatedKernel(std::vector<Command> emulators, ScratchFile program)
+      : emulators(std::move(emulators)), program(std::move(program)) {}
+
+  std::vector<Command> emulators; ///< one for each CPU
   ScratchFile program;
 };
 
