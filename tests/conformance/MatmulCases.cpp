@@ -257,7 +257,7 @@ void addGroupCases(std::vector<Case> &cases) {
         std::tuple(16, 2, 1, 256)})
     addSchedule(cases, lanes == 8,
                 {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
-                {112, 6 * group + 16, Values::Mixed, {1, 2, 3}, group});
+                {112, 2 * group + 16, Values::Mixed, {1, 2, 3}, group});
 }
 
 } // namespace
