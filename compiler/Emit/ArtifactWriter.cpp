@@ -4,9 +4,12 @@
 #include "compiler/Emit/EmitObject.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Object/ELF.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/LEB128.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/xxhash.h"
@@ -280,29 +283,36 @@ private:
   Error failure = Error::success();
 };
 
-/// Points the placeholder's section and segment at the blob.
-class PlaceholderPatch {
+/// Where a linked file takes the blob.
+class BlobPlace {
 public:
-  static Expected<PlaceholderPatch> create(StringRef path) {
-    auto buffer = MemoryBuffer::getFile(path, /*IsText=*/false,
-                                        /*RequiresNullTerminator=*/false);
-    if (!buffer)
-      return createFileError(path, buffer.getError());
-    auto elf = object::ELFFile<ELFT>::create((*buffer)->getBuffer());
+  virtual ~BlobPlace() = default;
+
+  /// In the file.
+  uint64_t offset() const { return blobOffset; }
+
+  /// Makes the file say that the blob is there.
+  virtual Error apply(File &file, uint64_t size) = 0;
+
+protected:
+  uint64_t blobOffset;
+};
+
+/// Points the placeholder's section and segment at the blob.
+class PlaceholderPatch : public BlobPlace {
+public:
+  static Expected<std::unique_ptr<BlobPlace>> create(StringRef image) {
+    auto elf = object::ELFFile<ELFT>::create(image);
     if (!elf)
       return elf.takeError();
-    PlaceholderPatch patch;
-    if (Error error = patch.findHeaders(*elf))
-      return createFileError(path, std::move(error));
-    patch.blobOffset =
-        alignTo((*buffer)->getBufferSize(), TERCET_BLOB_ALIGNMENT);
+    auto patch = std::make_unique<PlaceholderPatch>();
+    if (Error error = patch->findHeaders(*elf))
+      return std::move(error);
+    patch->blobOffset = alignTo(image.size(), TERCET_BLOB_ALIGNMENT);
     return patch;
   }
 
-  /// Where the blob goes in the file.
-  uint64_t offset() const { return blobOffset; }
-
-  Error apply(File &file, uint64_t size) {
+  Error apply(File &file, uint64_t size) override {
     section.sh_offset = blobOffset;
     section.sh_size = size;
     segment.p_offset = blobOffset;
@@ -357,7 +367,37 @@ private:
 
   ELFT::Shdr section;
   ELFT::Phdr segment;
-  uint64_t sectionOffset, segmentOffset, blobOffset;
+  uint64_t sectionOffset, segmentOffset;
+};
+
+/// The last custom section of a WebAssembly module:
+///   0, size of what follows (5 bytes of LEB128), length of name, name, blob
+class CustomSection : public BlobPlace {
+public:
+  explicit CustomSection(uint64_t moduleSize) : start(moduleSize) {
+    blobOffset = start + 1 + kNumberSize + nameSize();
+  }
+
+  Error apply(File &file, uint64_t size) override {
+    uint64_t contents = nameSize() + size;
+    if (!isUInt<32>(contents))
+      return createStringError("the model has %.1f GB, and a WebAssembly "
+                               "module holds less than 4.3",
+                               size / 1e9);
+    SmallString<32> bytes;
+    raw_svector_ostream out(bytes);
+    out << '\0';
+    encodeULEB128(contents, out, kNumberSize);
+    encodeULEB128(kBlobSection.size(), out);
+    out << kBlobSection;
+    return file.write(start, arrayRefFromStringRef(bytes.str()));
+  }
+
+private:
+  static constexpr uint64_t kNumberSize = 5;
+  static uint64_t nameSize() { return 1 + kBlobSection.size(); }
+
+  uint64_t start;
 };
 
 /// The blob up to its weights: header, section table, small sections.
@@ -409,22 +449,37 @@ private:
 
 } // namespace
 
+static Expected<std::unique_ptr<BlobPlace>> findBlobPlace(StringRef path) {
+  auto buffer = MemoryBuffer::getFile(path, /*IsText=*/false,
+                                      /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return createFileError(path, buffer.getError());
+  StringRef image = (*buffer)->getBuffer();
+  if (identify_magic(image) == file_magic::wasm_object)
+    return std::make_unique<CustomSection>(image.size());
+  auto patch = PlaceholderPatch::create(image);
+  if (!patch)
+    return createFileError(path, patch.takeError());
+  return patch;
+}
+
 Error tercet::writeBlob(StringRef path, const BlobContents &contents,
                         const BlobWriteOptions &options) {
-  auto patch = PlaceholderPatch::create(path);
-  if (!patch)
-    return patch.takeError();
+  auto place = findBlobPlace(path);
+  if (!place)
+    return place.takeError();
   auto file = File::open(path);
   if (!file)
     return file.takeError();
 
   BlobHead head(contents);
-  if (Error error = file->allocate(patch->offset(), head.blobSize()))
+  uint64_t offset = (*place)->offset();
+  if (Error error = file->allocate(offset, head.blobSize()))
     return error;
-  BlockStream weights(*file, patch->offset() + head.size());
+  BlockStream weights(*file, offset + head.size());
   if (Error error = WeightStreamer(weights, contents, options).run())
     return error;
-  if (Error error = file->write(patch->offset(), head.finish(weights.hash())))
+  if (Error error = file->write(offset, head.finish(weights.hash())))
     return error;
-  return patch->apply(*file, head.blobSize());
+  return (*place)->apply(*file, head.blobSize());
 }

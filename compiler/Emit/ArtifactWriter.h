@@ -45,6 +45,10 @@ struct BlobWriteOptions {
 ///   result  [ code | data | hole | symbols ] pad [ blob: header | weights ]
 ///                                                ^ multiple of 2 MiB
 ///
+/// The blob of a WebAssembly module is a custom section behind all others:
+///
+///   module  [ code | data ] [ 0, size, ".tercet", blob ]
+///
 /// The weights are streamed: produced in parallel, written in order by blocks
 /// that are aligned to the page cache's largest page, and hashed on the way.
 /// They never pass through the linker, which would need several times their

@@ -33,8 +33,10 @@ createTargetMachine(const TargetSpec &spec, OptimizationLevel level) {
   auto codeGenLevel = level == OptimizationLevel::O0
                           ? CodeGenOptLevel::None
                           : CodeGenOptLevel::Aggressive;
+  // A WebAssembly module is placed by its linker.
+  auto relocation = triple.isWasm() ? Reloc::Static : Reloc::PIC_;
   return std::unique_ptr<TargetMachine>(target->createTargetMachine(
-      triple, spec.cpu, spec.featureString(), options, Reloc::PIC_,
+      triple, spec.cpu, spec.featureString(), options, relocation,
       /*CM=*/std::nullopt, codeGenLevel));
 }
 

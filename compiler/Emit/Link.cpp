@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 LLD_HAS_DRIVER(elf)
+LLD_HAS_DRIVER(wasm)
 
 using namespace llvm;
 using namespace tercet;
@@ -41,18 +42,25 @@ struct Platform {
   Triple::ArchType arch;
   StringRef multiarch; // Debian's name of the architecture
   StringRef emulation; // lld's -m
-  StringRef dynamicLinker;
-  StringRef package; // that holds crt1.o and libc.a
+  StringRef package;   // that holds crt1.o and libc.a
+
+  bool isWasm() const { return arch == Triple::wasm32; }
 };
 
 constexpr Platform kPlatforms[] = {
     {Triple::x86_64, "x86_64-linux-gnu", "elf_x86_64",
-     "/lib64/ld-linux-x86-64.so.2", "libc6-dev and libstdc++-12-dev"},
+     "libc6-dev and libstdc++-12-dev"},
     {Triple::aarch64, "aarch64-linux-gnu", "aarch64linux",
-     "/lib/ld-linux-aarch64.so.1", "libstdc++-12-dev-arm64-cross"},
+     "libstdc++-12-dev-arm64-cross"},
     {Triple::riscv64, "riscv64-linux-gnu", "elf64lriscv",
-     "/lib/ld-linux-riscv64-lp64d.so.1", "libstdc++-12-dev-riscv64-cross"},
+     "libstdc++-12-dev-riscv64-cross"},
+    {Triple::wasm32, "wasm32-wasi", "",
+     "libc++-22-dev-wasm32 and libclang-rt-22-dev-wasm32"},
 };
+
+/// Where Debian has clang's support functions for WebAssembly.
+constexpr StringLiteral kWasmCompilerRuntime =
+    "/usr/lib/llvm-22/lib/clang/22/lib/wasi";
 
 bool isHost(const Platform &platform) {
   return platform.arch == Triple(sys::getProcessTriple()).getArch();
@@ -62,8 +70,9 @@ bool isHost(const Platform &platform) {
 const Platform *findPlatform(const TargetSpec &target) {
   Triple triple(target.triple);
   const Platform *platform = find_if(kPlatforms, [&](const Platform &p) {
-    return p.arch == triple.getArch() && triple.isOSLinux() &&
-           !triple.isAndroid();
+    return p.arch == triple.getArch() &&
+           (triple.isWasm() ? triple.isOSWASI()
+                            : triple.isOSLinux() && !triple.isAndroid());
   });
   return platform == std::end(kPlatforms) ? nullptr : platform;
 }
@@ -73,6 +82,10 @@ class Sysroot {
 public:
   explicit Sysroot(const Platform &platform) : platform(platform) {
     std::string name = platform.multiarch.str();
+    if (platform.isWasm()) {
+      directories = {"/usr/lib/" + name, kWasmCompilerRuntime.str()};
+      return;
+    }
     if (isHost(platform)) {
       directories = {"/usr/lib/" + name, "/lib/" + name, "/usr/lib64",
                      "/usr/lib"};
@@ -194,8 +207,9 @@ Expected<std::string> runLld(ArgumentList &arguments) {
 
   std::string text;
   raw_string_ostream diagnostics(text);
-  lld::Result result = lld::lldMain(arguments.pointers(), diagnostics,
-                                    diagnostics, {{lld::Gnu, &lld::elf::link}});
+  lld::Result result = lld::lldMain(
+      arguments.pointers(), diagnostics, diagnostics,
+      {{lld::Gnu, &lld::elf::link}, {lld::Wasm, &lld::wasm::link}});
   ::close(ends[1]);
   reader.join();
   ::close(ends[0]);
@@ -214,31 +228,15 @@ Error writeProgram(StringRef path, StringRef image) {
   return Error::success();
 }
 
-Error cannotLink(const TargetSpec &target) {
-  return createStringError("cannot link for target '" + target.text +
-                           "'; use --emit=obj, asm or llvm");
-}
-
-} // namespace
-
-Error tercet::link(const LinkJob &job, StringRef output) {
-  const Platform *platform = findPlatform(job.target);
-  if (!platform)
-    return cannotLink(job.target);
-
+/// A static executable or a shared library, with the placeholder of the blob.
+Expected<std::string> linkElf(const LinkJob &job, const Platform &platform,
+                              ArrayRef<ScratchFile> objects) {
   Expected<SmallString<0>> placeholder = emitBlobPlaceholder(job.target);
   if (!placeholder)
     return placeholder.takeError();
   auto placeholderFile = ScratchFile::create("o", *placeholder);
   if (!placeholderFile)
     return placeholderFile.takeError();
-  std::vector<ScratchFile> objectFiles;
-  for (StringRef object : job.objects) {
-    auto file = ScratchFile::create("o", object);
-    if (!file)
-      return file.takeError();
-    objectFiles.push_back(std::move(*file));
-  }
   auto script = ScratchFile::create("ld", kPlaceholderScript);
   if (!script)
     return script.takeError();
@@ -247,9 +245,9 @@ Error tercet::link(const LinkJob &job, StringRef output) {
     return exports.takeError();
 
   bool isShared = job.kind == LinkKind::SharedLibrary;
-  Sysroot sysroot(*platform);
+  Sysroot sysroot(platform);
   ArgumentList args(sysroot);
-  args.add({"ld.lld", "-m", platform->emulation, "-T", script->path(),
+  args.add({"ld.lld", "-m", platform.emulation, "-T", script->path(),
             "--gc-sections", "--strip-debug", "--discard-locals",
             "--eh-frame-hdr", "--build-id=none", "-z", "relro", "-z",
             "noexecstack"});
@@ -260,7 +258,7 @@ Error tercet::link(const LinkJob &job, StringRef output) {
     args.add({"-static"});
     args.addFiles({"crt1.o", "crti.o", "crtbeginT.o"});
   }
-  for (const ScratchFile &file : objectFiles)
+  for (const ScratchFile &file : objects)
     args.add({file.path()});
   args.add({placeholderFile->path()});
   if (isShared)
@@ -280,11 +278,59 @@ Error tercet::link(const LinkJob &job, StringRef output) {
   args.add({"--end-group"});
   args.addFiles({isShared ? "crtendS.o" : "crtend.o", "crtn.o"});
   if (Error error = args.takeError())
+    return std::move(error);
+  return runLld(args);
+}
+
+/// A WASI command. Its stack is below its data, so that an overflow is a trap.
+Expected<std::string> linkWasm(const LinkJob &job, const Platform &platform,
+                               ArrayRef<ScratchFile> objects) {
+  Sysroot sysroot(platform);
+  ArgumentList args(sysroot);
+  args.add({"wasm-ld", "--gc-sections", "--strip-debug", "--stack-first", "-z",
+            "stack-size=1048576"});
+  args.addFile("crt1-command.o");
+  for (const ScratchFile &file : objects)
+    args.add({file.path()});
+  for (StringRef archive : job.archives)
+    args.add({archive});
+  args.addFiles({"libc++.a", "libc++abi.a", "libm.a", "libc.a",
+                 "libwasi-emulated-getpid.a", "libclang_rt.builtins-wasm32.a"});
+  if (Error error = args.takeError())
+    return std::move(error);
+  return runLld(args);
+}
+
+} // namespace
+
+Error tercet::link(const LinkJob &job, StringRef output) {
+  if (Error error = checkLinkable(job.kind, job.target))
     return error;
-  Expected<std::string> image = runLld(args);
+  const Platform *platform = findPlatform(job.target);
+  std::vector<ScratchFile> objects;
+  for (StringRef object : job.objects) {
+    auto file = ScratchFile::create("o", object);
+    if (!file)
+      return file.takeError();
+    objects.push_back(std::move(*file));
+  }
+  Expected<std::string> image = platform->isWasm()
+                                    ? linkWasm(job, *platform, objects)
+                                    : linkElf(job, *platform, objects);
   if (!image)
     return image.takeError();
   return writeProgram(output, *image);
+}
+
+Error tercet::checkLinkable(LinkKind kind, const TargetSpec &target) {
+  const Platform *platform = findPlatform(target);
+  if (!platform)
+    return createStringError("cannot link for target '" + target.text +
+                             "'; use --emit=obj, asm or llvm");
+  if (platform->isWasm() && kind == LinkKind::SharedLibrary)
+    return createStringError("WebAssembly has no shared libraries; use "
+                             "--emit=exe, obj, asm or llvm");
+  return Error::success();
 }
 
 Expected<std::string> tercet::findRuntimeArchive(StringRef name,
@@ -292,8 +338,7 @@ Expected<std::string> tercet::findRuntimeArchive(StringRef name,
   static int anchor;
   std::string program = sys::fs::getMainExecutable(/*argv0=*/nullptr, &anchor);
   const Platform *platform = findPlatform(target);
-  if (!platform)
-    return cannotLink(target);
+  assert(platform && "see checkLinkable");
   SmallVector<std::string> candidates = {
       ("../lib/tercet/" + Triple::getArchTypeName(platform->arch)).str()};
   if (isHost(*platform))

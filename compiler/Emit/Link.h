@@ -15,7 +15,8 @@
 namespace tercet {
 
 enum class LinkKind {
-  /// Static: runs on any kernel, whatever libc is installed.
+  /// Static: runs on any kernel, whatever libc is installed. WebAssembly: a
+  /// WASI command.
   Executable,
   /// Exports the C API of tercet/tercet.h alone; needs libc.so.
   SharedLibrary
@@ -32,13 +33,16 @@ struct LinkJob {
   std::vector<std::string> libraries;
 };
 
-/// Links `job` into the file `output`, with the placeholder section that
-/// writeBlob replaces. Not thread-safe, and resets llvm::cl options: lld has
-/// global state.
+/// Fails if there is no such thing for the target.
+llvm::Error checkLinkable(LinkKind kind, const TargetSpec &target);
+
+/// Links `job` into the file `output`, ready for writeBlob. Not thread-safe,
+/// and resets llvm::cl options: lld has global state.
 llvm::Error link(const LinkJob &job, llvm::StringRef output);
 
 /// Path of an installed file of this compiler, seen from the running program:
-/// `lib/tercet/NAME` of an install tree or `lib/NAME` of a build tree.
+/// `lib/tercet/NAME` of an install tree or `lib/NAME` of a build tree. The
+/// target is linkable.
 llvm::Expected<std::string> findRuntimeArchive(llvm::StringRef name,
                                                const TargetSpec &target);
 

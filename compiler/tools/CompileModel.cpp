@@ -25,6 +25,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Threading.h"
 #include "llvm/Support/raw_ostream.h"
+#include "llvm/TargetParser/Triple.h"
 
 using namespace llvm;
 using namespace tercet;
@@ -390,6 +391,8 @@ Error Compilation::makeArtifact() {
   job.kind = request.emit == EmitKind::Lib ? LinkKind::SharedLibrary
                                            : LinkKind::Executable;
   job.target = request.target;
+  if (Error error = checkLinkable(job.kind, job.target))
+    return error;
   if (Error error = findArchives(request, job))
     return error;
 
@@ -416,6 +419,9 @@ Error Compilation::makeArtifact() {
   }
   if (request.emit == EmitKind::Lib)
     if (Error error = writeHeader(request))
+      return error;
+  if (Triple(request.target.triple).isWasm())
+    if (Error error = writeOutput(request.output + ".mjs", kLauncher))
       return error;
   return output->commit();
 }

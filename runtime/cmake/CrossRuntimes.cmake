@@ -29,14 +29,17 @@ function(tercet_add_cross_pcre2 name)
   target_include_directories(${name} PUBLIC ${generated}
                              PRIVATE ${TERCET_PCRE2_SOURCE}/src)
   target_compile_definitions(${name} PRIVATE HAVE_CONFIG_H SUPPORT_UNICODE
-                             SUPPORT_JIT PCRE2_CODE_UNIT_WIDTH=8)
+                             PCRE2_CODE_UNIT_WIDTH=8)
+  if(NOT TERCET_RUNTIME_SYSTEM STREQUAL wasi)
+    target_compile_definitions(${name} PRIVATE SUPPORT_JIT)
+  endif()
   target_compile_options(${name} PRIVATE ${TERCET_RUNTIME_OPTIONS} -O2 -w -fPIC
     -fvisibility=hidden -ffunction-sections -fdata-sections)
 endfunction()
 
 # tercet_add_cross_runtime(architecture triple library)
 #   Everything of one architecture, if clang finds `library`, a file of its C++
-#   library, for it.
+#   library, for it. TERCET_RUNTIME_SYSTEM may be set.
 function(tercet_add_cross_runtime architecture triple library)
   execute_process(
     COMMAND ${CMAKE_CXX_COMPILER} --target=${triple} -print-file-name=${library}
@@ -45,7 +48,7 @@ function(tercet_add_cross_runtime architecture triple library)
     message(STATUS "No runtime for ${architecture}: no ${library} for it")
     return()
   endif()
-  set(TERCET_RUNTIME_OPTIONS --target=${triple})
+  set(TERCET_RUNTIME_OPTIONS --target=${triple} -Wno-deprecated)
   set(suffix -${architecture})
   tercet_add_cross_pcre2(pcre2-8${suffix})
   tercet_add_runtime(${suffix})
@@ -74,4 +77,6 @@ else()
       tercet_add_cross_runtime(${architecture} ${architecture}-linux-gnu libstdc++.a)
     endif()
   endforeach()
+  set(TERCET_RUNTIME_SYSTEM wasi)
+  tercet_add_cross_runtime(wasm32 wasm32-wasi libc++.a)
 endif()

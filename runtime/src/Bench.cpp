@@ -10,13 +10,13 @@
 #include "runtime/src/Console.h"
 #include "runtime/src/CpuFeatures.h"
 #include "runtime/src/DotPeak.h"
+#include "runtime/src/Memory.h"
 #include "runtime/src/OutputFile.h"
 #include "runtime/src/ReadRate.h"
 #include "runtime/src/Sampler.h"
 #include "runtime/src/Statistics.h"
 
 #include <numeric>
-#include <sys/resource.h>
 
 using namespace tercet;
 
@@ -194,12 +194,6 @@ static void addRows(const Series &series, const Model &model,
   }
 }
 
-static double peakRssInMB() {
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss / 1024.0;
-}
-
 static Error writeReport(const CommandLine &line, const BenchResult &result) {
   if (!line.reportPath.empty()) {
     OutputFile file;
@@ -305,6 +299,6 @@ Error tercet::runBench(const Model &model, const CommandLine &line,
     if (Error error =
             measureKernels(session, line.benchDepth, chunk, result.kernels))
       return error;
-  result.peakRssInMB = peakRssInMB();
+  result.peakRssInMB = peakMemoryInBytes() / 1048576.0;
   return writeReport(line, result);
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "runtime/src/Graph.h"
+#include "runtime/src/GraphRun.h"
 
 #include <algorithm>
 #include <bit>
-#include <csetjmp>
 #include <cstdlib>
 #include <cstring>
-#include <sys/mman.h>
 #include <vector>
 
 using namespace tercet;
@@ -39,7 +38,7 @@ void *BlockList::allocate(uint64_t size) {
                        size + sizeof(Block)))
       return nullptr;
     if (isHuge)
-      madvise(memory, size, MADV_HUGEPAGE);
+      adviseHugePages(memory, size);
     block = static_cast<Block *>(memory);
   }
   *block = {used, nullptr, sizeClass, false};
@@ -84,29 +83,16 @@ BlockList::~BlockList() {
 // What compiled code calls
 //===----------------------------------------------------------------------===//
 
-namespace {
-struct Run {
-  BlockList &memory;
-  const char *failure = nullptr;
-  jmp_buf onFailure;
-};
-} // namespace
-
-static thread_local Run *currentRun;
+static thread_local BlockList *currentMemory;
 
 void *tercet_allocate(int64_t size) {
-  void *memory = size < 0 ? nullptr : currentRun->memory.allocate(size);
+  void *memory = size < 0 ? nullptr : currentMemory->allocate(size);
   if (!memory)
     tercet_fail("not enough memory for a tensor");
   return memory;
 }
 
-void tercet_free(void *memory) { currentRun->memory.free(memory); }
-
-void tercet_fail(const char *message) {
-  currentRun->failure = message;
-  longjmp(currentRun->onFailure, 1);
-}
+void tercet_free(void *memory) { currentMemory->free(memory); }
 
 //===----------------------------------------------------------------------===//
 // Graph
@@ -165,17 +151,6 @@ Error Graph::check(std::span<const tercet_graph_tensor> inputs) const {
   return Error::success();
 }
 
-/// Apart, because what setjmp returns to must have nothing to destroy.
-static bool evaluateOrFail(Run &run, Graph::Evaluate evaluate,
-                           const void *weights,
-                           const tercet_graph_tensor *inputs,
-                           tercet_graph_tensor *outputs, tercet_pool *pool) {
-  if (setjmp(run.onFailure))
-    return false;
-  evaluate(weights, inputs, outputs, pool);
-  return true;
-}
-
 Error Graph::run(std::span<const tercet_graph_tensor> inputs,
                  std::span<tercet_graph_tensor> outputs) {
   memory.freeAllBut({});
@@ -191,14 +166,13 @@ Error Graph::run(std::span<const tercet_graph_tensor> inputs,
     memcpy(aligned[i].data, inputs[i].data, size);
   }
   std::vector<tercet_graph_tensor> results(names.outputs().size());
-  Run current{memory};
-  Run *caller = std::exchange(currentRun, &current);
-  bool done = evaluateOrFail(current, evaluate, weights, aligned.data(),
-                             results.data(), &pool);
-  currentRun = caller;
-  if (!done) {
+  BlockList *caller = std::exchange(currentMemory, &memory);
+  const char *failure =
+      evaluateOrFail(evaluate, weights, aligned.data(), results.data(), &pool);
+  currentMemory = caller;
+  if (failure) {
     memory.freeAllBut({});
-    return Error(current.failure);
+    return Error(failure);
   }
   memory.freeAllBut(results);
   std::copy(results.begin(), results.end(), outputs.begin());

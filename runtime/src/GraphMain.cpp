@@ -7,10 +7,10 @@
 #include "runtime/src/GraphArtifact.h"
 #include "runtime/src/GraphCommandLine.h"
 #include "runtime/src/Json.h"
+#include "runtime/src/Memory.h"
 #include "runtime/src/Npy.h"
 
 #include <algorithm>
-#include <sys/resource.h>
 
 using namespace tercet;
 
@@ -164,9 +164,7 @@ static Error runBench(const GraphArtifact &artifact, Graph &graph,
   }
   std::sort(seconds.begin(), seconds.end());
   double median = seconds[seconds.size() / 2], least = seconds.front();
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  double rss = usage.ru_maxrss / 1024.0;
+  double rss = peakMemoryInBytes() / 1048576.0;
   const char *target = artifact.artifact().header().target;
   if (!json)
     return writeOutput(format("%s, --target=%s, %d threads, peak RSS %.0f MB\n"

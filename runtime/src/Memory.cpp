@@ -3,6 +3,7 @@
 #include "runtime/src/Memory.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_READ
@@ -29,7 +30,7 @@ PageMemory::PageMemory(uint64_t size, Pages pages) : sizeInBytes(size) {
     return;
   start = reinterpret_cast<void *>(
       (reinterpret_cast<uintptr_t>(map) + HugePage - 1) & -HugePage);
-  madvise(start, size, MADV_HUGEPAGE);
+  adviseHugePages(start, size);
 }
 
 PageMemory::~PageMemory() {
@@ -42,4 +43,14 @@ void tercet::populateForReading(const void *begin, uint64_t size) {
   uintptr_t first = reinterpret_cast<uintptr_t>(begin) & ~mask;
   uintptr_t last = (reinterpret_cast<uintptr_t>(begin) + size + mask) & ~mask;
   madvise(reinterpret_cast<void *>(first), last - first, MADV_POPULATE_READ);
+}
+
+void tercet::adviseHugePages(void *begin, uint64_t size) {
+  madvise(begin, size, MADV_HUGEPAGE);
+}
+
+uint64_t tercet::peakMemoryInBytes() {
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return uint64_t(usage.ru_maxrss) * 1024;
 }

@@ -45,6 +45,12 @@ private:
 /// the kernel cannot (before 5.14): the first touch then faults them in.
 void populateForReading(const void *begin, uint64_t size);
 
+/// For memory that starts at a multiple of 2 MiB.
+void adviseHugePages(void *begin, uint64_t size);
+
+/// The most memory that this process has had.
+uint64_t peakMemoryInBytes();
+
 } // namespace tercet
 
 #endif // TERCET_RUNTIME_MEMORY_H

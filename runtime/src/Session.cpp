@@ -214,7 +214,7 @@ void Session::truncate(uint32_t slot, uint32_t length) {
 std::span<char> Session::kvBlock(uint32_t slot, uint32_t stripe,
                                  uint32_t block) {
   const tercet_blob_header &header = model.header();
-  uint64_t size = model.artifact().kvBlockSize();
+  size_t size = model.artifact().kvBlockSize();
   return {static_cast<char *>(kv.data()) + slot * header.kv_slot_size +
               stripe * (header.kv_slot_size / header.kv_stripes) + block * size,
           size};

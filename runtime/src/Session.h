@@ -122,7 +122,7 @@ public:
   tercet_pool &pool() { return threads; }
   /// The activations of the last step, for tracing.
   std::string_view arenaBytes() const {
-    return {static_cast<const char *>(arena.data()), arena.size()};
+    return {static_cast<const char *>(arena.data()), size_t(arena.size())};
   }
 
 private:

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -84,6 +85,15 @@ static constexpr int MaxThreads = 1024;
 /// Enough chunks that a late or slow thread loses an eighth of its share, few
 /// enough that each still streams through long contiguous runs.
 static constexpr int ChunksPerThread = 8;
+
+/// Chunks [begin, end) that nobody has taken: begin in the low half, end in the
+/// high half. The owner takes from the front and so streams through contiguous
+/// memory; thieves take from the back.
+struct alignas(64) tercet_pool::Worker {
+  std::atomic<uint64_t> chunks{0};
+  tercet_pool *pool = nullptr;
+  pthread_t thread{};
+};
 
 tercet_pool::tercet_pool(int numThreads, uint64_t scratchSize)
     // Whole pages keep one worker's stores out of the next one's prefetches.

@@ -16,7 +16,6 @@
 
 #include <atomic>
 #include <memory>
-#include <pthread.h>
 
 namespace tercet {
 
@@ -46,14 +45,7 @@ struct tercet_pool {
   void *observerContext = nullptr;
 
 private:
-  /// Chunks [begin, end) that nobody has taken: begin in the low half, end in
-  /// the high half. The owner takes from the front and so streams through
-  /// contiguous memory; thieves take from the back.
-  struct alignas(64) Worker {
-    std::atomic<uint64_t> chunks{0};
-    tercet_pool *pool = nullptr;
-    pthread_t thread{};
-  };
+  struct Worker;
 
   void runChunk(uint32_t chunk, void *scratch) const;
   void work(int self);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The bundled model compiled for other machines, run by emulators: logits of 200
+"""The bundled model compiled for other machines, run by emulators and node: logits of 200
 tokens of a held-out novel and 64 greedy tokens are those of this machine, bit for
 bit. An emulated CPU without the features of a program is told so."""
 
@@ -27,6 +27,7 @@ MACHINES = [
     ("riscv64", ["qemu-riscv64", "-cpu", "rv64"]),
     ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"]),
     ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=256,vext_spec=v1.0"]),
+    ("wasm32+simd128", ["node"]),
 ]
 
 
@@ -34,11 +35,12 @@ def output(*command, **options):
     return subprocess.run([*map(str, command)], text=True, capture_output=True, check=True, **options).stdout
 
 
-def compile_model(program, target):
-    if shutil.which("qemu-aarch64") is None:
-        pytest.skip("qemu-user is not installed")
-    output(BIN / "tercet", "compile", MODEL, "-o", program, f"--target={target}")
-    return program
+def compile_model(program, target, machine=(), model=MODEL):
+    """The command that runs it on a machine."""
+    if machine and shutil.which(machine[0]) is None:
+        pytest.skip(f"{machine[0]} is not installed")
+    output(BIN / "tercet", "compile", model, "-o", program, f"--target={target}")
+    return [*machine, f"{program}.mjs" if machine == ["node"] else program]
 
 
 def greedy(command, ids):
@@ -55,15 +57,15 @@ def here(tmp_path_factory):
         pytest.skip(str(missing))
     ids = output(BIN / "tercet-test-tokenize", MODEL, input=novel[:2000]).split()[:200]
     assert len(ids) == 200
-    program = compile_model(directory / "austen", "native")
-    output(program, "--tokens", ",".join(ids), "--logits", directory / "logits.npy")
-    return ids, np.load(directory / "logits.npy"), greedy([program], ids)
+    command = compile_model(directory / "austen", "native")
+    output(*command, "--tokens", ",".join(ids), "--logits", directory / "logits.npy")
+    return ids, np.load(directory / "logits.npy"), greedy(command, ids)
 
 
 @pytest.mark.parametrize("target, machine", MACHINES)
 def test_same_bits(tmp_path, here, target, machine):
     ids, expected, tokens = here
-    command = [*machine, compile_model(tmp_path / "austen", target)]
+    command = compile_model(tmp_path / "austen", target, machine)
     output(*command, "--tokens", ",".join(ids), "--logits", tmp_path / "logits.npy")
     got = np.load(tmp_path / "logits.npy")
     assert got.shape == expected.shape and (got.view(np.uint32) == expected.view(np.uint32)).all()
@@ -76,7 +78,30 @@ def test_same_bits(tmp_path, here, target, machine):
     ("riscv64+v", ["qemu-riscv64", "-cpu", "rv64"], "v"),
 ])
 def test_missing_feature(tmp_path, target, machine, feature):
-    program = compile_model(tmp_path / "austen", target)
-    done = subprocess.run([*machine, program, "--tokens", "1"], text=True, capture_output=True)
+    command = compile_model(tmp_path / "austen", target, machine)
+    done = subprocess.run([*command, "--tokens", "1"], text=True, capture_output=True)
     assert done.returncode == 1 and not done.stdout
     assert f"needs {feature}; this CPU has " in done.stderr, done.stderr
+
+
+GRAPH = Path("/usr/share/libonnx-testdata/data/node/test_softmax_axis_1/model.onnx")
+
+
+@pytest.mark.skipif(not GRAPH.exists(), reason="libonnx-testdata is not installed")
+def test_graph(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(3, 4, 5)).astype("f4"))
+    results = []
+    for target, machine in [("native", ()), ("wasm32+simd128", ["node"])]:
+        command = compile_model(tmp_path / target, target, machine, GRAPH)
+        output(*command, "--input", "x=x.npy", "--output", "y=y.npy", cwd=tmp_path)
+        results.append((tmp_path / "y.npy").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_damaged_module(tmp_path):
+    command = compile_model(tmp_path / "austen", "wasm32+simd128", ["node"])
+    with open(tmp_path / "austen", "r+b") as module:
+        module.truncate(module.seek(0, os.SEEK_END) - 100)
+    done = subprocess.run([*command, "--info"], text=True, capture_output=True)
+    assert done.returncode == 1 and not done.stdout
+    assert "error: this artifact is damaged (truncated: " in done.stderr
