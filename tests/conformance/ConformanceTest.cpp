@@ -15,7 +15,7 @@ using namespace tercet::conformance;
 
 /// Each stands for one way through a backend: pmaddwd, pmaddubsw of each width,
 /// the two forms of vpdpbusd; with and without fma; smull, sdot, usdot
-/// and usmmla; vectors of any length.
+/// and usmmla; vectors of any length; WebAssembly's dot of 16 bits.
 static const char *const kLevels[] = {
     "x86-64",
     "x86-64-v2",
@@ -29,6 +29,7 @@ static const char *const kLevels[] = {
     "aarch64+dotprod",
     "aarch64+dotprod+i8mm",
     "riscv64+v",
+    "wasm32+simd128",
 };
 
 /// AMX changes matmuls alone.

@@ -5,6 +5,8 @@
 #include "compiler/Emit/EmitObject.h"
 #include "tercet/artifact.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/ErrorHandling.h"
@@ -24,7 +26,8 @@ namespace {
 struct Machine {
   Triple::ArchType arch;
   uint64_t features; ///< that its CPU has
-  StringRef emulator, cpu;
+  StringRef emulator;
+  StringRef cpu; ///< of qemu
 };
 
 // The oldest first within an architecture; those of equal features in a row.
@@ -37,13 +40,15 @@ constexpr Machine kMachines[] = {
      "rv64,v=true,vlen=128,vext_spec=v1.0"},
     {Triple::riscv64, TERCET_CPU_RVV, "qemu-riscv64",
      "rv64,v=true,vlen=256,vext_spec=v1.0"},
+    {Triple::wasm32, 0, "node", ""},
 };
 
 struct Runner {
-  StringRef triple, object;
+  StringRef triple, file;
 };
 
-/// KernelRunner.c for each architecture whose C library was found.
+/// KernelRunner.c as an object for each architecture whose C library was found;
+/// KernelRunner.mjs for WebAssembly.
 constexpr Runner kRunners[] = {
 #include "tests/conversion/KernelRunners.inc"
 };
@@ -90,8 +95,37 @@ static Error execute(ArrayRef<std::string> command) {
                            error);
 }
 
+/// Adds to a module what KernelRunner calls, which knows no signatures:
+///   kernel_arguments(%words) calls @_mlir_ciface_kernel(%words[0], ...)
+static void addKernelArguments(mlir::ModuleOp module) {
+  using namespace mlir;
+  auto kernel = module.lookupSymbol<LLVM::LLVMFuncOp>("_mlir_ciface_kernel");
+  ImplicitLocOpBuilder b(kernel.getLoc(), module.getContext());
+  b.setInsertionPointToEnd(module.getBody());
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  auto function = LLVM::LLVMFuncOp::create(
+      b, "kernel_arguments",
+      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
+                                  {pointer}));
+  Block *entry = function.addEntryBlock(b);
+  b.setInsertionPointToEnd(entry);
+  SmallVector<Value> arguments;
+  for (auto [number, type] : llvm::enumerate(kernel.getArgumentTypes())) {
+    Value address =
+        LLVM::GEPOp::create(b, pointer, b.getI64Type(), entry->getArgument(0),
+                            ArrayRef<LLVM::GEPArg>{int32_t(number)});
+    Value word = LLVM::LoadOp::create(b, b.getI64Type(), address);
+    if (type == pointer)
+      word = LLVM::IntToPtrOp::create(b, pointer, word);
+    arguments.push_back(word);
+  }
+  LLVM::CallOp::create(b, kernel, arguments);
+  LLVM::ReturnOp::create(b, ValueRange());
+}
+
 Expected<EmulatedKernel> EmulatedKernel::load(mlir::ModuleOp module,
                                               const TargetSpec &target) {
+  addKernelArguments(module);
   auto code = emitCode(module, target, CodeKind::Object);
   if (!code)
     return code.takeError();
@@ -102,16 +136,29 @@ Expected<EmulatedKernel> EmulatedKernel::load(mlir::ModuleOp module,
   if (!program)
     return program.takeError();
   const Runner &runner = *findRunner(target);
-  if (Error error =
-          execute({TERCET_CROSS_COMPILER, "--target=" + runner.triple.str(),
-                   "-fuse-ld=lld", "-static", runner.object.str(),
-                   object->path(), "-o", program->path()}))
+  bool isWasm = Triple(target.triple).isWasm();
+  Command linker = {TERCET_CROSS_COMPILER, "--target=" + runner.triple.str(),
+                    object->path(), "-o", program->path()};
+  if (isWasm)
+    append_range(linker,
+                 std::array{"-Wno-deprecated", "-nostartfiles",
+                            "-Wl,--no-entry", "-Wl,--export=kernel_arguments",
+                            "-Wl,--export=__heap_base"});
+  else
+    append_range(linker, std::array<StringRef, 3>{"-fuse-ld=lld", "-static",
+                                                  runner.file});
+  if (Error error = execute(linker))
     return std::move(error);
 
   std::vector<Command> emulators;
-  for (const Machine &machine : findMachines(target))
-    emulators.push_back(
-        {*sys::findProgramByName(machine.emulator), "-cpu", machine.cpu.str()});
+  for (const Machine &machine : findMachines(target)) {
+    Command &command = emulators.emplace_back();
+    command.push_back(*sys::findProgramByName(machine.emulator));
+    if (isWasm)
+      command.push_back(runner.file.str());
+    else
+      append_range(command, std::array<StringRef, 2>{"-cpu", machine.cpu});
+  }
   return EmulatedKernel(std::move(emulators), std::move(*program));
 }
 

@@ -2,7 +2,7 @@
 //
 // A kernel for a machine of another architecture, run by qemu-user on the
 // oldest of its CPUs that has the features of the target, or on each of them
-// where vectors have a length of the CPU's own.
+// where vectors have a length of the CPU's own. WebAssembly is run by node.
 
 #ifndef TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H
 #define TERCET_TESTS_CONVERSION_EMULATEDKERNEL_H

@@ -15,10 +15,8 @@
 
 enum { MaxArguments = 16, MaxRank = 8 };
 
-// A C function ignores arguments that it does not have.
-void _mlir_ciface_kernel(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                         int64_t, int64_t, int64_t, int64_t);
+// A word for each argument of the kernel; of a memref, its descriptor's address.
+void kernel_arguments(const int64_t *values);
 
 int main(int argc, char **argv) {
   if (argc != 2)
@@ -47,8 +45,6 @@ int main(int argc, char **argv) {
     word += 2 * rank;
     values[i] = (intptr_t)descriptor;
   }
-  const int64_t *v = values;
-  _mlir_ciface_kernel(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8],
-                      v[9], v[10], v[11], v[12], v[13], v[14], v[15]);
+  kernel_arguments(values);
   return 0;
 }

@@ -5,6 +5,7 @@
 #include "compiler/Target/Backend.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/STLExtras.h"
@@ -120,6 +121,8 @@ public:
   void populateVectorLowerings(RewritePatternSet &patterns,
                                const TargetSpec &target) const override {
     patterns.add<LowerDot, LowerAddPairs, LowerLookup>(patterns.getContext());
+    // LLVM's WebAssembly has no code for a single bf16.
+    arith::populateExpandBFloat16Patterns(patterns);
   }
 };
 
