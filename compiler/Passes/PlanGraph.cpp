@@ -202,7 +202,9 @@ SmallVector<Value> ownResults(OpBuilder &b, Operation *terminator) {
         sizes.push_back(memref::DimOp::create(b, loc, result, dim));
     Value copy = memref::AllocOp::create(
         b, loc, MemRefType::get(type.getShape(), type.getElementType()), sizes);
-    linalg::CopyOp::create(b, loc, result, copy);
+    // A part of a tensor is not dense, though the function's type says so.
+    auto cast = result.getDefiningOp<memref::CastOp>();
+    linalg::CopyOp::create(b, loc, cast ? cast.getSource() : result, copy);
     results.push_back(copy);
   }
   return results;

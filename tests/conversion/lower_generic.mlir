@@ -113,3 +113,80 @@ func.func @indices(%y: memref<4x8xi64>) {
   }
   return
 }
+
+// -----
+
+#x = affine_map<(c, i, j) -> (c, i, j)>
+#bias = affine_map<(c, i, j) -> (c)>
+
+// Rows of 7 pixels are one of 49, three vectors and a lane, as they are neighbours
+// in memory and all that the bias sees is the channel.
+
+// CHECK-LABEL: func.func @short_rows
+// CHECK-SAME: %[[X:[^:]+]]: memref<64x7x7xf32>
+func.func @short_rows(%x: memref<64x7x7xf32>, %bias: memref<64xf32>, %y: memref<64x7x7xf32>) {
+  // CHECK: %[[PIXELS:.+]] = memref.collapse_shape %[[X]] {{\[}}[0], [1, 2]] : {{.+}} into memref<64x49xf32>
+  // CHECK: vector.load %[[PIXELS]][{{.+}}] : memref<64x49xf32>, vector<16xf32>
+  // CHECK: vector.maskedload %[[PIXELS]]
+  linalg.generic {indexing_maps = [#x, #bias, #x], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%x, %bias : memref<64x7x7xf32>, memref<64xf32>) outs(%y : memref<64x7x7xf32>) {
+  ^bb0(%a: f32, %b: f32, %out: f32):
+    %next = arith.addf %a, %b : f32
+    linalg.yield %next : f32
+  }
+  return
+}
+
+// -----
+
+// Not where memory has gaps between them.
+
+// CHECK-LABEL: func.func @rows_with_gaps
+// CHECK-SAME: %[[X:[^:]+]]: memref
+func.func @rows_with_gaps(%x: memref<64x7x7xf32, strided<[72, 8, 1]>>, %y: memref<64x7x7xf32>) {
+  // CHECK-NOT: vector.load
+  // CHECK: vector.maskedload %[[X]]
+  // CHECK-NOT: vector.load
+  linalg.copy ins(%x : memref<64x7x7xf32, strided<[72, 8, 1]>>) outs(%y : memref<64x7x7xf32>)
+  return
+}
+
+// -----
+
+// 16 columns of 16 numbers each are 16 rows after four rounds of shuffles.
+
+// CHECK-LABEL: func.func @transpose
+// CHECK-SAME: %[[X:[^:]+]]: memref<196x32xf32>, %[[Y:[^:]+]]: memref<32x196xf32>
+func.func @transpose(%x: memref<196x32xf32>, %y: memref<32x196xf32>) {
+  // CHECK-COUNT-16: vector.load %[[X]][{{.+}}] : {{.+}}, vector<16xf32>
+  // CHECK-COUNT-64: vector.shuffle
+  // CHECK-NOT: vector.shuffle
+  // CHECK-COUNT-16: vector.store {{.+}}, %[[Y]]
+  linalg.transpose ins(%x : memref<196x32xf32>) outs(%y : memref<32x196xf32>) permutation = [1, 0]
+  return
+}
+
+// -----
+
+#x = affine_map<(c, i, k) -> (c, i * 2 + k)>
+#k = affine_map<(c, i, k) -> (k)>
+#y = affine_map<(c, i, k) -> (c, i)>
+
+// Every other element: two vectors, of which the second begins 15 elements after
+// the first, since there need not be a 32nd.
+
+// CHECK-LABEL: func.func @stride_of_two
+// CHECK-SAME: %[[X:[^:]+]]: memref<64x32xf32>
+func.func @stride_of_two(%x: memref<64x32xf32>, %w: memref<2xf32>, %y: memref<64x16xf32>) {
+  // CHECK: %[[FIRST:.+]] = vector.load %[[X]][%{{.+}}, %[[I:.+]]]
+  // CHECK: %[[J:.+]] = arith.addi %[[I]], %c15
+  // CHECK: %[[SECOND:.+]] = vector.load %[[X]][%{{.+}}, %[[J]]]
+  // CHECK: vector.shuffle %[[FIRST]], %[[SECOND]] [0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31]
+  linalg.generic {indexing_maps = [#x, #k, #y], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%x, %w : memref<64x32xf32>, memref<2xf32>) outs(%y : memref<64x16xf32>) {
+  ^bb0(%a: f32, %b: f32, %max: f32):
+    %next = arith.maximumf %a, %max : f32
+    linalg.yield %next : f32
+  }
+  return
+}

@@ -4,7 +4,8 @@
 //
 // - lanes hold results that are neighbours in the last parallel dimension, each
 //   computed by a chain over the reduction; a tile of several rows of vectors
-//   shares what it loads (matmuls, convolutions, elementwise);
+//   shares what it loads (matmuls, convolutions, elementwise), or transposes
+//   it;
 // - where an operand's innermost dimension is reduced by one operation, lanes
 //   hold partial results of it: docs/numerics.md, "Sum over 16 lanes";
 // - scalars, when the body looks at indices or memory.
@@ -15,9 +16,11 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace tercet;
@@ -27,12 +30,16 @@ using Values = KernelBuilder::Values;
 namespace {
 
 /// Iterations below which a loop is not worth a call of the pool.
-constexpr int64_t kMinParallelWork = 1 << 14;
-/// Elements of an item of an elementwise op.
+constexpr uint64_t kMinParallelWork = 1 << 14;
+/// Elements of an item of an elementwise op, along the lanes.
 constexpr int64_t kItemElements = 1024;
+/// Iterations up to which short rows are one item.
+constexpr uint64_t kMaxItemWork = 4096;
+/// Rows from which on a transposition in registers beats loads of single lanes.
+constexpr int64_t kMinTransposedRows = 4;
 
 /// How an operand is read along the dimension that the lanes are in.
-enum class Access { Broadcast, Contiguous, Strided };
+enum class Access { Broadcast, Contiguous, EveryOther, Strided };
 
 class GenericKernel {
 public:
@@ -56,20 +63,27 @@ private:
   }
   /// The parallel dimension whose rows share the vectors that they read.
   std::optional<unsigned> findSharingDim();
+  /// The parallel dimension that an operand is contiguous in and not in the
+  /// lanes, so that rows of lanes are columns of a block of it.
+  std::optional<unsigned> findTransposedDim();
+  bool isTransposed(OpOperand &operand, unsigned lanesDim, unsigned rowsDim);
 
   Value evaluate(AffineExpr expr);
   Values getIndices(OpOperand &operand);
   Value loadScalar(OpOperand &operand);
   /// Lanes from dimension `dim` on, of which `count` are there (none: all).
   Value loadVector(OpOperand &operand, unsigned dim, Value count);
+  /// The vectors of `numRows` rows, of which the operand holds the columns.
+  Values loadTransposed(OpOperand &operand, unsigned lanesDim, int64_t numRows,
+                        Value count);
   Value cloneBody(ArrayRef<Value> arguments, bool isVector);
 
   /// A loop over items, each given as the indices of `dims` with their `sizes`.
   void forEachItem(ArrayRef<unsigned> dims, ArrayRef<Value> sizes,
                    function_ref<void()> body);
-  /// Nested loops over the reduction.
-  Values forEachReduction(ArrayRef<unsigned> dims, ValueRange inits,
-                          function_ref<Values(ValueRange)> body);
+  /// Nested loops over all of `dims`.
+  Values nest(ArrayRef<unsigned> dims, ValueRange inits,
+              function_ref<Values(ValueRange)> body);
   void tile(unsigned lanesDim, std::optional<unsigned> rowsDim, int64_t numRows,
             int64_t numVectors, Value count);
 
@@ -78,7 +92,7 @@ private:
   SmallVector<Value> extents; // of the loops
   SmallVector<Value> ivs;     // their indices, where the code is now
   SmallVector<unsigned> parallelDims, reductionDims;
-  int64_t work = 1; // iterations, if static
+  uint64_t work = 1; // iterations; many, if not static
 };
 
 //===----------------------------------------------------------------------===//
@@ -143,10 +157,15 @@ Access GenericKernel::getAccess(OpOperand &operand, unsigned dim) {
   for (AffineExpr expr : map.getResults().drop_back())
     if (expr.isFunctionOfDim(dim))
       return Access::Strided;
-  // d, or d + what does not depend on it
-  AffineExpr rest =
-      map.getResults().back() - getAffineDimExpr(dim, map.getContext());
-  return rest.isFunctionOfDim(dim) ? Access::Strided : Access::Contiguous;
+  // d or 2 d, plus what does not depend on it
+  auto hasFactor = [&](int64_t factor) {
+    AffineExpr rest = map.getResults().back() -
+                      getAffineDimExpr(dim, map.getContext()) * factor;
+    return !simplifyAffineExpr(rest, map.getNumDims(), 0).isFunctionOfDim(dim);
+  };
+  return hasFactor(1)   ? Access::Contiguous
+         : hasFactor(2) ? Access::EveryOther
+                        : Access::Strided;
 }
 
 std::optional<unsigned> GenericKernel::findSharingDim() {
@@ -162,6 +181,25 @@ std::optional<unsigned> GenericKernel::findSharingDim() {
           getConstant(extents[dim]) != 1)
         return dim;
   }
+  return std::nullopt;
+}
+
+bool GenericKernel::isTransposed(OpOperand &operand, unsigned lanesDim,
+                                 unsigned rowsDim) {
+  return !op.isScalar(&operand) &&
+         getAccess(operand, lanesDim) == Access::Strided &&
+         getAccess(operand, rowsDim) == Access::Contiguous;
+}
+
+std::optional<unsigned> GenericKernel::findTransposedDim() {
+  if (!reductionDims.empty())
+    return std::nullopt;
+  for (OpOperand *operand : op.getDpsInputOperands())
+    for (unsigned dim : ArrayRef(parallelDims).drop_back())
+      if (op.payloadUsesValueFromOperand(operand) &&
+          isTransposed(*operand, parallelDims.back(), dim) &&
+          getConstant(extents[dim]).value_or(kLanes) >= kMinTransposedRows)
+        return dim;
   return std::nullopt;
 }
 
@@ -205,6 +243,24 @@ Value GenericKernel::loadVector(OpOperand &operand, unsigned dim, Value count) {
   if (access == Access::Contiguous)
     return count ? b.loadFirst(count, operand.get(), getIndices(operand))
                  : b.load(operand.get(), getIndices(operand));
+  if (access == Access::EveryOther) {
+    // The second vector begins one element early, as the element after the
+    // last one need not exist.
+    Values indices = getIndices(operand);
+    auto loadHalf = [&](int64_t offset) {
+      Values from = indices;
+      from.back() = b.addIndex(from.back(), offset);
+      if (!count)
+        return b.load(operand.get(), from);
+      Value last = b.subIndex(b.mulIndex(count, 2), b.index(1 + offset));
+      return b.loadFirst(last, operand.get(), from);
+    };
+    SmallVector<int64_t> lanes;
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      lanes.push_back(2 * lane + (2 * lane >= kLanes));
+    return vector::ShuffleOp::create(b, loadHalf(0), loadHalf(kLanes - 1),
+                                     lanes);
+  }
   // Lanes that are not there repeat the last one that is.
   Values elements;
   Value first = ivs[dim];
@@ -217,6 +273,36 @@ Value GenericKernel::loadVector(OpOperand &operand, unsigned dim, Value count) {
   }
   ivs[dim] = first;
   return b.fromElements(elements);
+}
+
+Values GenericKernel::loadTransposed(OpOperand &operand, unsigned lanesDim,
+                                     int64_t numRows, Value count) {
+  Values vectors;
+  Value first = ivs[lanesDim];
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    Value offset = b.index(lane);
+    if (count)
+      offset = b.minIndex(offset, b.subIndex(count, b.index(1)));
+    ivs[lanesDim] = b.addIndex(first, offset);
+    vectors.push_back(b.load(operand.get(), getIndices(operand), numRows));
+  }
+  ivs[lanesDim] = first;
+  // A step moves the top bit of a vector's number to the bottom of its lanes'
+  // numbers, and the top bit of those to the bottom of the vectors'.
+  SmallVector<int64_t> low, high;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    low.push_back(lane / 2 + lane % 2 * kLanes);
+    high.push_back(low.back() + kLanes / 2);
+  }
+  for (int64_t step = 1; step < kLanes; step *= 2) {
+    Values next;
+    for (int64_t i = 0; i < kLanes / 2; ++i)
+      for (ArrayRef<int64_t> lanes : {low, high})
+        next.push_back(vector::ShuffleOp::create(
+            b, vectors[i], vectors[i + kLanes / 2], lanes));
+    vectors = next;
+  }
+  return vectors;
 }
 
 Value GenericKernel::cloneBody(ArrayRef<Value> arguments, bool isVector) {
@@ -269,15 +355,14 @@ void GenericKernel::forEachItem(ArrayRef<unsigned> dims, ArrayRef<Value> sizes,
     b.parallel(items, emitItem);
 }
 
-Values GenericKernel::forEachReduction(ArrayRef<unsigned> dims,
-                                       ValueRange inits,
-                                       function_ref<Values(ValueRange)> body) {
+Values GenericKernel::nest(ArrayRef<unsigned> dims, ValueRange inits,
+                           function_ref<Values(ValueRange)> body) {
   if (dims.empty())
     return body(inits);
   return b.loop(b.index(0), extents[dims.front()], 1, inits,
                 [&](Value iv, ValueRange carried) {
                   ivs[dims.front()] = iv;
-                  return forEachReduction(dims.drop_front(), carried, body);
+                  return nest(dims.drop_front(), carried, body);
                 });
 }
 
@@ -305,34 +390,42 @@ void GenericKernel::tile(unsigned lanesDim, std::optional<unsigned> rowsDim,
         inits.push_back(loadVector(init, lanesDim, count));
     }
 
-  Values results =
-      forEachReduction(reductionDims, inits, [&](ValueRange carried) {
-        // What several vectors of the tile read is loaded once.
-        llvm::DenseMap<std::tuple<OpOperand *, int64_t, int64_t>, Value> loaded;
-        Values results;
-        for (int64_t row = 0; row < numRows; ++row)
-          for (int64_t vector = 0; vector < numVectors; ++vector) {
-            moveTo(row, vector);
-            Values arguments;
-            for (OpOperand *operand : op.getDpsInputOperands()) {
-              Value value;
-              if (op.payloadUsesValueFromOperand(operand)) {
-                bool hasRows = rowsDim && involves(*operand, *rowsDim);
-                bool hasLanes = involves(*operand, lanesDim);
-                Value &entry =
-                    loaded[{operand, hasRows ? row : 0, hasLanes ? vector : 0}];
-                if (!entry)
-                  entry = loadVector(*operand, lanesDim, count);
-                value = entry;
-              }
-              arguments.push_back(value);
-            }
-            arguments.push_back(readsInit ? carried[row * numVectors + vector]
-                                          : Value());
-            results.push_back(cloneBody(arguments, /*isVector=*/true));
+  Values results = nest(reductionDims, inits, [&](ValueRange carried) {
+    // What several vectors of the tile read is loaded once.
+    llvm::DenseMap<std::tuple<OpOperand *, int64_t, int64_t>, Value> loaded;
+    if (rowsDim && reductionDims.empty() && numRows >= kMinTransposedRows)
+      for (OpOperand *operand : op.getDpsInputOperands())
+        if (op.payloadUsesValueFromOperand(operand) &&
+            isTransposed(*operand, lanesDim, *rowsDim)) {
+          moveTo(0, 0);
+          Values rows = loadTransposed(*operand, lanesDim, numRows, count);
+          for (int64_t row = 0; row < numRows; ++row)
+            loaded[{operand, row, 0}] = rows[row];
+        }
+    Values results;
+    for (int64_t row = 0; row < numRows; ++row)
+      for (int64_t vector = 0; vector < numVectors; ++vector) {
+        moveTo(row, vector);
+        Values arguments;
+        for (OpOperand *operand : op.getDpsInputOperands()) {
+          Value value;
+          if (op.payloadUsesValueFromOperand(operand)) {
+            bool hasRows = rowsDim && involves(*operand, *rowsDim);
+            bool hasLanes = involves(*operand, lanesDim);
+            Value &entry =
+                loaded[{operand, hasRows ? row : 0, hasLanes ? vector : 0}];
+            if (!entry)
+              entry = loadVector(*operand, lanesDim, count);
+            value = entry;
           }
-        return results;
-      });
+          arguments.push_back(value);
+        }
+        arguments.push_back(readsInit ? carried[row * numVectors + vector]
+                                      : Value());
+        results.push_back(cloneBody(arguments, /*isVector=*/true));
+      }
+    return results;
+  });
 
   for (int64_t row = 0; row < numRows; ++row)
     for (int64_t vector = 0; vector < numVectors; ++vector) {
@@ -350,6 +443,7 @@ void GenericKernel::tile(unsigned lanesDim, std::optional<unsigned> rowsDim,
 void GenericKernel::emitTiles() {
   unsigned lanesDim = parallelDims.back();
   std::optional<unsigned> rowsDim = findSharingDim();
+  std::optional<unsigned> transposedDim = findTransposedDim();
   bool isReduction = !reductionDims.empty();
   int64_t numVectors = isReduction && b.options.accumulators >= 16 ? 2 : 1;
   std::optional<int64_t> lanes = getConstant(extents[lanesDim]);
@@ -359,6 +453,10 @@ void GenericKernel::emitTiles() {
   if (lanes)
     numVectors = std::clamp<int64_t>(*lanes / kLanes, 1, numVectors);
   int64_t numRows = rowsDim ? b.options.accumulators / numVectors : 1;
+  if (transposedDim) {
+    rowsDim = transposedDim;
+    numRows = kLanes;
+  }
   if (rowsDim)
     if (std::optional<int64_t> rows = getConstant(extents[*rowsDim]))
       numRows = std::min(numRows, *rows);
@@ -372,6 +470,21 @@ void GenericKernel::emitTiles() {
       dims.push_back(dim);
       sizes.push_back(extents[dim]);
     }
+  // Short rows are not worth an item each.
+  SmallVector<unsigned> innerDims;
+  uint64_t itemWork = lanes.value_or(kMaxItemWork);
+  for (unsigned dim : reductionDims)
+    itemWork = llvm::SaturatingMultiply<uint64_t>(
+        itemWork, getConstant(extents[dim]).value_or(kMaxItemWork));
+  while (!rowsDim && !dims.empty()) {
+    std::optional<int64_t> extent = getConstant(extents[dims.back()]);
+    if (!extent ||
+        llvm::SaturatingMultiply<uint64_t>(itemWork, *extent) > kMaxItemWork)
+      break;
+    itemWork *= *extent;
+    innerDims.insert(innerDims.begin(), dims.pop_back_val());
+    sizes.pop_back();
+  }
   dims.push_back(lanesDim);
   sizes.push_back(b.ceilDivIndex(extents[lanesDim], b.index(itemLanes)));
   if (rowsDim) {
@@ -379,7 +492,7 @@ void GenericKernel::emitTiles() {
     sizes.push_back(b.ceilDivIndex(extents[*rowsDim], b.index(numRows)));
   }
 
-  forEachItem(dims, sizes, [&] {
+  auto emitItem = [&] {
     Value firstLane = b.mulIndex(ivs[lanesDim], itemLanes);
     Value endLane =
         b.minIndex(b.addIndex(firstLane, itemLanes), extents[lanesDim]);
@@ -430,6 +543,12 @@ void GenericKernel::emitTiles() {
         forEachRow(1, count);
       });
     }
+  };
+  forEachItem(dims, sizes, [&] {
+    nest(innerDims, {}, [&](ValueRange) {
+      emitItem();
+      return Values();
+    });
   });
 }
 
@@ -470,7 +589,7 @@ void GenericKernel::emitLanes(Operation *combiner) {
     Value extent = extents[lanesDim];
     Value end = b.mulIndex(b.divIndex(extent, kLanes), kLanes);
     std::optional<int64_t> columns = getConstant(extent);
-    Value lanes = forEachReduction(
+    Value lanes = nest(
         ArrayRef(reductionDims).drop_back(), neutral, [&](ValueRange carried) {
           Value lanes = b.loop(b.index(0), end, kLanes, carried,
                                [&](Value lane, ValueRange carried) {
@@ -498,17 +617,17 @@ void GenericKernel::emitScalars() {
   auto emitResult = [&] {
     Value start =
         op.payloadUsesValueFromOperand(&init) ? loadScalar(init) : Value();
-    Value result = forEachReduction(
-        reductionDims, start ? ValueRange(start) : ValueRange(),
-        [&](ValueRange carried) {
-          Values arguments;
-          for (OpOperand *operand : op.getDpsInputOperands())
-            arguments.push_back(op.payloadUsesValueFromOperand(operand)
-                                    ? loadScalar(*operand)
-                                    : Value());
-          arguments.push_back(start ? carried[0] : Value());
-          return Values{cloneBody(arguments, /*isVector=*/false)};
-        })[0];
+    Value result =
+        nest(reductionDims, start ? ValueRange(start) : ValueRange(),
+             [&](ValueRange carried) {
+               Values arguments;
+               for (OpOperand *operand : op.getDpsInputOperands())
+                 arguments.push_back(op.payloadUsesValueFromOperand(operand)
+                                         ? loadScalar(*operand)
+                                         : Value());
+               arguments.push_back(start ? carried[0] : Value());
+               return Values{cloneBody(arguments, /*isVector=*/false)};
+             })[0];
     b.storeScalar(result, init.get(), getIndices(init));
   };
   if (parallelDims.empty())
@@ -534,7 +653,8 @@ LogicalResult GenericKernel::emit() {
   for (auto [i, range] : llvm::enumerate(op.createLoopRanges(b, b.getLoc()))) {
     Value extent = getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size);
     extents.push_back(extent);
-    work *= getConstant(extent).value_or(kMinParallelWork);
+    work = llvm::SaturatingMultiply<uint64_t>(
+        work, getConstant(extent).value_or(kMinParallelWork));
     (op.getIteratorTypesArray()[i] == utils::IteratorType::parallel
          ? parallelDims
          : reductionDims)
@@ -557,6 +677,42 @@ LogicalResult GenericKernel::emit() {
   return success();
 }
 
+/// Parallel dimensions that all operands have after each other, in memory too,
+/// as one: `op` or what replaces it. Rows of 7 pixels would fill half of the
+/// lanes.
+linalg::GenericOp collapseRows(linalg::GenericOp op,
+                               PatternRewriter &rewriter) {
+  SmallVector<AffineMap> maps = op.getIndexingMapsArray();
+  auto isDense = [](Type type) {
+    auto memref = dyn_cast<MemRefType>(type);
+    return !memref || memref.getLayout().isIdentity();
+  };
+  if (op.hasIndexSemantics() || !llvm::all_of(op->getOperandTypes(), isDense) ||
+      !llvm::all_of(maps,
+                    [](AffineMap map) { return map.isProjectedPermutation(); }))
+    return op;
+  SmallVector<ReassociationIndices> groups;
+  for (auto [dim, type] : llvm::enumerate(op.getIteratorTypesArray())) {
+    if (!groups.empty() && type == utils::IteratorType::parallel &&
+        linalg::isParallelIterator(
+            op.getIteratorTypesArray()[groups.back().front()])) {
+      ReassociationIndices longer = groups.back();
+      longer.push_back(dim);
+      if (linalg::areDimSequencesPreserved(maps, longer)) {
+        groups.back() = longer;
+        continue;
+      }
+    }
+    groups.push_back({int64_t(dim)});
+  }
+  FailureOr<linalg::CollapseResult> collapsed =
+      linalg::collapseOpIterationDims(op, groups, rewriter);
+  if (failed(collapsed))
+    return op;
+  rewriter.eraseOp(op);
+  return cast<linalg::GenericOp>(collapsed->collapsedOp);
+}
+
 struct GenericPattern : OpInterfaceRewritePattern<linalg::LinalgOp> {
   GenericPattern(MLIRContext *context, KernelOptions options)
       : OpInterfaceRewritePattern(context, /*benefit=*/0), options(options) {}
@@ -565,10 +721,14 @@ struct GenericPattern : OpInterfaceRewritePattern<linalg::LinalgOp> {
                                 PatternRewriter &rewriter) const override {
     if (!op.hasPureBufferSemantics() || op.getNumDpsInits() != 1)
       return rewriter.notifyMatchFailure(op, "not bufferised, or two results");
-    KernelBuilder b(op, rewriter, options);
-    if (failed(GenericKernel(op, b).emit()))
+    auto generic = dyn_cast<linalg::GenericOp>(*op);
+    if (!generic)
+      generic = *linalg::generalizeNamedOp(rewriter, op);
+    generic = collapseRows(generic, rewriter);
+    KernelBuilder b(generic, rewriter, options);
+    if (failed(GenericKernel(generic, b).emit()))
       return failure();
-    rewriter.eraseOp(op);
+    rewriter.eraseOp(generic);
     return success();
   }
 
