@@ -9,15 +9,18 @@ import { fileURLToPath } from "node:url";
 process.removeAllListeners("warning"); // WASI: experimental.
 const { WASI } = await import("node:wasi");
 
+const path = fileURLToPath(import.meta.url).replace(/\.mjs$/, "");
+
 function readAt(file, position, size) {
   const bytes = Buffer.alloc(size);
   return bytes.subarray(0, readSync(file, bytes, 0, size, position));
 }
 
-// The module up to the model, its last section (id 0, named ".tercet"), which
-// the program reads by itself: engines limit the size of what they compile.
-function readCode(path) {
+// Compiles the module up to the model, its last section (id 0, named ".tercet"),
+// which the program reads by itself: engines limit the size of what they compile.
+async function compile() {
   const file = openSync(path);
+  if (readAt(file, 0, 4).toString("latin1") !== "\0asm") throw Error("not a WebAssembly module");
   let end = 8;
   for (;;) {
     const head = readAt(file, end, 16);
@@ -32,11 +35,13 @@ function readCode(path) {
   }
   const code = readAt(file, 0, end);
   closeSync(file);
-  return code;
+  return WebAssembly.compile(code);
 }
 
-const path = fileURLToPath(import.meta.url).replace(/\.mjs$/, "");
-const module = await WebAssembly.compile(readCode(path));
+const module = await compile().catch((error) => {
+  console.error(`error: ${path}: ${error.message}`);
+  process.exit(1);
+});
 const wasi = new WASI({
   version: "preview1",
   args: [path, ...process.argv.slice(2)],

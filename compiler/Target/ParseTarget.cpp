@@ -83,7 +83,7 @@ constexpr Feature kFeatures[] = {
 };
 
 /// The candidate with the smallest edit distance, the last of equals (levels
-/// are in ascending order), or "" if none is near.
+/// are in ascending order). If none is near, one that `text` begins, or "".
 StringRef nearest(StringRef text, ArrayRef<StringRef> candidates) {
   StringRef best;
   unsigned bestDistance = text.size() / 3;
@@ -95,6 +95,10 @@ StringRef nearest(StringRef text, ArrayRef<StringRef> candidates) {
       bestDistance = distance;
     }
   }
+  if (best.empty() && text.size() >= 3)
+    for (StringRef candidate : candidates)
+      if (candidate.starts_with(text))
+        return candidate;
   return best;
 }
 

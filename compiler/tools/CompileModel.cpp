@@ -470,6 +470,11 @@ static Expected<std::vector<TargetSpec>> parseLevels(StringRef text) {
       return createStringError("target '" + level->text + "' is named twice");
     levels.push_back(std::move(*level));
   }
+  if (levels.size() > 1 && Triple(levels[0].triple).isWasm())
+    return createStringError("'" + text +
+                             "': engines refuse a module with an "
+                             "instruction that they lack, so that one of "
+                             "several levels would run nowhere else");
   sort(levels, [](const TargetSpec &a, const TargetSpec &b) {
     return std::pair(popcount(a.cpuFeatures), StringRef(a.text)) <
            std::pair(popcount(b.cpuFeatures), StringRef(b.text));

@@ -229,6 +229,8 @@ def test_help_shows_examples(command):
     (["compile", "m", "-o", "/none/x"], "cannot write to directory '/none': No such file or directory"),
     (["compile", "m", "-o", "x", "--target=aarch64-apple-darwin"], "cannot link for target 'aarch64-apple-darwin'"),
     (["compile", "m", "-o", "x", "--target=wasm32", "--emit=lib"], "WebAssembly has no shared libraries"),
+    (["compile", "m", "-o", "x", "--target=wasm32,wasm32+simd128"], "one of several levels would run nowhere else"),
+    (["compile", "m", "-o", "x", "--target=wasm32+simd"], "has no feature 'simd', nearest is 'simd128'"),
     (["bench", "/none"], "'/none': No such file or directory"),
     (["run", "/none"], "no such model: '/none'"),
     (["verify", "m", "--tokens=1,x"], "--tokens=1,x: 'x' is not a token id"),

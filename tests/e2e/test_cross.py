@@ -100,8 +100,13 @@ def test_graph(tmp_path):
 
 def test_damaged_module(tmp_path):
     command = compile_model(tmp_path / "austen", "wasm32+simd128", ["node"])
-    with open(tmp_path / "austen", "r+b") as module:
-        module.truncate(module.seek(0, os.SEEK_END) - 100)
-    done = subprocess.run([*command, "--info"], text=True, capture_output=True)
-    assert done.returncode == 1 and not done.stdout
-    assert "error: this artifact is damaged (truncated: " in done.stderr
+    size = (tmp_path / "austen").stat().st_size
+    for cut, message in [
+        (size - 100, "error: this artifact is damaged (truncated: "),
+        (1000, f"error: {tmp_path}/austen: WebAssembly.compile(): "),
+        (3, f"error: {tmp_path}/austen: not a WebAssembly module"),
+    ]:
+        os.truncate(tmp_path / "austen", cut)
+        done = subprocess.run([*command, "--info"], text=True, capture_output=True)
+        assert done.returncode == 1 and not done.stdout
+        assert done.stderr.startswith(message) and done.stderr.count("\n") == 1, done.stderr
