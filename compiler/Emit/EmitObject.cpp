@@ -12,15 +12,30 @@
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
 
 using namespace llvm;
 using namespace tercet;
 
+/// Blocks without loops have thousands of loads and stores where a target has
+/// few or short registers, and LLVM's scheduler compares each with up to 1000
+/// others: most of the time of compiling them. No inner loop has 200.
+static void limitMemoryDependences() {
+  static const bool isLimited = [] {
+    cl::Option *option =
+        cl::getRegisteredOptions().lookup("dag-maps-huge-region");
+    return option && !option->addOccurrence(0, option->ArgStr, "200");
+  }();
+  assert(isLimited && "LLVM has another name for it");
+  (void)isLimited;
+}
+
 static Expected<std::unique_ptr<TargetMachine>>
 createTargetMachine(const TargetSpec &spec, OptimizationLevel level) {
   registerLLVMTargets();
+  limitMemoryDependences();
   std::string error;
   Triple triple(spec.triple);
   const Target *target = TargetRegistry::lookupTarget(triple, error);
