@@ -379,15 +379,10 @@ public:
   }
 
   Error apply(File &file, uint64_t size) override {
-    uint64_t contents = nameSize() + size;
-    if (!isUInt<32>(contents))
-      return createStringError("the model has %.1f GB, and a WebAssembly "
-                               "module holds less than 4.3",
-                               size / 1e9);
     SmallString<32> bytes;
     raw_svector_ostream out(bytes);
     out << '\0';
-    encodeULEB128(contents, out, kNumberSize);
+    encodeULEB128(nameSize() + size, out, kNumberSize);
     encodeULEB128(kBlobSection.size(), out);
     out << kBlobSection;
     return file.write(start, arrayRefFromStringRef(bytes.str()));
@@ -449,14 +444,20 @@ private:
 
 } // namespace
 
-static Expected<std::unique_ptr<BlobPlace>> findBlobPlace(StringRef path) {
+static Expected<std::unique_ptr<BlobPlace>> findBlobPlace(StringRef path,
+                                                          uint64_t blobSize) {
   auto buffer = MemoryBuffer::getFile(path, /*IsText=*/false,
                                       /*RequiresNullTerminator=*/false);
   if (!buffer)
     return createFileError(path, buffer.getError());
   StringRef image = (*buffer)->getBuffer();
-  if (identify_magic(image) == file_magic::wasm_object)
+  if (identify_magic(image) == file_magic::wasm_object) {
+    if (!isUInt<32>(alignTo(blobSize, TERCET_BLOB_ALIGNMENT)))
+      return createStringError(
+          formatv("the model has {0:F1} GB, and WebAssembly's memory 4.3",
+                  blobSize / 1e9));
     return std::make_unique<CustomSection>(image.size());
+  }
   auto patch = PlaceholderPatch::create(image);
   if (!patch)
     return createFileError(path, patch.takeError());
@@ -465,14 +466,14 @@ static Expected<std::unique_ptr<BlobPlace>> findBlobPlace(StringRef path) {
 
 Error tercet::writeBlob(StringRef path, const BlobContents &contents,
                         const BlobWriteOptions &options) {
-  auto place = findBlobPlace(path);
+  BlobHead head(contents);
+  auto place = findBlobPlace(path, head.blobSize());
   if (!place)
     return place.takeError();
   auto file = File::open(path);
   if (!file)
     return file.takeError();
 
-  BlobHead head(contents);
   uint64_t offset = (*place)->offset();
   if (Error error = file->allocate(offset, head.blobSize()))
     return error;

@@ -16,8 +16,8 @@ namespace tercet {
 enum class CodeKind { Object, Assembly, LLVMIR };
 
 /// Translates a module of the LLVM dialect, optimises it, and generates
-/// position-independent code. Floating point is evaluated as written: nothing
-/// is fused or reassociated (docs/numerics.md).
+/// position-independent code (WebAssembly has none). Floating point is
+/// evaluated as written: nothing is fused or reassociated (docs/numerics.md).
 llvm::Expected<llvm::SmallString<0>>
 emitCode(mlir::ModuleOp module, const TargetSpec &target, CodeKind kind,
          llvm::OptimizationLevel level = llvm::OptimizationLevel::O3);

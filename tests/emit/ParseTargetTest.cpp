@@ -69,6 +69,10 @@ TEST(ParseTarget, ErrorsNameTheNearest) {
   EXPECT_EQ(errorOf("x86-64-v4+avx512vni"),
             "target 'x86-64-v4' has no feature 'avx512vni', nearest is "
             "'avx512vnni'; `tercet targets` lists what there is");
+  // None is near, but one begins so.
+  EXPECT_EQ(errorOf("wasm32+relaxed"),
+            "target 'wasm32' has no feature 'relaxed', nearest is "
+            "'relaxed-simd'; `tercet targets` lists what there is");
   EXPECT_EQ(errorOf(""),
             "unknown target ''; `tercet targets` lists what there is");
   EXPECT_NE(errorOf("x86-64-v3,x86-64-v4").find("several targets"),
