@@ -86,7 +86,7 @@ class Case:
         self.command = [program, "--threads", threads]
         for i, (name, value) in enumerate(self.inputs.items()):
             file = directory / f"input-{batch}-{i}.npy"
-            numpy.save(file, numpy.ascontiguousarray(value))
+            numpy.save(file, numpy.asarray(value, order="C"))
             self.command += ["--input", f"{name}={file}"]
         self.check(directory)
         self.rounds = []
