@@ -288,17 +288,18 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
                      .unroll = unroll,
                      .tokens = tokens,
                      .prefetch = unroll == 1 ? 0 : 1024});
-  // Chains in i16, short ones and at the end of their range; lanes that an
-  // instruction has, and that it has not. K is chains and a rest, or whole
-  // ones.
+  // Chains in i16, short ones and at the end of their range, which no number of
+  // lanes changes; lanes that an instruction has, and that it has not. K is
+  // chains and a rest, or whole ones.
   for (int64_t lanes : {2, 4, 8, 16}) {
     addSchedule(cases, lanes == 8, {.lanes = lanes, .tokens = 2, .chain = 2},
                 {112, 100, Values::Random, {1, 2, 3}});
     for (auto values :
          {Values::Random, Values::LargestPositive, Values::LargestNegative})
-      addSchedule(cases, lanes == 8 && values == Values::LargestNegative,
-                  {.lanes = lanes, .unroll = 3, .tokens = 2, .chain = 64},
-                  {112, 2560, values, {1, 2, 3}});
+      if (lanes == 8 || values == Values::LargestNegative)
+        addSchedule(cases, lanes == 8 && values == Values::LargestNegative,
+                    {.lanes = lanes, .unroll = 3, .tokens = 2, .chain = 64},
+                    {112, 2560, values, {1, 2, 3}});
   }
   // The largest codes in place, where the backend has them shifted down.
   for (auto values :
