@@ -42,6 +42,16 @@ TraceComparison::place(unsigned result, mlir::Value buffer) {
                    type.getRank() > 1 ? type.getDimSize(1) : 1, elementSize};
 }
 
+/// The calls of tercet_parallel_for that a kernel makes. l3 builds tables
+/// before it uses them, for as many tokens at a time as they have room for.
+static uint64_t countCalls(mlir::Operation *op, int64_t numTokens) {
+  auto matmul = dyn_cast<ternary::PackedMatmulOp>(op);
+  if (!matmul || !matmul.getTables())
+    return 1;
+  auto type = cast<mlir::ShapedType>(matmul.getTables().getType());
+  return 2 * divideCeil(numTokens, type.getDimSize(0));
+}
+
 Expected<TraceComparison>
 TraceComparison::create(const ArtifactProgram &program,
                         ArrayRef<int32_t> tokens, mlir::ModuleOp planned) {
@@ -65,18 +75,20 @@ TraceComparison::create(const ArtifactProgram &program,
       for (mlir::Operation &op : function.getBody().front())
         if (isKernel(&op))
           ops.push_back(&op);
+  uint64_t numCalls = 0;
   for (mlir::Operation *op : ops) {
+    numCalls += countCalls(op, trace.numTokens);
     Kernel kernel{op->getName().getStringRef(), {}};
     if (auto destinations = dyn_cast<mlir::DestinationStyleOpInterface>(op))
       for (auto [result, init] : enumerate(destinations.getDpsInits()))
         if (auto placement = place(result, init)) {
-          ranges.push_back({trace.kernels.size(), placement->offset,
+          ranges.push_back({numCalls - 1, placement->offset,
                             placement->size(trace.numTokens)});
           kernel.placements.push_back(*placement);
         }
     trace.kernels.push_back(std::move(kernel));
   }
-  auto buffer = program.trace(tokens, ranges, trace.kernels.size());
+  auto buffer = program.trace(tokens, ranges, numCalls);
   if (!buffer)
     return buffer.takeError();
   trace.buffer = std::move(*buffer);

@@ -97,6 +97,15 @@ def test_same_bits_with_a_small_kv_cache(tmp_path, small_kv_case, kv, target):
     assert_same_logits(tmp_path, small_kv_case, target, [(1, 1), (2, 7), (3, LENGTH)], f"--kv={kv}")
 
 
+@pytest.mark.parametrize("packing", ["i2", "t3", "l3"])
+def test_verify_compares_every_kernel(tmp_path, packing):
+    """Those of l3 make several calls of the thread pool."""
+    options = [f"--packing={packing}", "--target=x86-64-v3"]
+    program = compile_model(BUNDLED, tmp_path / "program", *options)
+    done = subprocess.run([BIN / "tercet", "verify", BUNDLED, program, *options], text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_verify_names_the_first_difference(tmp_path):
     """An executable of other weights."""
     shape = SHAPES["bitnet-odd"]
