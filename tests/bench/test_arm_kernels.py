@@ -10,8 +10,7 @@ from arm_kernels import KERNELS, LEVELS, ROOT, compile_by_hand, generated, main_
 
 # More instructions, or cycles, than by hand; and where that is not reached yet.
 TOLERANCE = 1.05
-INSTRUCTION_LIMITS = {("aarch64", "GEMV"): 1.12}
-CYCLE_LIMITS = {("aarch64", "GEMV", "neoverse-v2"): 1.06, ("aarch64+dotprod", "GEMV", "cortex-a55"): 1.22}
+CYCLE_LIMITS = {("aarch64+dotprod", "GEMV", "cortex-a55"): 1.15}
 # What multiplies, at each level.
 INSTRUCTIONS = {
     "aarch64": {"GEMV": "smlal", "GEMM": "smlal"},
@@ -37,8 +36,7 @@ def test_by_hand_is_right(tmp_path, level):
 @each_kernel
 def test_is_as_good_as_by_hand(level, name):
     ours, hand = measure(level, name)
-    limit = INSTRUCTION_LIMITS.get((level.target, name), TOLERANCE)
-    assert ours.instructions <= limit * hand.instructions
+    assert ours.instructions <= TOLERANCE * hand.instructions
     for cpu in level.cpus:
         limit = CYCLE_LIMITS.get((level.target, name, cpu), TOLERANCE)
         assert ours.cycles[cpu] <= limit * hand.cycles[cpu], cpu

@@ -193,7 +193,8 @@ void addMatmul(std::vector<Case> &cases, const llvm::Twine &name, bool isFast,
            mlir::MLIRContext context;
            context.loadDialect<ternary::TernaryDialect>();
            Schedule schedule = getBackend(target).getSchedule(
-               packing, {matmul.rows, matmul.columns}, target);
+               packing, {matmul.rows, matmul.columns, matmul.group.value_or(0)},
+               target);
            runMatmul(target, matmul,
                      LayoutAttr::getTrits(&context, packing, schedule));
          },
@@ -221,7 +222,8 @@ void addSchedule(std::vector<Case> &cases, bool isFast, Schedule schedule,
            mlir::MLIRContext context;
            context.loadDialect<ternary::TernaryDialect>();
            Schedule selected = getBackend(target).getSchedule(
-               packing, {matmul.rows, matmul.columns}, target);
+               packing, {matmul.rows, matmul.columns, matmul.group.value_or(0)},
+               target);
            Schedule changed = schedule;
            // Also where the backend keeps codes in place and where it does not.
            if (packing != Packing::L3) {

@@ -71,7 +71,8 @@ MatmulCode::MatmulCode(StringRef targetText, int64_t rows, int64_t columns,
 LayoutAttr MatmulCode::selected(Packing packing) {
   return withSchedule(
       packing, getBackend(options.target)
-                   .getSchedule(packing, {rows, columns}, options.target));
+                   .getSchedule(packing, {rows, columns, group.value_or(0)},
+                                options.target));
 }
 
 LayoutAttr MatmulCode::withSchedule(Packing packing, Schedule schedule) {

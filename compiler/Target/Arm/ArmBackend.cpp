@@ -366,11 +366,13 @@ public:
                                 const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
     ternary::Schedule schedule = {.lanes = 4,
-                                  .unroll = isNEON ? 1 : 4,
+                                  .unroll = isNEON ? 2 : 8,
                                   .tokens = dotsTiles(target) ? 6 : 4,
                                   .chain = isNEON ? ternary::kMaxChain : 1,
                                   .inPlace = !isNEON,
                                   .parts = isNEON ? 2 : 0};
+    if (shape.group) // whose chains take registers
+      schedule.unroll /= 2;
     if (packing == ternary::Packing::T3) {
       schedule.unroll = 1;
       schedule.tokens = 4;
