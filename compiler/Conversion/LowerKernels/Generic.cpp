@@ -45,7 +45,7 @@ class GenericKernel {
 public:
   GenericKernel(linalg::LinalgOp op, KernelBuilder &b) : op(op), b(b) {}
 
-  LogicalResult emit();
+  void emit();
 
 private:
   void emitTiles();
@@ -73,6 +73,9 @@ private:
   Value loadScalar(OpOperand &operand);
   /// Lanes from dimension `dim` on, of which `count` are there (none: all).
   Value loadVector(OpOperand &operand, unsigned dim, Value count);
+  /// What `load` loads at each lane from dimension `dim` on. Lanes that are not
+  /// there repeat the last one that is.
+  Values loadLanes(unsigned dim, Value count, function_ref<Value()> load);
   /// The vectors of `numRows` rows, of which the operand holds the columns.
   Values loadTransposed(OpOperand &operand, unsigned lanesDim, int64_t numRows,
                         Value count);
@@ -261,32 +264,30 @@ Value GenericKernel::loadVector(OpOperand &operand, unsigned dim, Value count) {
     return vector::ShuffleOp::create(b, loadHalf(0), loadHalf(kLanes - 1),
                                      lanes);
   }
-  // Lanes that are not there repeat the last one that is.
-  Values elements;
+  return b.fromElements(
+      loadLanes(dim, count, [&] { return loadScalar(operand); }));
+}
+
+Values GenericKernel::loadLanes(unsigned dim, Value count,
+                                function_ref<Value()> load) {
+  Values loaded;
   Value first = ivs[dim];
   for (int64_t lane = 0; lane < kLanes; ++lane) {
     Value offset = b.index(lane);
     if (count)
       offset = b.minIndex(offset, b.subIndex(count, b.index(1)));
     ivs[dim] = b.addIndex(first, offset);
-    elements.push_back(loadScalar(operand));
+    loaded.push_back(load());
   }
   ivs[dim] = first;
-  return b.fromElements(elements);
+  return loaded;
 }
 
 Values GenericKernel::loadTransposed(OpOperand &operand, unsigned lanesDim,
                                      int64_t numRows, Value count) {
-  Values vectors;
-  Value first = ivs[lanesDim];
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    Value offset = b.index(lane);
-    if (count)
-      offset = b.minIndex(offset, b.subIndex(count, b.index(1)));
-    ivs[lanesDim] = b.addIndex(first, offset);
-    vectors.push_back(b.load(operand.get(), getIndices(operand), numRows));
-  }
-  ivs[lanesDim] = first;
+  Values vectors = loadLanes(lanesDim, count, [&] {
+    return b.load(operand.get(), getIndices(operand), numRows);
+  });
   // A step moves the top bit of a vector's number to the bottom of its lanes'
   // numbers, and the top bit of those to the bottom of the vectors'.
   SmallVector<int64_t> low, high;
@@ -649,7 +650,7 @@ void GenericKernel::emitScalars() {
   });
 }
 
-LogicalResult GenericKernel::emit() {
+void GenericKernel::emit() {
   for (auto [i, range] : llvm::enumerate(op.createLoopRanges(b, b.getLoc()))) {
     Value extent = getValueOrCreateConstantIndexOp(b, b.getLoc(), range.size);
     extents.push_back(extent);
@@ -674,7 +675,6 @@ LogicalResult GenericKernel::emit() {
     emitTiles();
   else
     emitScalars();
-  return success();
 }
 
 /// Parallel dimensions that all operands have after each other, in memory too,
@@ -726,8 +726,7 @@ struct GenericPattern : OpInterfaceRewritePattern<linalg::LinalgOp> {
       generic = *linalg::generalizeNamedOp(rewriter, op);
     generic = collapseRows(generic, rewriter);
     KernelBuilder b(generic, rewriter, options);
-    if (failed(GenericKernel(generic, b).emit()))
-      return failure();
+    GenericKernel(generic, b).emit();
     rewriter.eraseOp(generic);
     return success();
   }
