@@ -5,6 +5,7 @@
 Prints a table of instructions for 64 bytes of i2 weights, and of their cycles as
 llvm-mca predicts them: of the code that tercet generates, and of
 IntrinsicKernelsArm.cpp as clang compiles it. A GEMM's are those of one token.
+Then a table of products in a cycle, from i2 and t3.
 """
 
 import os
@@ -50,10 +51,10 @@ def run(*command, text=None):
     return done.stdout
 
 
-def generated(level, name):
+def generated(level, name, packing="i2"):
     """Without what measures the peak of the dot product, which is no kernel."""
     tokens = level.tokens if name == "GEMM" else 1
-    assembly = run(BIN / "tercet-test-kernel-code", level.target, "i2", tokens)
+    assembly = run(BIN / "tercet-test-kernel-code", level.target, packing, tokens)
     return re.sub(r"^tercet_dot_peak:.*?\.Lfunc_end", "", assembly, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -127,6 +128,14 @@ def main():
             cells = [f"{ours.instructions:.1f} / {hand.instructions:.1f}"]
             cells += [f"{ours.cycles[cpu]:.1f} / {hand.cycles[cpu]:.1f}" if cpu in level.cpus else "" for cpu in CPUS]
             print(f"| {level.target} | {name} | " + " | ".join(cells) + " |")
+    print("\n| level | kernel | packing | " + " | ".join(CPUS) + " |")
+    print("|" + "---|" * (3 + len(CPUS)))
+    for level in LEVELS:
+        for name in KERNELS:
+            for packing in ("i2", "t3"):
+                loop = main_loop(generated(level, name, packing))
+                cells = [f"{products(loop) / predict_cycles(loop, cpu):.1f}" if cpu in level.cpus else "" for cpu in CPUS]
+                print(f"| {level.target} | {name} | {packing} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":
