@@ -53,10 +53,11 @@ public:
     return MatmulRates{5e9, 5e9};
   }
 
-  /// The part of a core's rate of reading memory that a GEMV gets which reads
-  /// so many places in turns.
-  virtual double getStreamedPart(int64_t numStreams,
-                                 const TargetSpec &target) const {
+  /// How much of the shorter one a core hides behind the longer one, reading
+  /// memory and computing, in a GEMV that reads so many places in turns: 1 if
+  /// the longer one is all that counts, 0 if their times add up.
+  virtual double getOverlap(int64_t numStreams,
+                            const TargetSpec &target) const {
     return 1;
   }
 

@@ -172,17 +172,19 @@ double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
   const MemoryLevel &home = getHome(getFootprint(model, choice.packing));
   double bytes = getBytes(shape, choice.packing);
   double reading = bytes / getReadRate(home);
+  double computing = factor * products / (rates.gemv * numThreads);
+  double overlap = 1;
   if (&home == &cpu.levels.back()) {
-    // More streams than the default has would cost registers.
-    reading /= backend.getStreamedPart(
-        std::min(countStreams(choice),
-                 countStreams({choice.packing, standard})),
-        target);
     reading += bytes * getTableLoads(choice) / (kTableRate * numThreads);
+    // More streams than the default has would cost registers.
+    overlap =
+        backend.getOverlap(std::min(countStreams(choice),
+                                    countStreams({choice.packing, standard})),
+                           target);
   }
-  return building +
-         getImbalance(shape, choice, numThreads) *
-             std::max(reading, factor * products / (rates.gemv * numThreads));
+  return building + getImbalance(shape, choice, numThreads) *
+                        (std::max(reading, computing) +
+                         (1 - overlap) * std::min(reading, computing));
 }
 
 std::vector<Packing> CostModel::getPackings(MatmulShape shape) const {

@@ -60,8 +60,8 @@ TEST(CostModelTest, ChoosesFewInstructionsInACache) {
 
 TEST(CostModelTest, ChoosesFewBytesInMemory) {
   EXPECT_EQ(choose(20e9, kVBMI, kLarge), Packing::T5);
-  EXPECT_EQ(choose(10e9, "x86-64-v3", kLarge), Packing::T3);
-  EXPECT_EQ(choose(30e9, "x86-64-v3", kLarge), Packing::I2);
+  EXPECT_EQ(choose(4e9, "x86-64-v3", kLarge), Packing::T3);
+  EXPECT_EQ(choose(20e9, "x86-64-v3", kLarge), Packing::I2);
   EXPECT_EQ(choose(4e9, "aarch64+dotprod", kLarge), Packing::T3);
   EXPECT_EQ(choose(10e9, "aarch64+dotprod", kLarge), Packing::I2);
 }
