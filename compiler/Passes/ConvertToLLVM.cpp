@@ -79,14 +79,15 @@ struct ConvertParallelFor : ConvertOpToLLVMPattern<ternary::ParallelForOp> {
 
     auto runtime =
         LLVM::lookupOrCreateFn(b, module, "tercet_parallel_for",
-                               {pointer, pointer, pointer, i64}, none);
+                               {pointer, pointer, pointer, i64, i64}, none);
     if (failed(runtime))
       return failure();
     LLVM::LLVMFuncOp trampoline = createTrampoline(b, op, contextType);
     Value body = LLVM::AddressOfOp::create(b, loc, trampoline);
-    b.replaceOpWithNewOp<LLVM::CallOp>(
-        op, *runtime,
-        ValueRange{adaptor.getPool(), body, slot, adaptor.getItems()});
+    b.replaceOpWithNewOp<LLVM::CallOp>(op, *runtime,
+                                       ValueRange{adaptor.getPool(), body, slot,
+                                                  adaptor.getItems(),
+                                                  adaptor.getWork()});
     return success();
   }
 

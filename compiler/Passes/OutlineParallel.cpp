@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Passes/Passes.h"
+#include "compiler/Passes/WorkEstimate.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -26,7 +27,7 @@ namespace {
 ///   func.func private @step_0(captures.., %begin, %end, %scratch) {
 ///     scf.for %i = %begin to %end step %c1 { ... }
 ///   }
-///   ternary.parallel_for @step_0(captures) items %n pool %pool
+///   ternary.parallel_for @step_0(captures) items %n work %work pool %pool
 class Outliner {
 public:
   Outliner(scf::ParallelOp loop, StringRef name) : loop(loop), name(name) {}
@@ -53,8 +54,11 @@ public:
     decomposeDynamic();
     func::FuncOp function = createFunction(parent);
     OpBuilder b(loop);
+    Value work = estimateWork(loop);
+    if (!work)
+      work = arith::ConstantIndexOp::create(b, loop.getLoc(), -1);
     ternary::ParallelForOp::create(b, loop.getLoc(), function.getSymName(),
-                                   pool, loop.getUpperBound()[0],
+                                   pool, loop.getUpperBound()[0], work,
                                    captures.getArrayRef());
     loop.erase();
     return scratchSize;

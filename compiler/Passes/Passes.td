@@ -165,9 +165,11 @@ def OutlineParallel : Pass<"outline-parallel", "::mlir::ModuleOp"> {
   let summary = "Move the body of every parallel loop into a function of its items";
   let description = [{
     What a body needs and can recompute (addresses, constants) is recomputed
-    inside; the rest is captured. Sets `ternary.scratch_size` on the module.
+    inside; the rest is captured. Estimates the work of an item for the pool, and
+    sets `ternary.scratch_size` on the module.
   }];
-  let dependentDialects = ["::mlir::func::FuncDialect", "::mlir::scf::SCFDialect"];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::scf::SCFDialect", "::tercet::ternary::TernaryDialect"];
 }
 
 def ConvertToLLVM : Pass<"convert-ternary-to-llvm", "::mlir::ModuleOp"> {

@@ -1103,22 +1103,23 @@ def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "re
 def Ternary_ParallelForOp : Ternary_Op<"parallel_for"> {
   let summary = "Runs a body function on all items through the runtime's pool";
   let description = [{
-    Calls `tercet_parallel_for(pool, body, context, items)`; the body is a
+    Calls `tercet_parallel_for(pool, body, context, items, work)`; the body is a
     function of the captures, then the first item, one past the last item, and
-    the worker's scratch memory.
+    the worker's scratch memory. `work` is about how many vector instructions an
+    item takes, -1 if that is unknown.
 
     ```mlir
     func.func private @body(%x: f32, %begin: index, %end: index, %scratch: memref<16xf32>)
-    func.func @f(%pool: !llvm.ptr, %x: f32, %n: index) {
-      ternary.parallel_for @body(%x) items %n pool %pool : !llvm.ptr, (f32)
+    func.func @f(%pool: !llvm.ptr, %x: f32, %n: index, %work: index) {
+      ternary.parallel_for @body(%x) items %n work %work pool %pool : !llvm.ptr, (f32)
       return
     }
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$body, AnyType:$pool, Index:$items,
-                       Variadic<AnyType>:$captures);
+                       Index:$work, Variadic<AnyType>:$captures);
   let assemblyFormat = [{
-    $body `(` $captures `)` `items` $items `pool` $pool attr-dict
+    $body `(` $captures `)` `items` $items `work` $work `pool` $pool attr-dict
     `:` type($pool) `,` `(` type($captures) `)`
   }];
 }

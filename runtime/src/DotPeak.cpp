@@ -32,6 +32,7 @@ double tercet::measureDotPeak(tercet_pool &pool) {
   }();
   DotContext dot{iterations};
   double start = secondsNow();
-  tercet_parallel_for(&pool, dotBody, &dot, 8 * pool.numThreads());
+  tercet_parallel_for(&pool, dotBody, &dot, 8 * pool.numThreads(),
+                      /*work=*/-1);
   return dot.multiplyAccumulates / (secondsNow() - start);
 }

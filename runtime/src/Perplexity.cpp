@@ -55,7 +55,8 @@ public:
         return error;
       ScoreContext context{logits.data(), targets.data(), losses.data(),
                            session.vocabSize()};
-      tercet_parallel_for(&session.pool(), scoreRows, &context, count);
+      tercet_parallel_for(&session.pool(), scoreRows, &context, count,
+                          /*work=*/-1);
       for (size_t i = 0; i < count; ++i)
         totalLoss += losses[i];
       numScored += count;

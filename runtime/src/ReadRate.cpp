@@ -87,7 +87,7 @@ double tercet::measureReadRate(tercet_pool &pool, const void *data,
   double seconds = 0;
   int64_t passes = 0;
   for (; seconds < 2e-3; ++passes) {
-    tercet_parallel_for(&pool, readBody, &read, numUnits);
+    tercet_parallel_for(&pool, readBody, &read, numUnits, /*work=*/-1);
     seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
             .count();

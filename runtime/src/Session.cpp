@@ -68,7 +68,7 @@ Error Model::load(const Options &options) {
   tercet_pool pool(options.numThreads ? options.numThreads : availableThreads(),
                    /*scratchSize=*/0);
   tercet_parallel_for(&pool, loadUnits, &context,
-                      (weights.size() + LoadUnit - 1) / LoadUnit);
+                      (weights.size() + LoadUnit - 1) / LoadUnit, /*work=*/-1);
   copy = std::move(arena);
   return Error::success();
 }

@@ -86,6 +86,10 @@ static constexpr int MaxThreads = 1024;
 /// enough that each still streams through long contiguous runs.
 static constexpr int ChunksPerThread = 8;
 
+/// Vector instructions, of which a microsecond has 10 to 20 thousand: fewer are
+/// not worth another thread, or another chunk.
+static constexpr int64_t MinSharedWork = 6000, MinChunkWork = 16000;
+
 /// Chunks [begin, end) that nobody has taken: begin in the low half, end in the
 /// high half. The owner takes from the front and so streams through contiguous
 /// memory; thieves take from the back.
@@ -126,10 +130,13 @@ void *tercet_pool::start(void *worker) {
 }
 
 void tercet_pool::parallelFor(tercet_parallel_body newBody, void *newContext,
-                              int64_t count) {
+                              int64_t count, int64_t work) {
   if (count <= 0)
     return;
-  if (threadCount == 1 || count == 1) {
+  int64_t totalWork;
+  if (work < 0 || __builtin_mul_overflow(count, work, &totalWork))
+    totalWork = INT64_MAX;
+  if (threadCount == 1 || count == 1 || totalWork < MinSharedWork) {
     newBody(newContext, 0, count, scratch.data());
     return;
   }
@@ -138,7 +145,9 @@ void tercet_pool::parallelFor(tercet_parallel_body newBody, void *newContext,
 
   body = newBody;
   context = newContext;
-  int64_t numChunks = std::min<int64_t>(count, threadCount * ChunksPerThread);
+  int64_t numChunks = std::clamp<int64_t>(totalWork / MinChunkWork, 2,
+                                          threadCount * ChunksPerThread);
+  numChunks = std::min(numChunks, count);
   itemsPerChunk = count / numChunks;
   chunksWithOneMore = count % numChunks;
   for (int64_t i = 0; i < threadCount; ++i) {
@@ -154,7 +163,7 @@ void tercet_pool::parallelFor(tercet_parallel_body newBody, void *newContext,
   if (sleepers.load())
     futexWakeAll(state);
 
-  work(0);
+  workThrough(0);
 
   // Nothing is left to take: keep late workers out, wait for those inside.
   state.fetch_and(~OpenBit, std::memory_order_relaxed);
@@ -171,7 +180,7 @@ void tercet_pool::parallelFor(tercet_parallel_body newBody, void *newContext,
 
 /// Takes chunks, first its own from the front, then others' from the back,
 /// until none is left anywhere.
-void tercet_pool::work(int self) {
+void tercet_pool::workThrough(int self) {
   void *myScratch = static_cast<char *>(scratch.data()) + scratchStride * self;
   for (int i = 0; i < threadCount; ++i) {
     int victim = self + i < threadCount ? self + i : self + i - threadCount;
@@ -210,7 +219,7 @@ void tercet_pool::workerLoop(int self) {
                                        std::memory_order_acquire))
       continue;
     seenEpoch = value & EpochMask;
-    work(self);
+    workThrough(self);
     value = state.fetch_sub(1, std::memory_order_release) - 1;
     if ((value & CallerSleepsBit) && (value & InsideMask) == 0)
       futexWakeAll(state);
@@ -235,8 +244,8 @@ uint32_t tercet_pool::awaitJob(uint32_t seenEpoch) {
 
 extern "C" void tercet_parallel_for(tercet_pool *pool,
                                     tercet_parallel_body body, void *context,
-                                    int64_t count) {
-  pool->parallelFor(body, context, count);
+                                    int64_t count, int64_t work) {
+  pool->parallelFor(body, context, count, work);
   if (pool->observer) [[unlikely]]
     pool->observer(pool->observerContext);
 }

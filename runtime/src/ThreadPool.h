@@ -36,7 +36,8 @@ struct tercet_pool {
   /// False when there was no memory for the workers' scratch.
   bool isValid() const { return scratch.data(); }
   int numThreads() const { return threadCount; }
-  void parallelFor(tercet_parallel_body body, void *context, int64_t count);
+  void parallelFor(tercet_parallel_body body, void *context, int64_t count,
+                   int64_t work = -1);
 
   /// Called after each tercet_parallel_for (tracing); a null one costs a branch
   /// that is always predicted.
@@ -48,7 +49,7 @@ private:
   struct Worker;
 
   void runChunk(uint32_t chunk, void *scratch) const;
-  void work(int self);
+  void workThrough(int self);
   void workerLoop(int self);
   uint32_t awaitJob(uint32_t seenEpoch);
   static void *start(void *worker);

@@ -43,7 +43,7 @@ def refusal(program, *arguments, **options):
 def parts(program):
     """The file's bytes, where the blob is and where in it the sections are."""
     data = program.read_bytes()
-    blob = data.index(b"TERCETB\0" + struct.pack("<I", 4), 4096)
+    blob = data.index(b"TERCETB\0" + struct.pack("<I", 5), 4096)
     count = HEADER.unpack_from(data, blob)[2]
     table = [SECTION.unpack_from(data, blob + HEADER.size + i * SECTION.size) for i in range(count)]
     return data, blob, {kind: (offset, size) for kind, _, offset, size, _ in table}

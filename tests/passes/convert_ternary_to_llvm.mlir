@@ -23,8 +23,8 @@ func.func @step(%data: memref<64xf32>, %cache: !cache, %n: index, %pool: !llvm.p
   // CHECK: %[[AT1:.+]] = llvm.getelementptr %[[SLOT]][0, 1]
   // CHECK: llvm.store %[[N]], %[[AT1]] : i64
   // CHECK: %[[BODY:.+]] = llvm.mlir.addressof @body.items
-  // CHECK: llvm.call @tercet_parallel_for(%[[POOL]], %[[BODY]], %[[SLOT]], %[[N]])
-  ternary.parallel_for @body(%data, %n) items %n pool %pool : !llvm.ptr, (memref<64xf32>, index)
+  // CHECK: llvm.call @tercet_parallel_for(%[[POOL]], %[[BODY]], %[[SLOT]], %[[N]], %[[N]])
+  ternary.parallel_for @body(%data, %n) items %n work %n pool %pool : !llvm.ptr, (memref<64xf32>, index)
   // A cache is its pointer; slots are 2 * 3 * 2 * 1024 floats apart.
   // CHECK: llvm.mlir.constant(12288 : index)
   // CHECK: llvm.load
@@ -39,7 +39,7 @@ func.func @step(%data: memref<64xf32>, %cache: !cache, %n: index, %pool: !llvm.p
 // CHECK: llvm.func @tercet_again
 func.func @again(%data: memref<64xf32>, %n: index, %pool: !llvm.ptr) {
   // CHECK: llvm.mlir.addressof @body.items
-  ternary.parallel_for @body(%data, %n) items %n pool %pool : !llvm.ptr, (memref<64xf32>, index)
+  ternary.parallel_for @body(%data, %n) items %n work %n pool %pool : !llvm.ptr, (memref<64xf32>, index)
   return
 }
 

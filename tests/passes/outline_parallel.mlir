@@ -22,8 +22,9 @@
 // CHECK: scf.parallel
 
 // CHECK-LABEL: func @step
-// CHECK: ternary.parallel_for @step_0(%arg0, %[[COUNT:.+]]) items %[[COUNT]] pool %arg2
-// CHECK: ternary.parallel_for @step_1({{.*}}) items %arg1 pool %arg2
+// CHECK: ternary.parallel_for @step_0(%arg0, %[[COUNT:.+]]) items %[[COUNT]] work %[[WORK:.+]] pool %arg2
+// CHECK: %[[UNKNOWN:.+]] = arith.constant -1
+// CHECK: ternary.parallel_for @step_1({{.*}}) items %arg1 work %[[UNKNOWN]] pool %arg2
 // CHECK-NOT: scf.parallel
 // CHECK-NOT: worker_scratch
 func.func @step(%arena: memref<64xi8>, %n: index, %pool: !llvm.ptr) {
@@ -56,5 +57,47 @@ func.func @step(%arena: memref<64xi8>, %n: index, %pool: !llvm.ptr) {
 
 // CHECK: module attributes {ternary.scratch_size = 0 : i64}
 func.func @step() {
+  return
+}
+
+// -----
+
+// The work of an item, in vector instructions: a loop, and two in each of 12
+// trips; the same with as many trips as an argument says; unknown if that
+// depends on the item.
+
+// CHECK-LABEL: func @work(
+// CHECK-SAME: %{{.+}}: memref<96xf32>, %[[N:[^:]+]]: index
+// CHECK: %[[STATIC:.+]] = arith.constant 25 : index
+// CHECK: ternary.parallel_for @work_0({{.*}}) items %[[N]] work %[[STATIC]] pool
+// CHECK: %[[TRIPS:.+]] = arith.maxsi %[[N]], %{{.+}}
+// CHECK: %[[INSIDE:.+]] = arith.muli %[[TRIPS]], %{{.+}}
+// CHECK: %[[DYNAMIC:.+]] = arith.addi %[[INSIDE]], %{{.+}}
+// CHECK: ternary.parallel_for @work_1({{.*}}) items %[[N]] work %[[DYNAMIC]] pool
+// CHECK: %[[UNKNOWN:.+]] = arith.constant -1
+// CHECK: ternary.parallel_for @work_2({{.*}}) items %[[N]] work %[[UNKNOWN]] pool
+func.func @work(%x: memref<96xf32>, %n: index, %pool: !llvm.ptr) {
+  %c0 = arith.constant 0 : index
+  %c1 = arith.constant 1 : index
+  %c8 = arith.constant 8 : index
+  %c96 = arith.constant 96 : index
+  scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+    scf.for %k = %c0 to %c96 step %c8 {
+      %v = vector.load %x[%k] : memref<96xf32>, vector<8xf32>
+      vector.store %v, %x[%k] : memref<96xf32>, vector<8xf32>
+    }
+  }
+  scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+    scf.for %k = %c0 to %n step %c1 {
+      %v = memref.load %x[%k] : memref<96xf32>
+      memref.store %v, %x[%i] : memref<96xf32>
+    }
+  }
+  scf.parallel (%i) = (%c0) to (%n) step (%c1) {
+    scf.for %k = %c0 to %i step %c1 {
+      %v = memref.load %x[%k] : memref<96xf32>
+      memref.store %v, %x[%i] : memref<96xf32>
+    }
+  }
   return
 }

@@ -36,7 +36,7 @@ extern "C" void tercet_evaluate(const void *weights,
   if (*static_cast<const bool *>(inputs[2].data))
     tercet_fail("node 'check': told to fail");
   tercet_free(temporary);
-  tercet_parallel_for(pool, addRows, &sum, rows);
+  tercet_parallel_for(pool, addRows, &sum, rows, /*work=*/-1);
   auto *count = static_cast<int64_t *>(tercet_allocate(8));
   *count = rows;
   tercet_allocate(1000); // Forgotten: freed with the run.

@@ -54,7 +54,8 @@ extern "C" void tercet_step(const void *weights, void *arena, void *kv,
     const_cast<int32_t *>(sequence(kv, slots[i]))[positions[i]] = tokens[i];
   Batch batch{tokens, positions, slots, logitRows, static_cast<int32_t *>(kv),
               logits};
-  tercet_parallel_for(pool, computeRows, &batch, numLogitRows * FakeVocab);
+  tercet_parallel_for(pool, computeRows, &batch, numLogitRows * FakeVocab,
+                      /*work=*/-1);
 }
 
 extern "C" int64_t tercet_dot_peak(int64_t iterations) {

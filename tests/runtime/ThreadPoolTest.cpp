@@ -36,12 +36,30 @@ TEST_P(ThreadPoolTest, CoversEveryItemOnce) {
   for (int64_t count : {0, 1, 2, 3, 7, 15, 16, 17, 63, 64, 65, 1000, 100003}) {
     Marks marks;
     marks.counts.assign(count, 0);
-    tercet_parallel_for(&pool, mark, &marks, count);
+    tercet_parallel_for(&pool, mark, &marks, count, /*work=*/-1);
     EXPECT_EQ(std::accumulate(marks.counts.begin(), marks.counts.end(), 0ll),
               count);
     EXPECT_EQ(std::count(marks.counts.begin(), marks.counts.end(), 1), count);
     EXPECT_LE(marks.calls, 8 * GetParam());
   }
+}
+
+TEST_P(ThreadPoolTest, KeepsLittleWorkTogether) {
+  tercet_pool pool(GetParam(), 128);
+  auto countCalls = [&](int64_t count, int64_t work) {
+    Marks marks;
+    marks.counts.assign(count, 0);
+    tercet_parallel_for(&pool, mark, &marks, count, work);
+    EXPECT_EQ(std::count(marks.counts.begin(), marks.counts.end(), 1), count);
+    return marks.calls.load();
+  };
+  EXPECT_EQ(countCalls(100, 0), 1);
+  EXPECT_EQ(countCalls(100, 50), 1);
+  if (GetParam() == 1)
+    return;
+  EXPECT_EQ(countCalls(100, 100), 2);
+  EXPECT_GT(countCalls(100, INT64_MAX), 1); // overflows
+  EXPECT_GT(countCalls(100, -1), 1);        // unknown
 }
 
 TEST_P(ThreadPoolTest, ObservesEveryCallAfterItsEnd) {
@@ -57,9 +75,9 @@ TEST_P(ThreadPoolTest, ObservesEveryCallAfterItsEnd) {
     ++calls;
     itemsSeen = std::accumulate(marks.counts.begin(), marks.counts.end(), 0);
   };
-  tercet_parallel_for(&pool, mark, &counts.marks, 100);
+  tercet_parallel_for(&pool, mark, &counts.marks, 100, /*work=*/-1);
   EXPECT_EQ(counts.itemsSeen, 100);
-  tercet_parallel_for(&pool, mark, &counts.marks, 0);
+  tercet_parallel_for(&pool, mark, &counts.marks, 0, /*work=*/-1);
   EXPECT_EQ(counts.calls, 2);
 }
 
@@ -70,7 +88,7 @@ TEST_P(ThreadPoolTest, Stress) {
   marks.counts.assign(40, 0);
   constexpr int Rounds = 20000;
   for (int round = 0; round < Rounds; ++round)
-    tercet_parallel_for(&pool, mark, &marks, 2 + round % 39);
+    tercet_parallel_for(&pool, mark, &marks, 2 + round % 39, /*work=*/-1);
   for (int i = 0; i < 2; ++i)
     EXPECT_EQ(marks.counts[i], Rounds);
 }
@@ -83,7 +101,7 @@ TEST_P(ThreadPoolTest, WakesSleepers) {
     nanosleep(&pause, nullptr);
     Marks marks;
     marks.counts.assign(500, 0);
-    tercet_parallel_for(&pool, mark, &marks, 500);
+    tercet_parallel_for(&pool, mark, &marks, 500, /*work=*/-1);
     EXPECT_EQ(std::count(marks.counts.begin(), marks.counts.end(), 1), 500);
   }
 }
@@ -105,9 +123,9 @@ TEST(ThreadPoolDeathTest, RefusesNesting) {
     auto outer = [](void *context, int64_t, int64_t, void *) {
       auto inner = [](void *, int64_t, int64_t, void *) {};
       tercet_parallel_for(static_cast<tercet_pool *>(context), inner, nullptr,
-                          8);
+                          8, /*work=*/-1);
     };
-    tercet_parallel_for(&pool, outer, &pool, 8);
+    tercet_parallel_for(&pool, outer, &pool, 8, /*work=*/-1);
   };
   EXPECT_DEATH(nested(), "must not call tercet_parallel_for");
 }

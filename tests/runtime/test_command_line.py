@@ -284,7 +284,7 @@ def test_missing_cpu_feature():
 
 def damaged_copy(tmp_path, change):
     data = bytearray((BIN / "fake-model").read_bytes())
-    blob = data.index(b"TERCETB\0" + (4).to_bytes(4, "little"), 4096)
+    blob = data.index(b"TERCETB\0" + (5).to_bytes(4, "little"), 4096)
     path = tmp_path / "damaged"
     path.write_bytes(change(data, blob))
     path.chmod(0o755)

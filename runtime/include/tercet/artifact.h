@@ -23,7 +23,7 @@ extern "C" {
 #pragma GCC visibility push(hidden)
 
 #define TERCET_BLOB_MAGIC UINT64_C(0x0042544543524554) /* "TERCETB\0" */
-#define TERCET_BLOB_VERSION 4u
+#define TERCET_BLOB_VERSION 5u
 /* The blob starts at a file offset and an address that are multiples of this
  * (a huge page), and so does its weights section. */
 #define TERCET_BLOB_ALIGNMENT UINT64_C(0x200000)
@@ -169,9 +169,11 @@ typedef void (*tercet_parallel_body)(void *context, int64_t begin, int64_t end,
                                      void *scratch);
 
 /* Calls body on disjoint ranges that cover [0, count), on all workers of the
- * pool, and returns when all are done. Results never depend on the split. */
+ * pool, and returns when all are done. Results never depend on the split.
+ * `work` is about how many vector instructions an item takes, for the pool to
+ * know when a thread is not worth waking; negative: always. */
 void tercet_parallel_for(tercet_pool *pool, tercet_parallel_body body,
-                         void *context, int64_t count);
+                         void *context, int64_t count, int64_t work);
 
 /* Memory of a graph, 64-byte aligned and never null: what cannot be allocated
  * fails. On the thread that called tercet_evaluate only, never in a

@@ -12,15 +12,15 @@ tercet_pool::tercet_pool(int, uint64_t scratchSize)
 tercet_pool::~tercet_pool() = default;
 
 void tercet_pool::parallelFor(tercet_parallel_body body, void *context,
-                              int64_t count) {
+                              int64_t count, int64_t) {
   if (count > 0)
     body(context, 0, count, scratch.data());
 }
 
 extern "C" void tercet_parallel_for(tercet_pool *pool,
                                     tercet_parallel_body body, void *context,
-                                    int64_t count) {
-  pool->parallelFor(body, context, count);
+                                    int64_t count, int64_t work) {
+  pool->parallelFor(body, context, count, work);
   if (pool->observer) [[unlikely]]
     pool->observer(pool->observerContext);
 }
