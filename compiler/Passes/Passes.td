@@ -68,7 +68,9 @@ def SelectLayout : Pass<"select-layout", "::mlir::ModuleOp"> {
   let options = [
     Option<"target", "target", "std::string", "\"native\"", "what to compile for">,
     Option<"packing", "packing", "std::string", "\"auto\"",
-           "of ternary weights; auto: what the planner selects">
+           "of ternary weights; auto: what the planner selects">,
+    ListOption<"levels", "levels", "std::string",
+               "targets that read the same weights, if there are several">
   ];
 }
 

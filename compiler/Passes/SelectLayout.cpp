@@ -24,6 +24,23 @@ ternary::LayoutAttr getHeadLayout(ternary::LinearOp head,
                                   backend.getHeadSchedule(tileRows, target));
 }
 
+/// Of the first target, in the largest tiles that any of them selects: smaller
+/// ones are parts of them.
+ternary::CodeLayoutAttr getCodeLayout(MLIRContext *context,
+                                      ternary::CodeFormat format,
+                                      ArrayRef<TargetSpec> targets) {
+  auto select = [&](const TargetSpec &target) {
+    return getBackend(target).selectHeadLayout(context, format, target);
+  };
+  ternary::CodeLayoutAttr own = select(targets.front());
+  int64_t tileRows = 0;
+  for (const TargetSpec &target : targets)
+    tileRows = std::max(tileRows, select(target).getTileRows());
+  return ternary::CodeLayoutAttr::get(context, format, tileRows, own.getLanes(),
+                                      own.getParts(), own.getTokens(),
+                                      own.getPrefetch());
+}
+
 MatmulShape getShape(ternary::MatmulOp matmul) {
   return {cast<ShapedType>(matmul.getOuts().getType()).getShape().back(),
           cast<ShapedType>(matmul.getQ().getType()).getDimSize(1),
@@ -47,8 +64,17 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       getOperation().emitError("'" + packing + "' is no packing of trits");
       return signalPassFailure();
     }
+    SmallVector<TargetSpec> sharing = {*spec};
+    for (llvm::StringRef level : levels) {
+      llvm::Expected<TargetSpec> parsed = parseTarget(level);
+      if (!parsed) {
+        getOperation().emitError(llvm::toString(parsed.takeError()));
+        return signalPassFailure();
+      }
+      sharing.push_back(*parsed);
+    }
     const Backend &backend = getBackend(*spec);
-    selectHeads(backend, *spec);
+    selectHeads(backend, *spec, sharing);
     SmallVector<ternary::MatmulOp> matmuls;
     getOperation().walk(
         [&](ternary::MatmulOp matmul) { matmuls.push_back(matmul); });
@@ -83,11 +109,12 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
   }
 
 private:
-  void selectHeads(const Backend &backend, const TargetSpec &spec) {
+  void selectHeads(const Backend &backend, const TargetSpec &spec,
+                   ArrayRef<TargetSpec> sharing) {
     getOperation().walk([&](Operation *op) {
       if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
         head.setLayoutAttr(
-            backend.selectHeadLayout(&getContext(), head.getFormat(), spec));
+            getCodeLayout(&getContext(), head.getFormat(), sharing));
         head.emitRemark() << "head: " << *head.getLayout();
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
         auto type = cast<ShapedType>(linear.getWeight().getType());

@@ -250,6 +250,8 @@ static const Phase kPhases[] = {
        SelectLayoutOptions layout;
        layout.target = options.target.text;
        layout.packing = options.packing;
+       for (const TargetSpec &level : options.levels)
+         layout.levels.push_back(level.text);
        passes.addPass(options.planner
                           ? createSelectLayout(*options.planner, layout)
                           : createSelectLayout(layout));

@@ -21,6 +21,8 @@ class LayoutPlanner;
 
 struct CompileOptions {
   TargetSpec target;
+  /// All targets that read the same weights, if there are several.
+  std::vector<TargetSpec> levels;
   /// Packing of ternary weights by name; auto: what the planner selects.
   std::string packing = "auto";
   /// Who chooses layouts; null: the cost model of a CPU nobody has described.

@@ -129,6 +129,7 @@ Expected<CompiledModel> Compilation::compile(const CompileRequest &level) {
   CompileOptions options;
   options.planner = planner->get();
   options.target = level.target;
+  options.levels = level.levels;
   options.packing = request.packing;
   options.head = request.head;
   options.compileTo = request.compileTo;
@@ -492,8 +493,8 @@ static TargetSpec intersect(ArrayRef<TargetSpec> levels) {
   return common;
 }
 
-/// Several levels read the same weights, so how these are packed must not
-/// depend on the level.
+/// Several levels read the same weights, so how trits are packed must not
+/// depend on the level; of heads select-layout takes care.
 static Error shareWeights(CompileRequest &request) {
   bool isArtifact =
       request.emit == EmitKind::Exe || request.emit == EmitKind::Lib;
@@ -501,9 +502,6 @@ static Error shareWeights(CompileRequest &request) {
     return createStringError("several targets make an executable or a library: "
                              "name one of '" +
                              request.target.text + "' for other output");
-  if (request.head != "bf16")
-    return createStringError("--head=" + request.head +
-                             ": several targets share a bf16 head alone");
   if (request.packing == "auto")
     request.packing = "i2";
   return Error::success();

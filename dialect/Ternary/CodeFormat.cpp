@@ -27,10 +27,10 @@ CodeLayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (tileRows <= 0 || tileRows % kRowGroup != 0)
     return emitError() << "tile_rows = " << tileRows
                        << " is not a multiple of 16";
-  if (lanes <= 0 || parts <= 0 || kRowGroup % (lanes * parts) != 0 ||
-      tokens <= 0 || prefetch < 0)
-    return emitError() << "lanes * parts must divide 16, tokens must be "
-                          "positive, prefetch not negative";
+  if (lanes <= 0 || kRowGroup % lanes != 0 || parts <= 0 ||
+      tileRows % (lanes * parts) != 0 || tokens <= 0 || prefetch < 0)
+    return emitError() << "lanes must divide 16 and lanes * parts tile_rows, "
+                          "tokens must be positive, prefetch not negative";
   return success();
 }
 

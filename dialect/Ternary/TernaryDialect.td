@@ -219,9 +219,8 @@ def Ternary_CodeLayoutAttr : Ternary_Attr<"CodeLayout", "code_layout"> {
   let description = [{
     `tile_rows` rows form a tile, stored contiguously over all of K with their
     scales (docs/packings.md). The rest is the schedule: `lanes` rows share a
-    vector register, `parts` such vectors of each 16 rows are summed at a time,
-    `tokens` columns form the register tile, `prefetch` is a distance in bytes
-    (0: none).
+    vector register, `parts` such vectors of a tile are summed at a time, for
+    `tokens` columns, `prefetch` is a distance in bytes (0: none).
   }];
   let parameters = (ins
     EnumParameter<Ternary_CodeFormat>:$format,

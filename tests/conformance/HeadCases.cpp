@@ -148,5 +148,10 @@ void tercet::conformance::addHeadCases(std::vector<Case> &cases) {
            /*prefetch=*/1024},
           false);
     }
+    // Vectors of several row groups at a time, and of a part of one.
+    for (auto [lanes, parts] : {std::pair(8, 4), std::pair(16, 2)})
+      add({50, 100, /*tileRows=*/64, lanes, parts, /*tokens=*/2,
+           /*prefetch=*/1024},
+          lanes == 8);
   }
 }

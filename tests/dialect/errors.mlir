@@ -408,7 +408,7 @@ func.func @f(%q: memref<2x16xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>, %w: me
 
 // -----
 
-// expected-error @+1 {{lanes * parts must divide 16}}
+// expected-error @+1 {{lanes must divide 16 and lanes * parts tile_rows}}
 #l = #ternary.code_layout<i8, tile_rows = 16, lanes = 8, parts = 4, tokens = 1, prefetch = 0>
 
 // -----

@@ -57,6 +57,26 @@ def test_weights_are_there_once(program, tmp_path):
     assert program.stat().st_size < (tmp_path / "one").stat().st_size + weights[0] / 2
 
 
+@pytest.mark.parametrize("head", ["i8", "q6", "q4", "screened"])
+def test_head_is_there_once(tmp_path, head):
+    """Logits of each level and size of the weights are those of a program for one level alone."""
+    programs = [tmp_path / "several", tmp_path / "one"]
+    for path, target in zip(programs, [",".join(LEVELS), LEVELS[1]]):
+        subprocess.run([BIN / "tercet", "compile", MODEL, "-o", path, f"--target={target}", "--packing=i2",
+                        f"--head={head}"], check=True)
+    sizes = [json.loads(run(path, "--info").stdout)["weights_bytes"] for path in programs]
+    assert abs(sizes[0] - sizes[1]) < 64 * 1024
+    forced = dict.fromkeys(LEVELS, programs[0]) | {None: programs[1]}
+    results = set()
+    for level, path in forced.items():
+        done = run(path, "--tokens", "100,200,300,400,500", "--logits", tmp_path / "logits.npy", level=level)
+        if "this CPU has" in done.stderr:
+            continue
+        assert done.returncode == 0, done.stderr
+        results.add((tmp_path / "logits.npy").read_bytes())
+    assert len(results) == 1
+
+
 def test_unknown_level(program):
     done = run(program, "--info", level="x86-64-v9")
     assert done.returncode == 1 and not done.stdout

@@ -184,7 +184,6 @@ def test_target(model, out, target, message):
     (["--target=x86-64-v3,x86-64-v3"], "target 'x86-64-v3' is named twice"),
     (["--target=x86-64-v3,"], "unknown target ''"),
     (["--target=x86-64-v2,x86-64-v3", "--emit=obj"], "several targets make an executable or a library"),
-    (["--target=x86-64-v2,x86-64-v3", "--head=q4"], "--head=q4: several targets share a bf16 head alone"),
 ])
 def test_several_targets(model, out, options, message):
     assert message in refusal([BIN / "tercet", "compile", model, "-o", out / "x", *options], out)

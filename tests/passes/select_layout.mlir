@@ -7,10 +7,12 @@
 // RUN: tercet-opt %s --select-layout=target=x86-64-v3+avxvnni | FileCheck %s --check-prefixes=CHECK,VNNI256
 // RUN: tercet-opt %s --select-layout=target=x86-64-v2 | FileCheck %s --check-prefixes=CHECK,SSSE3
 // RUN: tercet-opt %s --select-layout=target=x86-64 | FileCheck %s --check-prefixes=CHECK,SSE2
+// RUN: tercet-opt %s "--select-layout=target=x86-64-v2 levels=x86-64-v2,x86-64-v4+avx512vnni" | FileCheck %s --check-prefixes=CHECK,LEVELS
 // RUN: tercet-opt %s --select-layout=target=riscv64 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: not tercet-opt %s --select-layout=packing=bf16_pairs 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=packing=i9 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=target=x86-64-v9 2>&1 | FileCheck %s --check-prefix=ERROR
+// RUN: not tercet-opt %s "--select-layout=target=x86-64 levels=x86-64,x86-64-v9" 2>&1 | FileCheck %s --check-prefix=ERROR
 
 // PACKING: error: '{{i9|bf16_pairs}}' is no packing of trits
 // ERROR: error: unknown target 'x86-64-v9'
@@ -63,10 +65,11 @@ func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40
 func.func @quantised_head(%x: tensor<?x16xf32>, %out: tensor<?x40xf32>) -> tensor<?x40xf32> {
   %h = ternary.get_parameter @half : tensor<40x16xf16>
   // CHECK: ternary.quantized_linear q4
-  // VNNI512-SAME: layout = #ternary.code_layout<q4, tile_rows = 64, lanes = 16,
-  // VNNI256-SAME: layout = #ternary.code_layout<q4, tile_rows = 32, lanes = 8, parts = 2,
+  // VNNI512-SAME: layout = #ternary.code_layout<q4, tile_rows = 64, lanes = 16, parts = 4,
+  // VNNI256-SAME: layout = #ternary.code_layout<q4, tile_rows = 32, lanes = 8, parts = 4,
   // AVX2-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 8, parts = 1,
   // SSSE3-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 4, parts = 1,
+  // LEVELS-SAME: layout = #ternary.code_layout<q4, tile_rows = 64, lanes = 4, parts = 1,
   // GENERIC-SAME: layout = #ternary.code_layout<q4, tile_rows = 16, lanes = 4,
   %y = ternary.quantized_linear q4 ins(%x, %h : tensor<?x16xf32>, tensor<40x16xf16>)
                                    outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>

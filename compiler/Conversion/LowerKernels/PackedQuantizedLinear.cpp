@@ -45,13 +45,12 @@ public:
   }
 
 private:
-  /// Accumulators by row group, part of it, token and digit.
+  /// Accumulators of `parts` vectors of a tile by part, token and digit.
   struct Sums {
-    Value &of(int64_t rowGroup, int64_t part, int64_t token, int64_t digit) {
-      return values[((rowGroup * numParts + part) * numTokens + token) * 2 +
-                    digit];
+    Value &of(int64_t part, int64_t token, int64_t digit) {
+      return values[(part * numTokens + token) * 2 + digit];
     }
-    int64_t numParts, numTokens;
+    int64_t firstRow, numTokens;
     Values values;
   };
 
@@ -60,6 +59,11 @@ private:
   Values sumGroup(Value address, Value column, int64_t columns);
   void emitChunk(Value address, Value column, Sums &sums);
   Value loadCodes(Value address, int64_t plane);
+
+  /// Where a row's codes are in a chunk of a tile.
+  int64_t getOffset(int64_t row) {
+    return row / kRowGroup * info.chunkSize() + row % kRowGroup * kStep;
+  }
 
   VectorType bytes() { return VectorType::get(kStep * lanes, b.getI8Type()); }
   VectorType ints() { return VectorType::get(lanes, b.getI32Type()); }
@@ -179,9 +183,8 @@ Values PackedQuantizedLinearKernel::emitGroup(Value group, int64_t columns,
   return next;
 }
 
-/// sum c * q of a group, for each row group and token. Where a vector has fewer
-/// than 16 rows, as many parts at a time as the layout says: the group stays in
-/// the first-level cache.
+/// sum c * q of a group, for each row group and token, of as many vectors at a
+/// time as the layout says: the group stays in the first-level cache.
 Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
                                              int64_t columns) {
   int64_t numChunks = llvm::divideCeil(columns, info.chunkColumns());
@@ -190,45 +193,47 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
   Value eight = arith::ConstantOp::create(
       b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(8)));
   Values totals(rowGroups * numTokens, b.splatInt(0));
-  for (int64_t firstRow = 0; firstRow < kRowGroup; firstRow += parts * lanes) {
-    Sums sums = {parts, numTokens, Values(totals.size() * parts * 2, zero)};
-    Value first = b.addIndex(address, firstRow * kStep);
+  for (int64_t firstRow = 0; firstRow < layout.getTileRows();
+       firstRow += parts * lanes) {
+    Sums sums = {firstRow, numTokens, Values(parts * numTokens * 2, zero)};
     // A loop, not straight code: LLVM would start all of its loads at once.
     sums.values = b.loop(
         b.index(0), b.index(numChunks), 1, sums.values,
         [&](Value chunk, ValueRange carried) {
-          Sums next = {parts, numTokens, llvm::to_vector(carried)};
-          emitChunk(b.addIndex(first,
+          Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
+          emitChunk(b.addIndex(address,
                                b.mulIndex(chunk, rowGroups * info.chunkSize())),
                     b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
                     next);
           return next.values;
         });
-    for (int64_t r = 0; r < rowGroups; ++r)
-      for (int64_t part = 0; part < parts; ++part)
-        for (int64_t t = 0; t < numTokens; ++t) {
-          Value high = arith::ShLIOp::create(b, sums.of(r, part, t, 0), eight);
-          Value sum = b.addInt(high, sums.of(r, part, t, 1));
-          Value &total = totals[r * numTokens + t];
-          total = lanes == kRowGroup
-                      ? sum
-                      : vector::InsertStridedSliceOp::create(
-                            b, sum, total, firstRow + part * lanes, 1)
-                            .getResult();
-        }
+    for (int64_t part = 0; part < parts; ++part)
+      for (int64_t t = 0; t < numTokens; ++t) {
+        int64_t row = firstRow + part * lanes;
+        Value high = arith::ShLIOp::create(b, sums.of(part, t, 0), eight);
+        Value sum = b.addInt(high, sums.of(part, t, 1));
+        Value &total = totals[row / kRowGroup * numTokens + t];
+        total = lanes == kRowGroup ? sum
+                                   : vector::InsertStridedSliceOp::create(
+                                         b, sum, total, row % kRowGroup, 1)
+                                         .getResult();
+      }
   }
   return totals;
 }
 
-/// Whole bytes of codes: one dot product for each plane, row group, part, token
-/// and digit. Planes are the outer loop: the digits of one are alive at a time.
+/// Whole bytes of codes: one dot product for each plane, part, token and digit.
+/// Planes are the outer loop: the digits of one are alive at a time.
 void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
                                             Sums &sums) {
+  int64_t endRow = sums.firstRow + layout.getParts() * lanes;
   if (numTokens == 1 && layout.getPrefetch())
-    for (int64_t line = 0; line < rowGroups * info.chunkSize();
-         line += kVectorBytes)
-      b.prefetch(op.getWeights(),
-                 b.addIndex(address, line + layout.getPrefetch()));
+    for (int64_t row = llvm::alignTo(sums.firstRow, kRowGroup); row < endRow;
+         row += kRowGroup)
+      for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
+        b.prefetch(
+            op.getWeights(),
+            b.addIndex(address, getOffset(row) + line + layout.getPrefetch()));
   for (int64_t plane = 0; plane < info.planes(); ++plane) {
     Value first = b.addIndex(column, plane * kStep);
     Values digits;
@@ -236,17 +241,16 @@ void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
       for (Value operand : {op.getHigh(), op.getLow()})
         digits.push_back(
             broadcastDigits(operand, b.addIndex(firstToken, t), first));
-    for (int64_t r = 0; r < rowGroups; ++r)
-      for (int64_t part = 0; part < layout.getParts(); ++part) {
-        int64_t offset = r * info.chunkSize() + part * kStep * lanes;
-        Value codes = loadCodes(b.addIndex(address, offset), plane);
-        for (int64_t t = 0; t < numTokens; ++t)
-          for (int64_t digit = 0; digit < 2; ++digit) {
-            Value &sum = sums.of(r, part, t, digit);
-            sum = DotOp::create(b, ints(), sum, codes, digits[2 * t + digit],
-                                /*wide=*/info.bits == 8);
-          }
-      }
+    for (int64_t part = 0; part < layout.getParts(); ++part) {
+      int64_t offset = getOffset(sums.firstRow + part * lanes);
+      Value codes = loadCodes(b.addIndex(address, offset), plane);
+      for (int64_t t = 0; t < numTokens; ++t)
+        for (int64_t digit = 0; digit < 2; ++digit) {
+          Value &sum = sums.of(part, t, digit);
+          sum = DotOp::create(b, ints(), sum, codes, digits[2 * t + digit],
+                              /*wide=*/info.bits == 8);
+        }
+    }
   }
 }
 

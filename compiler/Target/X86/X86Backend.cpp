@@ -544,10 +544,11 @@ public:
     };
     switch (getDotKind(target)) {
     case DotKind::AVX512VNNI:
-      return format == ternary::CodeFormat::Q6 ? layout(32, 16, 1, 4)
-                                               : layout(64, 16, 1, 2);
+      return format == ternary::CodeFormat::Q6 ? layout(32, 16, 2, 4)
+                                               : layout(64, 16, 4, 2);
     case DotKind::AVXVNNI:
-      return layout(format == ternary::CodeFormat::Q4 ? 32 : 16, 8, 2, 1);
+      return format == ternary::CodeFormat::Q4 ? layout(32, 8, 4, 1)
+                                               : layout(16, 8, 2, 1);
     case DotKind::AVX512BW:
     case DotKind::AVX2:
       return layout(16, 8, 1, 1);
