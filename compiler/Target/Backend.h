@@ -56,8 +56,8 @@ public:
   /// How much of the shorter one a core hides behind the longer one, reading
   /// memory and computing, in a GEMV that reads so many places in turns: 1 if
   /// the longer one is all that counts, 0 if their times add up.
-  virtual double getOverlap(int64_t numStreams,
-                            const TargetSpec &target) const {
+  virtual double getOverlap(int64_t numStreams, const TargetSpec &target,
+                            const CpuDescription &cpu) const {
     return 1;
   }
 

@@ -19,9 +19,9 @@ static constexpr Packing kTritPackings[] = {Packing::I2, Packing::T5,
 static constexpr double kUsablePart = 0.75;
 
 /// Bytes per second that a core loads of tables between lines from memory. With
-/// it l3 reads 22 GB/s of 33 in 4 tiles and 27 in 12 on Zen 4 (measured: 20, 24
-/// to 28), 15 and 18 of 20 on Sapphire Rapids (16, 20).
-static constexpr double kTableRate = 50e9;
+/// it l3 reads 18 GB/s of 33 in 4 tiles and 26 in 12 on Zen 4 (measured: 20, 24
+/// to 28), 13 and 17 of 20 on Sapphire Rapids (16, 20).
+static constexpr double kTableRate = 30e9;
 
 /// Seconds in which a core builds the table of three columns: 5 % of a GEMM of
 /// 2560 rows. That of a single token is built by one core.
@@ -82,7 +82,8 @@ static double getPenalty(Packing packing, const Schedule &schedule,
     sums *= schedule.tokens;
   constexpr int64_t kOthers = 4, kSumsInFlight = 8;
   constexpr double kOperand = 0.25;
-  double penalty = double(registers.lanes) / schedule.lanes;
+  // Some cores execute two halves of a register as fast as the whole.
+  double penalty = std::sqrt(double(registers.lanes) / schedule.lanes);
   if (sums + kOthers > registers.count)
     penalty *= 1 + double(sums + kOthers - registers.count) / registers.count;
   if (sums < kSumsInFlight)
@@ -180,7 +181,7 @@ double CostModel::predict(MatmulShape shape, const LayoutChoice &choice,
     overlap =
         backend.getOverlap(std::min(countStreams(choice),
                                     countStreams({choice.packing, standard})),
-                           target);
+                           target, cpu);
   }
   return building + getImbalance(shape, choice, numThreads) *
                         (std::max(reading, computing) +

@@ -66,6 +66,18 @@ TEST(CostModelTest, ChoosesFewBytesInMemory) {
   EXPECT_EQ(choose(10e9, "aarch64+dotprod", kLarge), Packing::I2);
 }
 
+/// Cores of AMD read ahead by themselves: i2 in the time of a read.
+TEST(CostModelTest, KnowsWhoReadsAhead) {
+  CpuDescription cpu = makeCpu(28e9);
+  auto choose = [&] {
+    CostModel model(cpu, llvm::cantFail(parseTarget("x86-64-v4")), 1);
+    return llvm::cantFail(model.plan(kLarge, std::nullopt)).choices[0].packing;
+  };
+  EXPECT_EQ(choose(), Packing::L3);
+  cpu.vendor = "AuthenticAMD";
+  EXPECT_EQ(choose(), Packing::I2);
+}
+
 TEST(CostModelTest, CountsTheHead) {
   ModelShapes model = kSmall;
   model.otherBytes = 600 << 20;

@@ -451,9 +451,10 @@ public:
 
   /// A Sapphire Rapids core, 20 GB/s: with one stream 14 GB/s of i2, which it
   /// computes with at 57, with two 18 of t5, at 30 (docs/performance.md).
-  double getOverlap(int64_t numStreams,
-                    const TargetSpec &target) const override {
-    if (prefetchesAhead(target) || numStreams >= 8)
+  double getOverlap(int64_t numStreams, const TargetSpec &target,
+                    const CpuDescription &cpu) const override {
+    if (prefetchesAhead(target) || cpu.vendor == "AuthenticAMD" ||
+        numStreams >= 8)
       return 1;
     return numStreams == 1 ? 0 : 0.8;
   }
