@@ -300,6 +300,16 @@ std::string CostModel::explain(const ModelShapes &model,
                     .str();
 }
 
+/// Where predictions come from.
+std::string CostModel::describeCpu() const {
+  if (cpu.isAssumed)
+    return "predicted for any " + target.text +
+           " CPU: caches and rates are assumed";
+  if (cpu.date.empty())
+    return "predicted, nobody tuned this CPU";
+  return "predicted from rates of this CPU measured on " + cpu.date;
+}
+
 std::string formatSeconds(double seconds) {
   if (seconds < 10e-6)
     return formatv("{0:f1} us", seconds * 1e6);
@@ -339,13 +349,10 @@ llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
                            " (predicted)");
   }
   if (!plan.choices.empty())
-    plan.reason =
-        packing ? "--packing=" + stringifyPacking(*packing).str()
-                : explain(model, plan.choices.front().packing) +
-                      (cpu.date.empty() ? "; predicted, nobody tuned this CPU"
-                                        : "; predicted from rates of this CPU "
-                                          "measured on " +
-                                              cpu.date);
+    plan.reason = packing
+                      ? "--packing=" + stringifyPacking(*packing).str()
+                      : explain(model, plan.choices.front().packing) + "; " +
+                            describeCpu();
   return plan;
 }
 

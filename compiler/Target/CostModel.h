@@ -54,6 +54,7 @@ private:
   /// That the threads have together.
   unsigned countCaches(const MemoryLevel &level) const;
   std::string describeCaches(const MemoryLevel &level) const;
+  std::string describeCpu() const;
   MatmulRates getRates(ternary::Packing packing) const;
   double getReadRate(const MemoryLevel &level) const;
   bool isBoundByReading(const ModelShapes &model,

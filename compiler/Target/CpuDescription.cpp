@@ -27,6 +27,7 @@ int CpuDescription::getBandwidthClass() const {
 /// and what one of a server gets alone (30).
 CpuDescription assumeCpu(const TargetSpec &target) {
   CpuDescription cpu;
+  cpu.isAssumed = true;
   cpu.target = target.text;
   cpu.levels = {{"L2", 512 << 10, 1, 60e9, 60e9},
                 {"L3", 32 << 20, 1, 40e9, 40e9},

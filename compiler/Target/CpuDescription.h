@@ -47,6 +47,7 @@ struct CpuDescription {
   /// By target.
   std::map<std::string, TargetRates> rates;
   std::string date; ///< of the measurement; empty: nothing was measured
+  bool isAssumed = false; ///< caches, too
 
   /// Equal for CPUs that have the same instructions and caches.
   std::string getIdentity() const;

@@ -189,6 +189,14 @@ static void writeTensors(json::OStream &json, StringRef key,
   });
 }
 
+static void writeTarget(json::OStream &json, const TargetSpec &target) {
+  json.attribute("target", target.text);
+  json.attributeArray("cpu_features", [&] {
+    for (StringRef name : cpuFeatureNames(target.cpuFeatures))
+      json.value(name);
+  });
+}
+
 /// --info: what is inside, as JSON.
 static std::string makeInfo(const CompileRequest &request,
                             const CompiledModel &model) {
@@ -198,11 +206,12 @@ static std::string makeInfo(const CompileRequest &request,
   json.object([&] {
     json.attribute("model", getModelName(request.model));
     json.attribute("compiler", "tercet " TERCET_VERSION);
-    json.attribute("target", request.target.text);
-    json.attributeArray("cpu_features", [&] {
-      for (StringRef name : cpuFeatureNames(request.target.cpuFeatures))
-        json.value(name);
-    });
+    writeTarget(json, request.target);
+    if (!request.levels.empty())
+      json.attributeArray("levels", [&] {
+        for (const TargetSpec &level : request.levels)
+          json.object([&] { writeTarget(json, level); });
+      });
     json.attribute("ternary_weights", model.ternaryWeights);
     json.attribute("ternary_bytes", model.ternaryBytes);
     json.attribute("weights_bytes", model.weightsSize);
@@ -243,8 +252,9 @@ BlobContents Compilation::describeCommon(const CompiledModel &model,
   BlobContents contents;
   tercet_blob_header &header = contents.header;
   // A CPU's name may be long; a cut one is still zero-terminated.
-  strncpy(header.target, request.target.text.c_str(),
-          sizeof(header.target) - 1);
+  const TargetSpec &first =
+      request.levels.empty() ? request.target : request.levels.front();
+  strncpy(header.target, first.text.c_str(), sizeof(header.target) - 1);
   header.cpu_features = request.target.cpuFeatures;
   header.model_hash = modelHash;
   header.scratch_size = model.scratchSize;

@@ -77,7 +77,7 @@ int tercet_get_info(const tercet_model *model, tercet_model_info *info) {
            .bos_token = generation.bos_token,
            .num_eos_tokens = generation.num_eos,
            .eos_tokens = generation.eos_tokens,
-           .target = header.target,
+           .target = artifact.target(),
            .json = json.data(),
            .json_size = json.size()};
   return TERCET_OK;

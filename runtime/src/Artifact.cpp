@@ -165,7 +165,8 @@ Error Artifact::checkCpu(uint64_t cpuFeatures) const {
   uint64_t missing = head->cpu_features & ~cpuFeatures;
   if (!missing)
     return Error::success();
-  return Error("this binary (--target=" + std::string(head->target) +
+  return Error("this binary (--target=" +
+               (levels().empty() ? head->target : joinLevels(",")) +
                ") needs " + describeCpuFeatures(missing) + "; this CPU has " +
                describeCpuFeatures(cpuFeatures) +
                ": compile it with --target=native here");
@@ -179,17 +180,22 @@ std::span<const tercet_level> Artifact::levels() const {
           bytes.size() / sizeof(tercet_level)};
 }
 
+std::string Artifact::joinLevels(const char *separator) const {
+  std::string text;
+  for (const tercet_level &level : levels())
+    text += (text.empty() ? "" : separator) + std::string(level.target);
+  return text;
+}
+
 Error Artifact::selectLevel(uint64_t cpuFeatures, const char *forced) const {
   if (Error error = checkCpu(cpuFeatures))
     return error;
   auto all = levels();
   if (all.empty())
     return Error::success();
-  std::string known;
   bool found = false;
   for (const tercet_level &level : all) {
     uint64_t missing = level.cpu_features & ~cpuFeatures;
-    known += std::string(known.empty() ? "" : ", ") + level.target;
     if (forced && strcmp(forced, level.target))
       continue;
     if (forced && missing)
@@ -203,19 +209,23 @@ Error Artifact::selectLevel(uint64_t cpuFeatures, const char *forced) const {
   }
   if (forced && !found)
     return Error("TERCET_TARGET=" + std::string(forced) + ": this binary has " +
-                 known);
+                 joinLevels(", "));
   if (!found)
-    return Error("this CPU has " + describeCpuFeatures(cpuFeatures) +
-                 ", and none of the levels of this binary: " + known);
+    return Error(
+        "this CPU has " + describeCpuFeatures(cpuFeatures) +
+        ", and none of the levels of this binary: " + joinLevels(", "));
   return Error::success();
+}
+
+const char *Artifact::target() const {
+  return levels().empty() ? head->target : levels()[tercet_active_level].target;
 }
 
 std::string Artifact::info() const {
   std::string text(section(TERCET_SECTION_INFO));
   if (!levels().empty() && text.ends_with("\n}")) {
     text.resize(text.size() - 2);
-    text += ",\n  \"active_target\": \"" +
-            std::string(levels()[tercet_active_level].target) + "\"\n}";
+    text += ",\n  \"active_target\": \"" + std::string(target()) + "\"\n}";
   }
   return text + '\n';
 }

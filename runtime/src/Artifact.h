@@ -47,11 +47,17 @@ public:
   /// Must be asked before any compiled function is entered.
   Error selectLevel(uint64_t cpuFeatures, const char *forced) const;
 
+  /// What the code that runs was compiled for: among several levels the one
+  /// selected.
+  const char *target() const;
+
   /// What was compiled, as JSON; among several levels also which one runs.
   std::string info() const;
 
 private:
   std::span<const tercet_level> levels() const;
+  /// Their targets, separated by `separator`.
+  std::string joinLevels(const char *separator) const;
   const tercet_section *find(tercet_section_kind kind) const;
 
   const char *start = nullptr;

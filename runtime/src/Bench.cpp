@@ -279,7 +279,7 @@ Error tercet::runBench(const Model &model, const CommandLine &line,
 
   BenchResult result;
   result.cpu = hostCpuName();
-  result.target = model.header().target;
+  result.target = model.artifact().target();
   result.depth = line.benchDepth;
   result.promptTokens = line.benchPrompt;
   result.generatedTokens = line.benchGenerate;

@@ -53,7 +53,7 @@ int tercet_graph_get_info(const tercet_graph *graph, tercet_graph_info *info) {
   *info = {.num_inputs = static_cast<uint32_t>(signature.inputs().size()),
            .num_outputs = static_cast<uint32_t>(signature.outputs().size()),
            .weights_size = artifact.weights().size(),
-           .target = artifact.header().target,
+           .target = artifact.target(),
            .json = json.data(),
            .json_size = json.size()};
   return TERCET_GRAPH_OK;

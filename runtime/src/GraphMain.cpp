@@ -165,7 +165,7 @@ static Error runBench(const GraphArtifact &artifact, Graph &graph,
   std::sort(seconds.begin(), seconds.end());
   double median = seconds[seconds.size() / 2], least = seconds.front();
   double rss = peakMemoryInBytes() / 1048576.0;
-  const char *target = artifact.artifact().header().target;
+  const char *target = artifact.artifact().target();
   if (!json)
     return writeOutput(format("%s, --target=%s, %d threads, peak RSS %.0f MB\n"
                               "median %.6f s, least %.6f s of %zu runs\n",

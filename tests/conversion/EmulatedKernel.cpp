@@ -143,7 +143,9 @@ Expected<EmulatedKernel> EmulatedKernel::load(mlir::ModuleOp module,
     append_range(linker,
                  std::array{"-Wno-deprecated", "-nostartfiles",
                             "-Wl,--no-entry", "-Wl,--export=kernel_arguments",
-                            "-Wl,--export=__heap_base"});
+                            "-Wl,--export=__heap_base",
+                            // As of an artifact (compiler/Emit/Link.cpp).
+                            "-Wl,-z,stack-size=1048576"});
   else
     append_range(linker, std::array<StringRef, 3>{"-fuse-ld=lld", "-static",
                                                   runner.file});

@@ -11,7 +11,7 @@ import pytest
 
 BIN = Path(os.environ["TERCET_BIN_DIR"])
 MODEL = Path(__file__).resolve().parents[1] / "models/austen"
-LEVELS = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4+avx512vnni+avx512vbmi"]
+LEVELS = ["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-v4+avx512vnni+avx512vbmi"]
 
 
 def run(program, *arguments, level=None):
@@ -35,7 +35,15 @@ def active(program, level=None):
 def test_newest_level_runs(program):
     runnable = [level for level in LEVELS if run(program, "--info", level=level).returncode == 0]
     assert active(program) == runnable[-1]
-    assert json.loads(run(program, "--info").stdout)["target"] == ",".join(LEVELS)
+    info = json.loads(run(program, "--info").stdout)
+    assert info["target"] == ",".join(LEVELS) and len(info["target"]) > 63
+    assert [level["target"] for level in info["levels"]] == LEVELS
+    assert "avx512vbmi" in info["levels"][-1]["cpu_features"] and not info["levels"][0]["cpu_features"]
+
+
+def test_bench_names_the_level_that_runs(program):
+    done = run(program, "--bench", "--prompt", "2", "--gen", "1", "--json", level=LEVELS[1])
+    assert json.loads(done.stdout)["target"] == LEVELS[1]
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -122,6 +122,13 @@ TEST(CostModelTest, Explains) {
             "weights: 419 MB stream from memory at 11 GB/s with 1 thread: t5 "
             "(1.6 bits) reads 20% less than i2; predicted, nobody tuned this "
             "CPU");
+  TargetSpec target = llvm::cantFail(parseTarget("aarch64"));
+  EXPECT_EQ(llvm::cantFail(CostModel(assumeCpu(target), target, 1)
+                               .plan(kSmall, std::nullopt))
+                .reason,
+            "weights: 2.1 MB fit the 34 MB L3: i2 (2 bits), decode is bound by "
+            "instructions; predicted for any aarch64 CPU: caches and rates are "
+            "assumed");
 }
 
 /// What the tuner begins with is what compile takes without it.

@@ -100,7 +100,7 @@ typedef struct tercet_blob_header {
   uint32_t num_sections; /* the tercet_section table follows this struct */
   uint64_t size;         /* of the whole blob */
   uint64_t header_hash;  /* XXH3-64 of header (this field 0) and table */
-  char target[64];       /* as given to --target, zero-terminated */
+  char target[64];       /* of --target, or its first level; zero-terminated */
   uint64_t cpu_features; /* OR of tercet_cpu_feature */
   uint64_t model_hash;   /* of the source model's files */
   uint32_t kind;         /* tercet_artifact_kind */

@@ -103,7 +103,7 @@ TERCET_API void tercet_graph_close(tercet_graph *graph);
 typedef struct tercet_graph_info {
   uint32_t num_inputs, num_outputs;
   uint64_t weights_size; /* bytes */
-  const char *target;    /* as given to --target */
+  const char *target;    /* of --target, the level that runs */
   const char *json;      /* what --info prints; not zero-terminated */
   size_t json_size;      /* bytes */
 } tercet_graph_info;

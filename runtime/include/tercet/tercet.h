@@ -65,7 +65,7 @@ typedef struct tercet_model_info {
   int32_t bos_token;         /* -1: none */
   int32_t num_eos_tokens;    /* any of them ends a text */
   const int32_t *eos_tokens; /* [num_eos_tokens], lives as long as the model */
-  const char *target;        /* as given to --target */
+  const char *target;        /* of --target, the level that runs */
   const char *json;          /* what --info prints; not zero-terminated */
   size_t json_size;          /* bytes */
 } tercet_model_info;
