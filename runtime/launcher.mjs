@@ -44,8 +44,8 @@ const module = await compile().catch((error) => {
 });
 const wasi = new WASI({
   version: "preview1",
-  args: [path, ...process.argv.slice(2)],
-  env: { ...process.env, PWD: process.cwd() },
+  args: [`node ${process.argv[1]}`, ...process.argv.slice(2)],
+  env: { ...process.env, PWD: process.cwd(), TERCET_MODULE: path },
   preopens: { "/": "/" },
   returnOnExit: true,
 });

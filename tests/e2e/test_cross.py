@@ -98,6 +98,11 @@ def test_graph(tmp_path):
     assert results[0] == results[1]
 
 
+def test_help_of_a_module(tmp_path):
+    command = compile_model(tmp_path / "austen", "wasm32+simd128", ["node"])
+    assert f"\n  node {tmp_path}/austen.mjs -p " in output(*command, "--help")
+
+
 def test_damaged_module(tmp_path):
     command = compile_model(tmp_path / "austen", "wasm32+simd128", ["node"])
     size = (tmp_path / "austen").stat().st_size

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The blob is the custom section ".tercet" of the module, which no engine gives
-// to the code: it is read from the module's file, argv[0].
+// to the code: it is read from the module's file, argv[0] or what the launcher
+// says.
 
 #include "runtime/src/Artifact.h"
 #include "runtime/src/Memory.h"
@@ -23,6 +24,8 @@ using File = std::unique_ptr<FILE, CloseFile>;
 } // namespace
 
 static std::string modulePath() {
+  if (const char *path = getenv("TERCET_MODULE"))
+    return path;
   __wasi_size_t count = 0, size = 0;
   if (__wasi_args_sizes_get(&count, &size) || count == 0)
     return {};
