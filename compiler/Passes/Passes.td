@@ -41,12 +41,26 @@ def FuseElementwise : Pass<"fuse-elementwise", "::mlir::func::FuncOp"> {
   let summary = "Make chains of elementwise ops one";
   let description = [{
     An elementwise `linalg.generic` moves into the one that is its only reader, so that
-    what is between them is never stored. The arithmetic stays the same, to the bit.
-    Ops that look at indices or memory stay by themselves, as do reductions. Loops of
-    extent 1 are dropped first, so that the innermost one has neighbours.
+    what is between them is never stored, as long as that reads each element once: it
+    may be a reduction, or a window that does not overlap the next. The arithmetic stays
+    the same, to the bit. Ops that look at indices or memory stay by themselves. Loops
+    of extent 1 are dropped first, so that the innermost one has neighbours.
   }];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
+
+def SinkTransposes : Pass<"sink-transposes", "::mlir::func::FuncOp"> {
+  let summary = "Move transpositions below the ops that can do without them";
+  let description = [{
+    An elementwise `linalg.generic`, a pool or a maximum reads what a `linalg.transpose`
+    reads, and its result is transposed instead, until two transpositions are none: a
+    convolution's channels stay innermost up to the next one. Sums of floats stay as
+    they are, since their order is that of their operand. The innermost extent has to be
+    at least 16, so that vectors are full.
+  }];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::tensor::TensorDialect"];
 }
 
 def QuantizeWeights : Pass<"quantize-weights", "::mlir::ModuleOp"> {

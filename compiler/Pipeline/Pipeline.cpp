@@ -222,6 +222,7 @@ static const Phase kPhases[] = {
         Pieces &) {
        passes.addPass(createLowerONNX());
        cleanUp(passes);
+       passes.addNestedPass<func::FuncOp>(createSinkTransposes());
        passes.addNestedPass<func::FuncOp>(createFuseElementwise());
        cleanUp(passes);
      },

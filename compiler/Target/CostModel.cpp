@@ -349,10 +349,9 @@ llvm::Expected<LayoutPlan> CostModel::plan(const ModelShapes &model,
                            " (predicted)");
   }
   if (!plan.choices.empty())
-    plan.reason = packing
-                      ? "--packing=" + stringifyPacking(*packing).str()
-                      : explain(model, plan.choices.front().packing) + "; " +
-                            describeCpu();
+    plan.reason = packing ? "--packing=" + stringifyPacking(*packing).str()
+                          : explain(model, plan.choices.front().packing) +
+                                "; " + describeCpu();
   return plan;
 }
 

@@ -46,7 +46,7 @@ struct CpuDescription {
   std::vector<MemoryLevel> levels;
   /// By target.
   std::map<std::string, TargetRates> rates;
-  std::string date; ///< of the measurement; empty: nothing was measured
+  std::string date;       ///< of the measurement; empty: nothing was measured
   bool isAssumed = false; ///< caches, too
 
   /// Equal for CPUs that have the same instructions and caches.

@@ -55,8 +55,8 @@ func.func @two_readers(%x: tensor<4x8xf32>) -> (tensor<4x8xf32>, tensor<8x4xf32>
   return %square, %moved : tensor<4x8xf32>, tensor<8x4xf32>
 }
 
-// A row's exponential is not computed again for each of its elements, and a
-// reduction does not repeat its input's arithmetic.
+// A row's exponential is not computed again for each of its elements. No sum
+// begins with an op that reads nothing in the order of the sum.
 
 // CHECK-LABEL: func.func @broadcast_and_reduction
 // CHECK-COUNT-3: linalg.generic
@@ -82,6 +82,75 @@ func.func @broadcast_and_reduction(%x: tensor<4xf32>) -> tensor<4xf32> {
     linalg.yield %b : f32
   } -> tensor<4xf32>
   return %sum : tensor<4xf32>
+}
+
+// A reduction that reads each element once computes them itself.
+
+// CHECK-LABEL: func.func @sum_of_squares
+// CHECK-COUNT-1: linalg.generic
+// CHECK: arith.mulf
+// CHECK-NEXT: arith.addf
+// CHECK-NOT: linalg.generic
+func.func @sum_of_squares(%x: tensor<4x8xf32>, %init: tensor<4xf32>) -> tensor<4xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %square = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.mulf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #first], iterator_types = ["parallel", "reduction"]}
+      ins(%square : tensor<4x8xf32>) outs(%init : tensor<4xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %out : f32
+    linalg.yield %b : f32
+  } -> tensor<4xf32>
+  return %sum : tensor<4xf32>
+}
+
+// So does a pool whose windows do not overlap, and no other one.
+
+#apart = affine_map<(i, p, k) -> (i, p * 2 + k)>
+#overlapping = affine_map<(i, p, k) -> (i, p + k)>
+#taps = affine_map<(i, p, k) -> (k)>
+#pooled = affine_map<(i, p, k) -> (i, p)>
+
+// CHECK-LABEL: func.func @pool
+// CHECK-COUNT-1: linalg.generic
+// CHECK-NOT: linalg.generic
+// CHECK-LABEL: func.func @overlapping_pool
+// CHECK-COUNT-2: linalg.generic
+func.func @pool(%x: tensor<4x8xf32>, %taps: tensor<2xf32>, %init: tensor<4x4xf32>) -> tensor<4x4xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %square = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.mulf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %max = linalg.generic {indexing_maps = [#apart, #taps, #pooled], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%square, %taps : tensor<4x8xf32>, tensor<2xf32>) outs(%init : tensor<4x4xf32>) {
+  ^bb0(%a: f32, %tap: f32, %out: f32):
+    %b = arith.maximumf %a, %out : f32
+    linalg.yield %b : f32
+  } -> tensor<4x4xf32>
+  return %max : tensor<4x4xf32>
+}
+func.func @overlapping_pool(%x: tensor<4x8xf32>, %taps: tensor<2xf32>, %init: tensor<4x7xf32>) -> tensor<4x7xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %square = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.mulf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %max = linalg.generic {indexing_maps = [#overlapping, #taps, #pooled], iterator_types = ["parallel", "parallel", "reduction"]}
+      ins(%square, %taps : tensor<4x8xf32>, tensor<2xf32>) outs(%init : tensor<4x7xf32>) {
+  ^bb0(%a: f32, %tap: f32, %out: f32):
+    %b = arith.maximumf %a, %out : f32
+    linalg.yield %b : f32
+  } -> tensor<4x7xf32>
+  return %max : tensor<4x7xf32>
 }
 
 // Nor does an op lose its lanes to one that looks at indices.

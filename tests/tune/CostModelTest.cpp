@@ -123,12 +123,13 @@ TEST(CostModelTest, Explains) {
             "(1.6 bits) reads 20% less than i2; predicted, nobody tuned this "
             "CPU");
   TargetSpec target = llvm::cantFail(parseTarget("aarch64"));
-  EXPECT_EQ(llvm::cantFail(CostModel(assumeCpu(target), target, 1)
-                               .plan(kSmall, std::nullopt))
-                .reason,
-            "weights: 2.1 MB fit the 34 MB L3: i2 (2 bits), decode is bound by "
-            "instructions; predicted for any aarch64 CPU: caches and rates are "
-            "assumed");
+  EXPECT_EQ(
+      llvm::cantFail(
+          CostModel(assumeCpu(target), target, 1).plan(kSmall, std::nullopt))
+          .reason,
+      "weights: 2.1 MB fit the 34 MB L3: i2 (2 bits), decode is bound by "
+      "instructions; predicted for any aarch64 CPU: caches and rates are "
+      "assumed");
 }
 
 /// What the tuner begins with is what compile takes without it.

@@ -116,9 +116,18 @@ Operation *GenericKernel::findCombiner() {
   return combiners[0];
 }
 
-/// Whether the last reduction is over the innermost dimension of the operand.
+/// Whether the last reduction is over the innermost dimension of the operand
+/// that each iteration has an element of.
 bool GenericKernel::reducesColumns() {
-  OpOperand *x = op.getDpsInputOperand(0);
+  SmallVector<OpOperand *> operands = op.getDpsInputOperands();
+  auto isFull = [&](OpOperand *operand) {
+    return llvm::all_of(llvm::seq<unsigned>(0, op.getNumLoops()),
+                        [&](unsigned dim) { return involves(*operand, dim); });
+  };
+  auto *found = llvm::find_if(operands, isFull);
+  if (found == operands.end())
+    return false;
+  OpOperand *x = *found;
   AffineMap map = op.getMatchingIndexingMap(x);
   return map.getNumResults() > 0 &&
          map.getResults().back() ==

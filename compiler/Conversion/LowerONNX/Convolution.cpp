@@ -122,14 +122,17 @@ static FailureOr<Window> readWindow(B &b, Tensor x, ArrayRef<int64_t> kernel) {
   return window;
 }
 
-/// `leading` dimensions that the window does not move over come first.
-static Tensor padFor(B &b, Tensor x, const Window &window, Value scalar) {
-  int64_t leading = x.rank() - window.rank();
+/// The window moves over the last dimensions but `trailing`.
+static Tensor padFor(B &b, Tensor x, const Window &window, Value scalar,
+                     int64_t trailing = 0) {
+  int64_t leading = x.rank() - window.rank() - trailing;
   Dims before(leading, b.dim(0)), after(leading, b.dim(0));
   for (int64_t i = 0; i < window.rank(); ++i) {
     before.push_back(window.before[i]);
     after.push_back(b.add(window.after[i], window.excess[i]));
   }
+  before.append(trailing, b.dim(0));
+  after.append(trailing, b.dim(0));
   return b.pad(x, before, after, scalar);
 }
 
@@ -165,7 +168,7 @@ FailureOr<Tensor> tercet::gatherWindows(GraphBuilder &b, Tensor x,
   SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq(x.rank()));
   std::rotate(permutation.begin() + 1, permutation.begin() + 2,
               permutation.end());
-  x = b.transpose(padFor(b, x, *window, scalar), permutation);
+  x = padFor(b, b.transpose(x, permutation), *window, scalar, /*trailing=*/1);
   Dims dims = {b.dim(x, 0)};
   dims.append(window->results);
   for (int64_t size : window->kernel)
@@ -174,6 +177,21 @@ FailureOr<Tensor> tercet::gatherWindows(GraphBuilder &b, Tensor x,
   SmallVector<AffineExpr> exprs = {b.getAffineDimExpr(0)};
   append(exprs, windowExprs(b, *window, 1, 1 + spatial));
   exprs.push_back(b.getAffineDimExpr(rank - 1));
+  if (int64_t channels = x.size(x.rank() - 1);
+      !ShapedType::isDynamic(channels) && window->dilations.back() == 1) {
+    // A row of the window is contiguous: one dimension.
+    Dims rows = b.dims(x);
+    rows.pop_back();
+    rows.back() = b.mul(rows.back(), b.dim(channels));
+    x = b.reshape(x, rows);
+    dims.pop_back();
+    dims.back() = b.dim(window->kernel.back() * channels);
+    exprs.pop_back();
+    --rank;
+    exprs.back() =
+        b.getAffineDimExpr(spatial) * (window->strides.back() * channels) +
+        b.getAffineDimExpr(rank - 1);
+  }
   AffineMap maps[] = {AffineMap::get(rank, 0, exprs, b.getContext()),
                       b.getMultiDimIdentityMap(rank)};
   SmallVector<utils::IteratorType> iterators(rank,

@@ -293,7 +293,8 @@ mlir::Value wrapIndex(GraphBuilder &b, mlir::Value integer, Dim size);
 llvm::FailureOr<Tensor> convolve(GraphBuilder &b, Tensor x, Tensor w,
                                  Tensor bias, mlir::Type sumType);
 /// What each position of the node's window sees of x [N, C, ..]:
-/// [N, positions.., window.., C]. Its padding is `scalar`.
+/// [N, positions.., window.., C], the last two as one where they are
+/// contiguous. Its padding is `scalar`.
 llvm::FailureOr<Tensor> gatherWindows(GraphBuilder &b, Tensor x,
                                       mlir::Value scalar);
 /// numpy's matmul, added up in `sumType`.

@@ -193,8 +193,14 @@ Tensor GraphBuilder::transpose(Tensor tensor, ArrayRef<int64_t> permutation) {
   if (llvm::equal(permutation, llvm::seq(tensor.rank())))
     return tensor;
   Dims from = dims(tensor), to;
-  for (int64_t dim : permutation)
+  SmallVector<int64_t> longer; // than 1, which are what moves
+  for (int64_t dim : permutation) {
     to.push_back(from[dim]);
+    if (!isConstant(from[dim], 1))
+      longer.push_back(dim);
+  }
+  if (llvm::is_sorted(longer))
+    return reshape(tensor, to);
   if (ElementsAttr value = getConstant(tensor))
     return {constant(transposeConstant(value, tensorType(to, tensor.element),
                                        permutation))
