@@ -41,8 +41,8 @@ int64_t countParallelLoops(linalg::GenericOp op, AffineMap map) {
                         [&](unsigned dim) { return map.isFunctionOfDim(dim); });
 }
 
-/// What is empty or filled, with its dimensions in another order; null if it is
-/// neither and `isRead`.
+/// An empty tensor with the dimensions in another order, filled as `init` is if
+/// that is read.
 Value permuteInit(RewriterBase &b, Location loc, Value init, bool isRead,
                   ArrayRef<int64_t> order) {
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, init);
