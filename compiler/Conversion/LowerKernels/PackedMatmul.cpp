@@ -308,10 +308,18 @@ void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
   if (isGemv())
     prefetchCell(range.index, range.end);
-  forEachStep(
-      range, parts, sums,
-      [&](CellRange step, ArrayRef<Values> fields,
-          MutableArrayRef<Value> sums) { emitStep(step, fields, sums); });
+  auto emit = [&](CellRange step, ArrayRef<Values> fields,
+                  MutableArrayRef<Value> sums) {
+    emitStep(step, fields, sums);
+  };
+  if (!b.options.dotsLanes || cell.steps > 1)
+    return forEachStep(range, parts, sums, emit);
+  // Without instructions for q between them, codes of one part keep the dot
+  // products busy: an in-order core waits less for them.
+  int64_t sumsOfPart = sums.size() / parts.size();
+  for (size_t i = 0; i < parts.size(); ++i)
+    forEachStep(range, parts.slice(i, 1),
+                sums.slice(i * sumsOfPart, sumsOfPart), emit);
 }
 
 /// Some columns of a step: one dot product a plane and token. Plane-major order
