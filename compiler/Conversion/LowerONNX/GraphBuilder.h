@@ -182,6 +182,10 @@ public:
   Tensor map(Tensor operand, Type element, Body body) {
     return *elementwise(operand, element, body);
   }
+  /// The same of two whose shapes derive from another, which cannot fail.
+  Tensor combine(Tensor x, Tensor y, Type element, Body body) {
+    return *elementwise({x, y}, element, body);
+  }
   /// The element at `indices` is what `body` makes of them, of storage type.
   Tensor generate(ArrayRef<Dim> dims, Type element, Body body);
   /// An element, of storage type.
@@ -284,6 +288,14 @@ Tensor batchMatmul(GraphBuilder &b, Tensor x, Tensor y, Tensor init,
 Tensor reduceSum(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor reduceMean(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor reduceMax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
+/// The number of elements along axes, as a scalar of compute type.
+mlir::Value countAlong(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
+/// The index along `axis`, of extent 1 in the result, of the elements that
+/// equal `best`; `isAllowed` excludes others. Of several the first or last.
+Tensor findEqual(GraphBuilder &b, Tensor x, Tensor best, int64_t axis,
+                 bool last,
+                 llvm::function_ref<mlir::Value(mlir::Value, mlir::ValueRange)>
+                     isAllowed = nullptr);
 Tensor softmax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 Tensor logSoftmax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 /// An index that data hold as one of 0 .. size - 1; negative ones count from

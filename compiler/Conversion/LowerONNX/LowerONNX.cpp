@@ -27,10 +27,14 @@ Lowering findLowering(StringRef name) {
     for (ArrayRef<LoweringRow> family :
          {getElementwiseLowerings(), getMatmulLowerings(),
           getConvolutionLowerings(), getShapeLowerings(),
-          getIndexingLowerings(), getReductionLowerings(), getResizeLowerings(),
-          getQuantizationLowerings(), getControlLowerings(),
-          getRecurrentLowerings(), getAttentionLowerings(), getLossLowerings(),
-          getSignalLowerings(), getTernaryLowerings()})
+          getGatherLowerings(),      getSliceLowerings(),
+          getCreationLowerings(),    getSelectionLowerings(),
+          getReductionLowerings(),   getExtremesLowerings(),
+          getSoftmaxLowerings(),     getNormalizationLowerings(),
+          getResizeLowerings(),      getQuantizationLowerings(),
+          getControlLowerings(),     getRecurrentLowerings(),
+          getAttentionLowerings(),   getLossLowerings(),
+          getSignalLowerings(),      getTernaryLowerings()})
       for (const LoweringRow &row : family)
         all[row.name] = row.lower;
     return all;

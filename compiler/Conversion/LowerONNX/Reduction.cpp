@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Operators that fold elements along dimensions: reductions, softmax, and the
-// norms that are made of them.
+// Operators that fold elements along dimensions.
 
 #include "compiler/Conversion/LowerONNX/GraphBuilder.h"
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
 
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
@@ -35,8 +33,7 @@ Tensor tercet::reduceMax(B &b, Tensor x, ArrayRef<int64_t> axes) {
       [&](ValueRange v) { return b.max(v[0], v[1], x.isUnsigned()); });
 }
 
-/// The number of elements along axes, as a scalar of compute type.
-static Value countAlong(B &b, Tensor x, ArrayRef<int64_t> axes) {
+Value tercet::countAlong(B &b, Tensor x, ArrayRef<int64_t> axes) {
   Dim count = b.dim(1);
   for (int64_t axis : axes)
     count = b.mul(count, b.dim(x, axis));
@@ -50,11 +47,6 @@ Tensor tercet::reduceMean(B &b, Tensor x, ArrayRef<int64_t> axes) {
   Tensor sum = reduceSum(b, x, axes);
   return b.map(sum, sum.element,
                [&](ValueRange v) -> Value { return b.div(v[0], count); });
-}
-
-/// Both operands broadcast, which shapes that derive from another cannot fail.
-static Tensor combine(B &b, Tensor x, Tensor y, Type element, B::Body body) {
-  return *b.elementwise({x, y}, element, body);
 }
 
 namespace {
@@ -216,410 +208,13 @@ static LogicalResult lowerLogSumExp(B &b) {
   Tensor x = reduced->x;
   Tensor maximum = reduceMax(b, x, reduced->axes);
   Type type = getComputeType(x.element);
-  Tensor powers = combine(b, x, maximum, type, [&](ValueRange v) {
-    return b.exp(b.sub(v[0], v[1]));
-  });
-  Tensor result = combine(b, reduceSum(b, powers, reduced->axes), maximum,
-                          x.element, [&](ValueRange v) -> Value {
-                            return b.add(math::LogOp::create(b, v[0]), v[1]);
-                          });
+  Tensor powers = b.combine(
+      x, maximum, type, [&](ValueRange v) { return b.exp(b.sub(v[0], v[1])); });
+  Tensor result = b.combine(reduceSum(b, powers, reduced->axes), maximum,
+                            x.element, [&](ValueRange v) -> Value {
+                              return b.add(math::LogOp::create(b, v[0]), v[1]);
+                            });
   return setReduced(b, result, *reduced);
-}
-
-//===----------------------------------------------------------------------===//
-// Positions of extremes
-//===----------------------------------------------------------------------===//
-
-/// The index along `axis`, of extent 1 in the result, of the elements that
-/// equal `best`; `isAllowed` excludes others. Of several the first or last.
-static Tensor findEqual(B &b, Tensor x, Tensor best, int64_t axis, bool last,
-                        function_ref<Value(Value, ValueRange)> isAllowed) {
-  int64_t rank = x.rank();
-  Type i64 = b.getI64Type();
-  Value none = last ? b.number(-1, i64) : b.highest(i64);
-  Dims dims = b.dims(x), to = dims;
-  to[axis] = b.dim(1);
-  // Loops in the order of dimensions, the reduced one last.
-  SmallVector<AffineExpr> xs(rank), outs(rank);
-  SmallVector<unsigned> loops(rank);
-  unsigned next = 0;
-  for (int64_t i = 0; i < rank; ++i) {
-    loops[i] = i == axis ? rank - 1 : next++;
-    xs[i] = b.getAffineDimExpr(loops[i]);
-    outs[i] = i == axis ? b.getAffineConstantExpr(0) : xs[i];
-  }
-  AffineMap in = AffineMap::get(rank, 0, xs, b.getContext()),
-            out = AffineMap::get(rank, 0, outs, b.getContext());
-  SmallVector<utils::IteratorType> iterators(rank,
-                                             utils::IteratorType::parallel);
-  iterators.back() = utils::IteratorType::reduction;
-  return b.generic(
-      {x, best}, b.fill(to, i64, none), {in, out, out}, iterators,
-      [&](ValueRange v) -> Value {
-        Value position = linalg::IndexOp::create(b, rank - 1);
-        Value i = b.createOrFold<arith::IndexCastOp>(i64, position);
-        Value left = b.load(v[0], x.element), right = b.load(v[1], x.element);
-        Value isBest = b.compare(Compare::EQ, left, right);
-        Values indices;
-        for (unsigned loop : loops)
-          indices.push_back(linalg::IndexOp::create(b, loop));
-        if (isAllowed)
-          isBest = arith::AndIOp::create(b, isBest, isAllowed(left, indices));
-        Value candidate = b.select(isBest, i, none);
-        return last ? b.max(candidate, v[2]) : b.min(candidate, v[2]);
-      });
-}
-
-template <bool IsMax> static LogicalResult lowerArg(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<int64_t> axis = b.getAxis(x.rank(), 0);
-  if (failed(axis))
-    return failure();
-  Value identity = IsMax ? b.lowest(x.element) : b.highest(x.element);
-  Tensor best =
-      b.reduce(x, *axis, /*keep=*/true, x.element, identity, [&](ValueRange v) {
-        return IsMax ? b.max(v[0], v[1], x.isUnsigned())
-                     : b.min(v[0], v[1], x.isUnsigned());
-      });
-  Tensor position =
-      findEqual(b, x, best, *axis, b.getInt("select_last_index", 0), nullptr);
-  return setReduced(b, position, reduceAxes(b, x, *axis));
-}
-
-/// One pass over the operand for each result, which comes after the one before
-/// it in the order of values, then of positions.
-static LogicalResult lowerTopK(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<int64_t> axis = b.getAxis(x.rank(), -1);
-  if (failed(axis))
-    return failure();
-  bool largest = b.getInt("largest", 1);
-  Dim k = b.version() < 10 ? b.dim(b.getInt("k", 1)) : b.toDims(b.input(1))[0];
-  Type i64 = b.getI64Type();
-  Dims to = b.dims(x), one = to;
-  to[*axis] = k;
-  one[*axis] = b.dim(1);
-  Value identity = largest ? b.lowest(x.element) : b.highest(x.element);
-  Tensor inits[] = {
-      b.empty(to, x.element), b.empty(to, i64),
-      b.fill(one, x.element,
-             largest ? b.highest(x.element) : b.lowest(x.element)),
-      b.fill(one, i64, b.number(-1, i64))};
-  int64_t rank = x.rank();
-  SmallVector<Tensor> results =
-      b.loop(k, inits, [&](Value rankOfResult, ArrayRef<Tensor> carried) {
-        Tensor last = carried[2], lastIndex = carried[3];
-        auto isLeft = [&](Value value, ValueRange indices) -> Value {
-          Values at(indices);
-          at[*axis] = b.index(0);
-          Value previous = b.load(b.at(last, at), x.element);
-          Value position =
-              b.createOrFold<arith::IndexCastOp>(i64, indices[*axis]);
-          Value isWorse = b.compare(largest ? Compare::LT : Compare::GT, value,
-                                    previous, x.isUnsigned());
-          Value isEqual = arith::AndIOp::create(
-              b, b.compare(Compare::EQ, value, previous),
-              b.compare(Compare::GT, position, b.at(lastIndex, at)));
-          return arith::OrIOp::create(b, isWorse, isEqual);
-        };
-        // What is left, the rest as the worst there is.
-        Tensor left = b.generate(b.dims(x), x.element, [&](ValueRange i) {
-          Value stored = b.at(x, i);
-          return b.select(isLeft(b.load(stored, x.element), i), stored,
-                          identity);
-        });
-        Tensor best = b.reduce(
-            left, *axis, /*keep=*/true, x.element, identity, [&](ValueRange v) {
-              return largest ? b.max(v[0], v[1], x.isUnsigned())
-                             : b.min(v[0], v[1], x.isUnsigned());
-            });
-        Tensor position = findEqual(b, x, best, *axis, /*last=*/false, isLeft);
-        Dims offsets(rank, b.dim(0));
-        offsets[*axis] = rankOfResult;
-        return SmallVector<Tensor>{b.insertSlice(best, carried[0], offsets),
-                                   b.insertSlice(position, carried[1], offsets),
-                                   best, position};
-      });
-  (void)b.result(b.withDims(results[0].value, to, x.element));
-  return b.result(b.withDims(results[1].value, to, i64));
-}
-
-//===----------------------------------------------------------------------===//
-// Softmax
-//===----------------------------------------------------------------------===//
-
-Tensor tercet::softmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
-  Type type = getComputeType(x.element);
-  Tensor powers = combine(b, x, reduceMax(b, x, axes), type, [&](ValueRange v) {
-    return b.exp(b.sub(v[0], v[1]));
-  });
-  return combine(b, powers, reduceSum(b, powers, axes), x.element,
-                 [&](ValueRange v) { return b.div(v[0], v[1]); });
-}
-
-Tensor tercet::logSoftmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
-  Type type = getComputeType(x.element);
-  Tensor shifted = combine(b, x, reduceMax(b, x, axes), type,
-                           [&](ValueRange v) { return b.sub(v[0], v[1]); });
-  Tensor powers =
-      b.map(shifted, type, [&](ValueRange v) { return b.exp(v[0]); });
-  return combine(b, shifted, reduceSum(b, powers, axes), x.element,
-                 [&](ValueRange v) -> Value {
-                   return b.sub(v[0], math::LogOp::create(b, v[1]));
-                 });
-}
-
-/// Before version 13 all dimensions from `axis` on are one.
-template <Tensor (*Function)(B &, Tensor, ArrayRef<int64_t>)>
-static LogicalResult lowerSoftmax(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<int64_t> axis = b.getAxis(x.rank(), b.version() < 13 ? 1 : -1);
-  if (failed(axis))
-    return failure();
-  SmallVector<int64_t> axes = {*axis};
-  if (b.version() < 13)
-    axes = llvm::to_vector(llvm::seq(*axis, x.rank()));
-  return b.result(Function(b, x, axes));
-}
-
-static Tensor hardmax(B &b, Tensor x, ArrayRef<int64_t> axes) {
-  // As one dimension, the last.
-  Dims dims = b.dims(x);
-  SmallVector<int64_t> order, inverse(x.rank());
-  for (int64_t i = 0; i < x.rank(); ++i)
-    if (!llvm::is_contained(axes, i))
-      order.push_back(i);
-  order.append(axes.begin(), axes.end());
-  for (auto [to, from] : llvm::enumerate(order))
-    inverse[from] = to;
-  Tensor moved = b.transpose(x, order);
-  Dims movedDims = b.dims(moved);
-  size_t outer = x.rank() - axes.size();
-  Dims flat(ArrayRef(movedDims).take_front(outer));
-  flat.push_back(b.product(ArrayRef(movedDims).drop_front(outer)));
-  Tensor rows = b.reshape(moved, flat);
-  int64_t last = rows.rank() - 1;
-  Tensor first = findEqual(b, rows, reduceMax(b, rows, last), last,
-                           /*last=*/false, nullptr);
-  Tensor hot = b.generate(flat, x.element, [&](ValueRange i) {
-    Values at(i);
-    at[last] = b.index(0);
-    Value isHot = b.compare(Compare::EQ, b.toIndex(b.at(first, at)), i[last]);
-    return b.store(b.castScalar(isHot, b.getI1Type(), x.element), x.element);
-  });
-  return b.transpose(b.reshape(hot, movedDims), inverse);
-}
-
-//===----------------------------------------------------------------------===//
-// Norms
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-/// Means over axes, in compute type.
-struct Normalized {
-  Tensor mean, inverse, result;
-};
-
-} // namespace
-
-/// (x - mean) / sqrt(variance + epsilon), or without `centers` x / sqrt(mean of
-/// squares + epsilon).
-static Normalized normalize(B &b, Tensor x, ArrayRef<int64_t> axes,
-                            double epsilon, bool centers = true) {
-  Type type = getComputeType(x.element);
-  Normalized norm;
-  Tensor centered = b.cast(x, type);
-  if (centers) {
-    norm.mean = reduceMean(b, x, axes);
-    centered = combine(b, centered, norm.mean, type,
-                       [&](ValueRange v) { return b.sub(v[0], v[1]); });
-  }
-  Value count = countAlong(b, x, axes);
-  Tensor squares =
-      b.reduce(centered, axes, /*keep=*/true, type, b.number(0, type),
-               [&](ValueRange v) { return b.add(square(b, v[0]), v[1]); });
-  norm.inverse = b.map(squares, type, [&](ValueRange v) -> Value {
-    Value variance = b.add(b.div(v[0], count), b.number(epsilon, type));
-    return b.div(b.number(1, type), math::SqrtOp::create(b, variance));
-  });
-  norm.result = combine(b, centered, norm.inverse, type,
-                        [&](ValueRange v) { return b.mul(v[0], v[1]); });
-  return norm;
-}
-
-/// x * scale + bias; either may be missing.
-static FailureOr<Tensor> scaleAndShift(B &b, Tensor x, Tensor scale,
-                                       Tensor bias, Type element) {
-  SmallVector<Tensor> operands = {x};
-  if (scale)
-    operands.push_back(b.cast(scale, x.element));
-  if (bias)
-    operands.push_back(b.cast(bias, x.element));
-  return b.elementwise(operands, element, [&](ValueRange v) {
-    Value result = v[0];
-    if (scale)
-      result = b.mul(result, v[1]);
-    return bias ? b.add(result, v.back()) : result;
-  });
-}
-
-template <bool Centers> static LogicalResult lowerLayerNorm(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<int64_t> axis = b.getAxis(x.rank(), -1);
-  if (failed(axis))
-    return failure();
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq(*axis, x.rank()));
-  Normalized norm = normalize(b, x, axes, b.getFloat("epsilon", 1e-5), Centers);
-  FailureOr<Tensor> result =
-      scaleAndShift(b, norm.result, b.has(1) ? b.input(1) : Tensor(),
-                    Centers && b.has(2) ? b.input(2) : Tensor(), x.element);
-  if (failed(result))
-    return failure();
-  (void)b.result(*result);
-  if (Centers)
-    (void)b.result(norm.mean);
-  return b.result(norm.inverse);
-}
-
-/// A tensor of channels as [C, 1, ...] beside one of `rank` dimensions.
-static Tensor alongChannels(B &b, Tensor channels, int64_t rank) {
-  Dims dims(std::max<int64_t>(rank - 1, 1), b.dim(1));
-  dims[0] = b.dim(channels, 0);
-  return b.reshape(channels, dims);
-}
-
-static LogicalResult lowerBatchNorm(B &b) {
-  Tensor x = b.input(0);
-  if (b.getInt("training_mode", 0) || b.isUsed(1))
-    return b.error() << "training is not supported";
-  if (x.rank() < 2)
-    return b.error() << "an operand without channels";
-  Type type = getComputeType(x.element);
-  // x * factor + offset, with both computed by channel.
-  Tensor scale = b.cast(b.input(1), type), bias = b.cast(b.input(2), type),
-         mean = b.cast(b.input(3), type), variance = b.cast(b.input(4), type);
-  double epsilon = b.getFloat("epsilon", 1e-5);
-  FailureOr<Tensor> factor =
-      b.elementwise({scale, variance}, type, [&](ValueRange v) -> Value {
-        return b.div(v[0], math::SqrtOp::create(
-                               b, b.add(v[1], b.number(epsilon, type))));
-      });
-  if (failed(factor))
-    return failure();
-  FailureOr<Tensor> offset =
-      b.elementwise({bias, mean, *factor}, type, [&](ValueRange v) {
-        return b.sub(v[0], b.mul(v[1], v[2]));
-      });
-  if (failed(offset))
-    return failure();
-  FailureOr<Tensor> result = b.elementwise(
-      {x, alongChannels(b, *factor, x.rank()),
-       alongChannels(b, *offset, x.rank())},
-      x.element, [&](ValueRange v) { return b.fma(v[0], v[1], v[2]); });
-  return failed(result) ? failure() : b.result(*result);
-}
-
-static LogicalResult lowerInstanceNorm(B &b) {
-  Tensor x = b.input(0);
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(2, x.rank()));
-  Tensor norm = normalize(b, x, axes, b.getFloat("epsilon", 1e-5)).result;
-  FailureOr<Tensor> result =
-      scaleAndShift(b, norm, alongChannels(b, b.input(1), x.rank()),
-                    alongChannels(b, b.input(2), x.rank()), x.element);
-  return failed(result) ? failure() : b.result(*result);
-}
-
-/// Before version 21 scale and bias are those of groups.
-static LogicalResult lowerGroupNorm(B &b) {
-  Tensor x = b.input(0);
-  int64_t groups = b.getInt("num_groups", 1);
-  Dims dims = b.dims(x);
-  Dim group = b.dim(groups), size = b.div(dims[1], group);
-  Dims grouped = {dims[0], group,
-                  b.mul(size, b.product(ArrayRef(dims).drop_front(2)))};
-  Tensor norm =
-      normalize(b, b.reshape(x, grouped), {2}, b.getFloat("epsilon", 1e-5))
-          .result;
-  bool ofGroups = b.version() < 21;
-  auto widen = [&](Tensor t) { return b.reshape(t, {b.dim(t, 0), b.dim(1)}); };
-  if (ofGroups) {
-    FailureOr<Tensor> result =
-        scaleAndShift(b, norm, widen(b.input(1)), widen(b.input(2)), x.element);
-    return failed(result) ? failure() : b.result(b.reshape(*result, dims));
-  }
-  FailureOr<Tensor> result = scaleAndShift(
-      b, b.reshape(norm, dims), alongChannels(b, b.input(1), x.rank()),
-      alongChannels(b, b.input(2), x.rank()), x.element);
-  return failed(result) ? failure() : b.result(*result);
-}
-
-static LogicalResult lowerMeanVarianceNorm(B &b) {
-  Tensor x = b.input(0);
-  std::optional<ArrayRef<int64_t>> given = b.getInts("axes");
-  SmallVector<int64_t> axes = {0, 2, 3};
-  if (given)
-    axes = llvm::to_vector(*given);
-  for (int64_t &axis : axes) {
-    FailureOr<int64_t> normalized = b.normalizeAxis(axis, x.rank());
-    if (failed(normalized))
-      return failure();
-    axis = *normalized;
-  }
-  return b.result(b.cast(normalize(b, x, axes, 1e-9).result, x.element));
-}
-
-static LogicalResult lowerLpNorm(B &b) {
-  Tensor x = b.input(0);
-  FailureOr<int64_t> axis = b.getAxis(x.rank(), -1);
-  if (failed(axis))
-    return failure();
-  bool isAbsolute = b.getInt("p", 2) == 1;
-  Type type = getComputeType(x.element);
-  Tensor sum = b.reduce(
-      x, *axis, /*keep=*/true, type, b.number(0, type), [&](ValueRange v) {
-        return b.add(isAbsolute ? b.abs(v[0]) : square(b, v[0]), v[1]);
-      });
-  // Where the norm is zero, so are the elements.
-  return b.result(combine(b, x, sum, x.element, [&](ValueRange v) -> Value {
-    Value norm = isAbsolute ? v[1] : math::SqrtOp::create(b, v[1]).getResult();
-    Value zero = b.number(0, type);
-    return b.select(b.compare(Compare::EQ, norm, zero), zero,
-                    b.div(v[0], norm));
-  }));
-}
-
-/// Divides by a power of the sum of squares of neighbouring channels.
-static LogicalResult lowerLRN(B &b) {
-  Tensor x = b.input(0);
-  int64_t size = b.getInt("size", 1), rank = x.rank();
-  double alpha = b.getFloat("alpha", 1e-4), beta = b.getFloat("beta", 0.75),
-         bias = b.getFloat("bias", 1);
-  Type type = getComputeType(x.element);
-  Dims before(rank, b.dim(0)), after = before;
-  before[1] = b.dim((size - 1) / 2);
-  after[1] = b.dim(size - 1 - (size - 1) / 2);
-  Tensor padded = b.pad(b.cast(x, type), before, after, b.number(0, type));
-  SmallVector<AffineExpr> in, out;
-  for (int64_t i = 0; i < rank; ++i) {
-    out.push_back(b.getAffineDimExpr(i));
-    in.push_back(i == 1 ? out[i] + b.getAffineDimExpr(rank) : out[i]);
-  }
-  AffineMap maps[] = {
-      AffineMap::get(rank + 1, 0, in, b.getContext()),
-      AffineMap::get(rank + 1, 0, b.getAffineDimExpr(rank), b.getContext()),
-      AffineMap::get(rank + 1, 0, out, b.getContext())};
-  SmallVector<utils::IteratorType> iterators(rank,
-                                             utils::IteratorType::parallel);
-  iterators.push_back(utils::IteratorType::reduction);
-  Tensor sums = b.generic(
-      {padded, b.empty(b.dim(size), type)}, b.zeros(b.dims(x), type), maps,
-      iterators, [&](ValueRange v) { return b.add(square(b, v[0]), v[2]); });
-  return b.result(combine(b, x, sums, x.element, [&](ValueRange v) -> Value {
-    Value base = b.add(b.number(bias, type),
-                       b.mul(b.number(alpha / double(size), type), v[1]));
-    return b.div(v[0], math::PowFOp::create(b, base, b.number(beta, type)));
-  }));
 }
 
 /// Running sums or products along `axis`, one slice after another.
@@ -638,8 +233,8 @@ static Tensor accumulateAlong(B &b, Tensor x, int64_t axis) {
         offsets[axis] =
             isReverse ? b.sub(b.sub(dims[axis], b.dim(1)), Dim(i)) : Dim(i);
         Tensor before = b.withDims(carried[1].value, one, type);
-        Tensor now = combine(
-            b, before, b.slice(x, offsets, one), type, [&](ValueRange v) {
+        Tensor now = b.combine(
+            before, b.slice(x, offsets, one), type, [&](ValueRange v) {
               return IsProduct ? b.mul(v[0], v[1]) : b.add(v[0], v[1]);
             });
         Tensor written = b.cast(isExclusive ? before : now, x.element);
@@ -675,20 +270,8 @@ template <bool IsProduct> static LogicalResult lowerCumulative(B &b) {
 }
 
 static const LoweringRow kRows[] = {
-    {"ArgMax", lowerArg<true>},
-    {"ArgMin", lowerArg<false>},
-    {"BatchNormalization", lowerBatchNorm},
     {"CumProd", lowerCumulative<true>},
     {"CumSum", lowerCumulative<false>},
-    {"GroupNormalization", lowerGroupNorm},
-    {"Hardmax", lowerSoftmax<hardmax>},
-    {"InstanceNormalization", lowerInstanceNorm},
-    {"LRN", lowerLRN},
-    {"LayerNormalization", lowerLayerNorm<true>},
-    {"LogSoftmax", lowerSoftmax<logSoftmax>},
-    {"LpNormalization", lowerLpNorm},
-    {"MeanVarianceNormalization", lowerMeanVarianceNorm},
-    {"RMSNormalization", lowerLayerNorm<false>},
     {"ReduceL1", lowerSum<[](B &b, Value x) { return b.abs(x); }, same>},
     {"ReduceL2", lowerSum<square,
                           [](B &b, Value x) -> Value {
@@ -705,9 +288,6 @@ static const LoweringRow kRows[] = {
     {"ReduceProd", lowerProd},
     {"ReduceSum", lowerSum<same, same>},
     {"ReduceSumSquare", lowerSum<square, same>},
-    {"SimplifiedLayerNormalization", lowerLayerNorm<false>},
-    {"Softmax", lowerSoftmax<softmax>},
-    {"TopK", lowerTopK},
 };
 
 ArrayRef<LoweringRow> tercet::getReductionLowerings() { return kRows; }

@@ -215,6 +215,36 @@ static LogicalResult lowerConcat(B &b) {
   return b.result(b.concat(operands, *axis));
 }
 
+/// Blocks of pixels become channels or the other way round: both are a
+/// transposition of [N, b, b, C, H, W] or [N, C, b, b, H, W].
+static LogicalResult moveBlocks(B &b, bool toDepth) {
+  Tensor x = b.input(0);
+  int64_t block = b.getInt("blocksize", 0);
+  if (x.rank() != 4 || block < 1)
+    return b.error() << "operand or blocksize do not fit";
+  Dims dims = b.dims(x);
+  Dim size = b.dim(block), area = b.dim(block * block);
+  bool isCRD = b.getString("mode", "DCR") == "CRD";
+  if (toDepth) {
+    Dim height = b.div(dims[2], size), width = b.div(dims[3], size);
+    x = b.reshape(x, {dims[0], dims[1], height, size, width, size});
+    x = isCRD ? b.transpose(x, {0, 1, 3, 5, 2, 4})
+              : b.transpose(x, {0, 3, 5, 1, 2, 4});
+    return b.result(
+        b.reshape(x, {dims[0], b.mul(dims[1], area), height, width}));
+  }
+  Dim depth = b.div(dims[1], area);
+  if (isCRD) {
+    x = b.reshape(x, {dims[0], depth, size, size, dims[2], dims[3]});
+    x = b.transpose(x, {0, 1, 4, 2, 5, 3});
+  } else {
+    x = b.reshape(x, {dims[0], size, size, depth, dims[2], dims[3]});
+    x = b.transpose(x, {0, 3, 4, 1, 5, 2});
+  }
+  return b.result(b.reshape(
+      x, {dims[0], depth, b.mul(dims[2], size), b.mul(dims[3], size)}));
+}
+
 static LogicalResult lowerShape(B &b) {
   Tensor x = b.input(0);
   int64_t rank = x.rank();
@@ -235,10 +265,16 @@ static LogicalResult lowerSize(B &b) {
 }
 
 static const LoweringRow kRows[] = {
-    {"Concat", lowerConcat},       {"Flatten", lowerFlatten},
-    {"Reshape", lowerReshape},     {"Shape", lowerShape},
-    {"Size", lowerSize},           {"Squeeze", lowerSqueeze},
-    {"Transpose", lowerTranspose}, {"Unsqueeze", lowerUnsqueeze},
+    {"Concat", lowerConcat},
+    {"DepthToSpace", [](B &b) { return moveBlocks(b, false); }},
+    {"Flatten", lowerFlatten},
+    {"Reshape", lowerReshape},
+    {"Shape", lowerShape},
+    {"Size", lowerSize},
+    {"SpaceToDepth", [](B &b) { return moveBlocks(b, true); }},
+    {"Squeeze", lowerSqueeze},
+    {"Transpose", lowerTranspose},
+    {"Unsqueeze", lowerUnsqueeze},
 };
 
 ArrayRef<LoweringRow> tercet::getShapeLowerings() { return kRows; }
