@@ -25,6 +25,7 @@ static unsigned getWidth(uint32_t element) {
     return 2;
   case TERCET_ELEMENT_UI4:
   case TERCET_ELEMENT_I4:
+  case TERCET_ELEMENT_F4E2M1FN:
     return 4;
   case TERCET_ELEMENT_BOOL:
   case TERCET_ELEMENT_UI8:

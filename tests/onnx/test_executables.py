@@ -23,10 +23,10 @@ batchnorm_epsilon cast_FLOAT_to_DOUBLE cast_FLOAT_to_FLOAT16 ceil clip concat_3d
 constantofshape_int_zeros cumsum_2d_axis_1 depthtospace_example dequantizelinear_axis div_uint8
 dynamicquantizelinear erf expand_dim_changed flatten_axis2 gather_elements_1 gather_negative_indices
 gemm_all_attributes greater_bcast hardsigmoid layer_normalization_4d_axis2 matmul_4d matmulinteger
-maxpool_2d_pads mul_bcast nonzero_example onehot_with_axis prelu_broadcast quantizelinear_axis
+maxpool_2d_pads melweightmatrix mul_bcast nonmaxsuppression_two_classes nonzero_example onehot_with_axis prelu_broadcast quantizelinear_axis
 reduce_mean_keepdims_random reshape_negative_extended_dims resize_upsample_sizes_nearest round scatternd shape
 slice_neg_steps softmax_axis_1 split_equal_parts_2d squeeze_negative_axes tile top_k_negative_axis
-transpose_all_permutations_2 tril_neg unsqueeze_three_axes where_example
+unique_sorted_with_axis_3d transpose_all_permutations_2 tril_neg unsqueeze_three_axes where_example
 """.split()
 CASES = [f"node/test_{name}" for name in NODES] + [
     "pytorch-converted/test_Conv2d_groups", "pytorch-converted/test_Linear",

@@ -61,8 +61,6 @@ static LogicalResult lowerAttention(B &b) {
                     v = splitHeads(b, b.input(2), "kv_num_heads");
   if (failed(q) || failed(k) || failed(v))
     return failure();
-  if (b.has(6))
-    return b.error() << "nonpad_kv_seqlen is not supported";
   Type element = q->element, type = getComputeType(element);
   Dim past = b.dim(0);
   if (b.has(4)) {
@@ -115,14 +113,26 @@ static LogicalResult lowerAttention(B &b) {
       return failure();
     masked = *sum;
   }
+  // How many keys of a sequence are no padding.
+  auto countKeys = [&](Value sequence) {
+    return b.toIndex(b.at(b.input(6), sequence));
+  };
   auto keepIf = [&](Compare predicate, int64_t keyOffset, int64_t queryOffset) {
     masked = b.generate(b.dims(masked), type, [&](ValueRange i) {
-      Value query = b.add(i[2], b.index(b.add(past, b.dim(queryOffset))));
+      // With padding the queries are those of the last keys before it.
+      Value before =
+          b.has(6) ? b.sub(countKeys(i[0]), b.index(dims[2])) : b.index(past);
+      Value query = b.add(b.add(i[2], before), b.index(queryOffset));
       Value key = b.add(i[3], b.index(keyOffset));
       return b.select(b.compare(predicate, key, query), b.at(masked, i),
                       minimum);
     });
   };
+  if (b.has(6))
+    masked = b.generate(b.dims(masked), type, [&](ValueRange i) {
+      return b.select(b.compare(Compare::LT, i[3], countKeys(i[0])),
+                      b.at(masked, i), minimum);
+    });
   if (isCausal)
     keepIf(Compare::LE, 0, 0);
   if (left >= 0)
@@ -206,6 +216,106 @@ static LogicalResult lowerRotaryEmbedding(B &b) {
   if (!isMerged)
     return b.result(result);
   return b.result(mergeHeads(b, result));
+}
+
+//===----------------------------------------------------------------------===//
+// LinearAttention
+//===----------------------------------------------------------------------===//
+
+/// One step of time after another: a state [B, H, K, V] of each head of the
+/// keys decays, is corrected by what it holds for the key already, and gets the
+/// outer product of key and value; queries [B, H, G, K] of a group of heads
+/// read it.
+static LogicalResult lowerLinearAttention(B &b) {
+  Tensor query = b.input(0), value = b.input(2);
+  int64_t queryHeads = b.getInt("q_num_heads", 0),
+          heads = b.getInt("kv_num_heads", 0);
+  StringRef rule = b.getString("update_rule", "gated_delta");
+  bool isGated = rule.starts_with("gated"), isDelta = rule.ends_with("delta");
+  if (!isGated && !isDelta && rule != "linear")
+    return b.error() << "update_rule '" << rule << "' is not supported";
+  if (query.rank() != 3 || heads < 1 || queryHeads % heads != 0 ||
+      isGated != b.has(4) || isDelta != b.has(5))
+    return b.error() << "operands and attributes do not fit";
+  Type f32 = b.getF32Type();
+  Dim batch = b.dim(query, 0), steps = b.dim(query, 1), numHeads = b.dim(heads),
+      group = b.dim(queryHeads / heads),
+      keyDim = b.div(b.dim(query, 2), b.dim(queryHeads)),
+      valueDim = b.div(b.dim(value, 2), numHeads);
+  double scale = b.getFloat("scale", 0);
+  if (scale == 0) {
+    std::optional<int64_t> width = getConstantIntValue(keyDim);
+    if (!width)
+      return b.error() << "heads of unknown width are not supported";
+    scale = 1 / std::sqrt(double(*width));
+  }
+  // Operands [B, T, ..] of one step, as [B, ..].
+  auto prepare = [&](unsigned index, Dims shape) {
+    shape.insert(shape.begin(), {batch, steps});
+    return b.reshape(b.cast(b.input(index), f32), shape);
+  };
+  Dim one = b.dim(1);
+  Tensor queries = prepare(0, {numHeads, group, keyDim}),
+         keys = prepare(1, {numHeads, one, keyDim}),
+         values = prepare(2, {numHeads, one, valueDim}), decays, rates;
+  if (isGated) {
+    Dim width = b.div(b.dim(b.input(4), 2), numHeads);
+    if (!B::isConstant(width, 1))
+      width = keyDim;
+    decays = prepare(4, {numHeads, width, one});
+  }
+  if (isDelta)
+    rates = prepare(
+        5, {B::isConstant(b.dim(b.input(5), 2), 1) ? one : numHeads, one, one});
+
+  Dims results = {batch, steps, numHeads, group, valueDim},
+       stateDims = {batch, numHeads, keyDim, valueDim};
+  Tensor inits[] = {b.empty(results, query.element),
+                    b.has(3) ? b.cast(b.input(3), f32)
+                             : b.zeros(stateDims, f32)};
+  SmallVector<Tensor> carried =
+      b.loop(steps, inits, [&](Value t, ArrayRef<Tensor> carried) {
+        auto ofStep = [&](Tensor tensor) {
+          Dims offsets(5, b.dim(0)), dims = b.dims(tensor);
+          offsets[1] = t;
+          dims[1] = one;
+          Tensor slice = b.slice(tensor, offsets, dims);
+          dims.erase(dims.begin() + 1);
+          return b.reshape(slice, dims);
+        };
+        auto product = [&](Tensor x, Tensor state) {
+          Dims dims = b.dims(x);
+          dims[3] = valueDim;
+          return batchMatmul(b, x, state, b.zeros(dims, f32), 2);
+        };
+        Tensor state = b.withDims(carried[1].value, stateDims, f32);
+        Tensor key = ofStep(keys), update = ofStep(values);
+        if (isGated)
+          state = b.combine(state, ofStep(decays), f32, [&](ValueRange v) {
+            return b.mul(v[0], b.exp(v[1]));
+          });
+        if (isDelta) {
+          update = b.combine(update, product(key, state), f32,
+                             [&](ValueRange v) { return b.sub(v[0], v[1]); });
+          update = b.combine(update, ofStep(rates), f32,
+                             [&](ValueRange v) { return b.mul(v[0], v[1]); });
+        }
+        Tensor column = b.reshape(key, {batch, numHeads, keyDim, one});
+        state = batchMatmul(b, column, update, state, 2);
+        Tensor read = b.map(
+            product(ofStep(queries), state), query.element,
+            [&](ValueRange v) { return b.mul(v[0], b.number(scale, f32)); });
+        Dims offsets(5, b.dim(0)), dims = results;
+        offsets[1] = t;
+        dims[1] = one;
+        return SmallVector<Tensor>{
+            b.insertSlice(b.reshape(read, dims), carried[0], offsets), state};
+      });
+  Tensor output = b.withDims(carried[0].value, results, query.element);
+  (void)b.result(
+      b.reshape(output, {batch, steps, b.mul(b.dim(queryHeads), valueDim)}));
+  return b.result(b.cast(b.withDims(carried[1].value, stateDims, f32),
+                         b.has(3) ? b.input(3).element : query.element));
 }
 
 //===----------------------------------------------------------------------===//
@@ -325,6 +435,7 @@ static LogicalResult lowerEinsum(B &b) {
 static const LoweringRow kRows[] = {
     {"Attention", lowerAttention},
     {"Einsum", lowerEinsum},
+    {"LinearAttention", lowerLinearAttention},
     {"RotaryEmbedding", lowerRotaryEmbedding},
 };
 

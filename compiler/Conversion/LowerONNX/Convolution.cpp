@@ -9,6 +9,7 @@
 
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 #include <cmath>
@@ -294,6 +295,41 @@ static LogicalResult lowerConv(B &b) {
   return b.result(b.cast(*result, x.element));
 }
 
+/// Each channel [B, C, L] by itself; what a window sees before the first
+/// element is a state, or zeros.
+static LogicalResult lowerCausalConvWithState(B &b) {
+  Tensor x = b.input(0), w = b.input(1);
+  if (x.rank() != 3 || w.rank() != 3)
+    return b.error() << "ranks " << x.rank() << " and " << w.rank();
+  int64_t channels = w.size(0), size = w.size(2);
+  if (ShapedType::isDynamic(channels) || ShapedType::isDynamic(size))
+    return b.error() << "weights without static shape are not supported";
+  StringRef activation = b.getString("activation", "none");
+  bool isSilu = activation == "silu" || activation == "swish";
+  if (!isSilu && activation != "none")
+    return b.error() << "activation '" << activation << "' is not supported";
+  Dims dims = b.dims(x), before = dims, none(3, b.dim(0)), offsets = none;
+  before[2] = b.dim(size - 1);
+  Tensor padded = b.has(3) ? b.concat({b.input(3), x}, 2)
+                           : b.pad(x, {none[0], none[1], before[2]}, none,
+                                   b.number(0, getStorageType(x.element)));
+  Type type = getComputeType(x.element);
+  Tensor init = b.has(2) ? b.broadcastTo(b.reshape(b.cast(b.input(2), type),
+                                                   {b.dim(channels), b.dim(1)}),
+                                         dims)
+                         : b.zeros(dims, type);
+  Window window = {{size},     {1},       {1},       {b.dim(0)},
+                   {b.dim(0)}, {dims[2]}, {b.dim(0)}};
+  Tensor result =
+      b.cast(convolveWindow(b, padded, w, init, window, channels), x.element);
+  (void)b.result(
+      isSilu ? b.map(result, x.element,
+                     [&](ValueRange v) { return b.mul(v[0], b.sigmoid(v[0])); })
+             : result);
+  offsets[2] = dims[2];
+  return b.result(b.slice(padded, offsets, before));
+}
+
 /// w [C, M / groups, ...] with its window reversed as [M, C / groups, ...].
 static Tensor reverseWindow(B &b, Tensor w, int64_t groups) {
   int64_t rank = w.rank();
@@ -506,6 +542,45 @@ static LogicalResult lowerMaxPool(B &b) {
   return b.result(findMaxima(b, x, maxima, *window));
 }
 
+/// Elements at the flat positions that a MaxPool found them at, zeros between.
+static LogicalResult lowerMaxUnpool(B &b) {
+  Tensor x = b.input(0), indices = b.input(1);
+  int64_t rank = x.rank() - 2;
+  std::optional<ArrayRef<int64_t>> kernel = b.getInts("kernel_shape");
+  if (rank < 1 || !kernel || int64_t(kernel->size()) != rank)
+    return b.error() << "the window does not fit the operand";
+  FailureOr<SmallVector<int64_t>> strides = getSpatial(b, "strides", rank, 1),
+                                  pads = getSpatial(b, "pads", 2 * rank, 0);
+  if (failed(strides) || failed(pads))
+    return failure();
+  Dims from = b.dims(x), dims = from;
+  for (int64_t i = 0; i < rank; ++i)
+    dims[2 + i] =
+        b.add(b.mul(b.sub(from[2 + i], b.dim(1)), b.dim((*strides)[i])),
+              b.dim((*kernel)[i] - (*pads)[i] - (*pads)[rank + i]));
+  Dim size = b.product(dims);
+  Tensor flat = b.forEachIndex(
+      from, b.zeros(size, x.element), [&](ValueRange i, Tensor current) {
+        Value at = wrapIndex(b, b.at(indices, i), size);
+        return Tensor{
+            tensor::InsertOp::create(b, b.at(x, i), current.value, at),
+            x.element};
+      });
+  Tensor result = b.reshape(b.withDims(flat.value, size, x.element), dims);
+  if (!b.has(2))
+    return b.result(result);
+  Dims to = b.toDims(b.input(2)), after, none(x.rank(), b.dim(0));
+  if (int64_t(to.size()) != x.rank())
+    return b.error() << "output_shape does not fit the operand";
+  for (auto [size, wanted] : llvm::zip(dims, to)) {
+    b.require(b.compare(Compare::LE, b.index(size), b.index(wanted)),
+              "output_shape is smaller than what is unpooled");
+    after.push_back(b.sub(wanted, size));
+  }
+  return b.result(
+      b.pad(result, none, after, b.number(0, getStorageType(x.element))));
+}
+
 /// Sums of windows of x, padded with `padding`.
 static Tensor sumWindows(B &b, Tensor x, const Window &window, double padding) {
   Type sumType = getComputeType(x.element);
@@ -621,6 +696,7 @@ static LogicalResult lowerGlobalLpPool(B &b) {
 
 static const LoweringRow kRows[] = {
     {"AveragePool", lowerAveragePool},
+    {"CausalConvWithState", lowerCausalConvWithState},
     {"Conv", lowerConv},
     {"ConvTranspose", lowerConvTranspose},
     {"GlobalAveragePool", lowerGlobalAveragePool},
@@ -628,6 +704,7 @@ static const LoweringRow kRows[] = {
     {"GlobalMaxPool", lowerGlobalMaxPool},
     {"LpPool", lowerLpPool},
     {"MaxPool", lowerMaxPool},
+    {"MaxUnpool", lowerMaxUnpool},
 };
 
 ArrayRef<LoweringRow> tercet::getConvolutionLowerings() { return kRows; }

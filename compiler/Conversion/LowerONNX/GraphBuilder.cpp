@@ -150,6 +150,8 @@ FailureOr<Type> GraphBuilder::getElementType(StringRef name, Type otherwise) {
     return Type(getType<Float8E5M2Type>());
   case TERCET_ELEMENT_F8E5M2FNUZ:
     return Type(getType<Float8E5M2FNUZType>());
+  case TERCET_ELEMENT_F4E2M1FN:
+    return Type(getType<Float4E2M1FNType>());
   case TERCET_ELEMENT_UI4:
     return ui(4);
   case TERCET_ELEMENT_I4:
@@ -504,31 +506,59 @@ Tensor GraphBuilder::reduce(Tensor operand, ArrayRef<int64_t> axes, bool keep,
   return keep ? reshape(result, kept) : result;
 }
 
+static Values getValues(ArrayRef<Tensor> tensors) {
+  return llvm::map_to_vector(tensors, [](Tensor t) { return t.value; });
+}
+
+/// What is carried through a loop, where it has the types of `inits`.
+static SmallVector<Tensor> wrap(ValueRange carried, ArrayRef<Tensor> inits) {
+  SmallVector<Tensor> tensors;
+  for (auto [value, init] : llvm::zip(carried, inits))
+    tensors.push_back({value, init.element});
+  return tensors;
+}
+
+static Values castTo(GraphBuilder &b, ArrayRef<Tensor> tensors,
+                     ArrayRef<Tensor> inits) {
+  Values values;
+  for (auto [tensor, init] : llvm::zip(tensors, inits))
+    values.push_back(
+        b.createOrFold<tensor::CastOp>(init.value.getType(), tensor.value));
+  return values;
+}
+
 SmallVector<Tensor> GraphBuilder::loop(Dim count, ArrayRef<Tensor> inits,
                                        LoopBody body) {
-  Values values;
-  for (Tensor init : inits)
-    values.push_back(init.value);
-  auto wrap = [&](ValueRange carried) {
-    SmallVector<Tensor> tensors;
-    for (auto [value, init] : llvm::zip(carried, inits))
-      tensors.push_back({value, init.element});
-    return tensors;
-  };
   auto loop = scf::ForOp::create(
-      *this, index(0), index(count), index(1), values,
+      *this, index(0), index(count), index(1), getValues(inits),
       [&](OpBuilder &nested, Location, Value iv, ValueRange carried) {
         InsertionGuard guard(*this);
         restoreInsertionPoint(nested.saveInsertionPoint());
-        Values next;
-        for (auto [tensor, value] : llvm::zip(body(iv, wrap(carried)), carried))
-          next.push_back(tensor.value.getType() == value.getType()
-                             ? tensor.value
-                             : tensor::CastOp::create(*this, value.getType(),
-                                                      tensor.value));
-        scf::YieldOp::create(*this, next);
+        SmallVector<Tensor> next = body(iv, wrap(carried, inits));
+        scf::YieldOp::create(*this, castTo(*this, next, inits));
       });
-  return wrap(loop.getResults());
+  return wrap(loop.getResults(), inits);
+}
+
+SmallVector<Tensor> GraphBuilder::loopWhile(
+    ArrayRef<Tensor> inits, function_ref<Value(ArrayRef<Tensor>)> condition,
+    function_ref<SmallVector<Tensor>(ArrayRef<Tensor>)> body) {
+  Values start = getValues(inits);
+  auto loop = scf::WhileOp::create(
+      *this, ValueRange(start).getTypes(), start,
+      [&](OpBuilder &nested, Location, ValueRange carried) {
+        InsertionGuard guard(*this);
+        restoreInsertionPoint(nested.saveInsertionPoint());
+        Value goesOn = condition(wrap(carried, inits));
+        scf::ConditionOp::create(*this, goesOn, carried);
+      },
+      [&](OpBuilder &nested, Location, ValueRange carried) {
+        InsertionGuard guard(*this);
+        restoreInsertionPoint(nested.saveInsertionPoint());
+        SmallVector<Tensor> next = body(wrap(carried, inits));
+        scf::YieldOp::create(*this, castTo(*this, next, inits));
+      });
+  return wrap(loop.getResults(), inits);
 }
 
 Tensor

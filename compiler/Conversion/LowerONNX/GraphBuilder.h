@@ -206,6 +206,11 @@ public:
   /// `count` iterations one after another; returns what is carried. Types stay.
   llvm::SmallVector<Tensor> loop(Dim count, ArrayRef<Tensor> inits,
                                  LoopBody body);
+  /// Iterations as long as `condition` (i1) of what is carried holds.
+  llvm::SmallVector<Tensor> loopWhile(
+      ArrayRef<Tensor> inits,
+      llvm::function_ref<Value(ArrayRef<Tensor>)> condition,
+      llvm::function_ref<llvm::SmallVector<Tensor>(ArrayRef<Tensor>)> body);
   /// One iteration for each index within `dims`, row-major.
   Tensor forEachIndex(
       ArrayRef<Dim> dims, Tensor init,
@@ -301,6 +306,12 @@ Tensor logSoftmax(GraphBuilder &b, Tensor x, llvm::ArrayRef<int64_t> axes);
 /// An index that data hold as one of 0 .. size - 1; negative ones count from
 /// the end.
 mlir::Value wrapIndex(GraphBuilder &b, mlir::Value integer, Dim size);
+/// Weights of the two neighbours of a point that is `fraction` behind the
+/// first, and of four, the second of which it is behind.
+llvm::SmallVector<mlir::Value> linearWeights(GraphBuilder &b,
+                                             mlir::Value fraction);
+llvm::SmallVector<mlir::Value> cubicWeights(GraphBuilder &b,
+                                            mlir::Value fraction, double a);
 /// The node as a convolution, of these operands; `bias` may be missing.
 llvm::FailureOr<Tensor> convolve(GraphBuilder &b, Tensor x, Tensor w,
                                  Tensor bias, mlir::Type sumType);

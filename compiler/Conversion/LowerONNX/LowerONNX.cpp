@@ -25,16 +25,17 @@ Lowering findLowering(StringRef name) {
   static const llvm::StringMap<Lowering> lowerings = [] {
     llvm::StringMap<Lowering> all;
     for (ArrayRef<LoweringRow> family :
-         {getElementwiseLowerings(), getMatmulLowerings(),
-          getConvolutionLowerings(), getShapeLowerings(),
-          getGatherLowerings(),      getSliceLowerings(),
-          getCreationLowerings(),    getSelectionLowerings(),
-          getReductionLowerings(),   getExtremesLowerings(),
-          getSoftmaxLowerings(),     getNormalizationLowerings(),
-          getResizeLowerings(),      getQuantizationLowerings(),
-          getControlLowerings(),     getRecurrentLowerings(),
-          getAttentionLowerings(),   getLossLowerings(),
-          getSignalLowerings(),      getTernaryLowerings()})
+         {getElementwiseLowerings(),  getMatmulLowerings(),
+          getConvolutionLowerings(),  getShapeLowerings(),
+          getGatherLowerings(),       getSliceLowerings(),
+          getCreationLowerings(),     getSelectionLowerings(),
+          getReductionLowerings(),    getExtremesLowerings(),
+          getSoftmaxLowerings(),      getNormalizationLowerings(),
+          getResizeLowerings(),       getSamplingLowerings(),
+          getQuantizationLowerings(), getControlLowerings(),
+          getRecurrentLowerings(),    getAttentionLowerings(),
+          getLossLowerings(),         getSignalLowerings(),
+          getTernaryLowerings()})
       for (const LoweringRow &row : family)
         all[row.name] = row.lower;
     return all;

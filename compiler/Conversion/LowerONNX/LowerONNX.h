@@ -41,6 +41,7 @@ llvm::ArrayRef<LoweringRow> getExtremesLowerings();
 llvm::ArrayRef<LoweringRow> getSoftmaxLowerings();
 llvm::ArrayRef<LoweringRow> getNormalizationLowerings();
 llvm::ArrayRef<LoweringRow> getResizeLowerings();
+llvm::ArrayRef<LoweringRow> getSamplingLowerings();
 llvm::ArrayRef<LoweringRow> getRecurrentLowerings();
 llvm::ArrayRef<LoweringRow> getQuantizationLowerings();
 llvm::ArrayRef<LoweringRow> getAttentionLowerings();

@@ -10,6 +10,7 @@ using namespace mlir;
 using namespace tercet;
 
 using B = GraphBuilder;
+using Compare = GraphBuilder::Compare;
 
 /// What products of elements are added up in.
 static Type getSumType(B &b, Type element) {
@@ -160,7 +161,62 @@ static LogicalResult lowerGemm(B &b) {
   return b.result(b.cast(*result, x.element));
 }
 
+/// Elimination of one column after another, by its largest element: the product
+/// of these, negative for each row that was swapped.
+static LogicalResult lowerDet(B &b) {
+  Tensor x = b.input(0);
+  int64_t rank = x.rank();
+  if (rank < 2)
+    return b.error() << "the operand is no matrix";
+  Dims dims = b.dims(x);
+  Dim n = dims[rank - 1];
+  b.requireEqual(dims[rank - 2], n, "a matrix is not square");
+  dims.truncate(rank - 2);
+  Dim batch = b.product(dims);
+  Type type = getComputeType(x.element);
+  Tensor inits[] = {b.reshape(b.cast(x, type), {batch, n, n}),
+                    b.fill(batch, type, b.number(1, type))};
+  SmallVector<Tensor> results =
+      b.loop(n, inits, [&](Value k, ArrayRef<Tensor> carried) {
+        Tensor a = b.withDims(carried[0].value, {batch, n, n}, type);
+        Tensor column = b.generate({batch, n}, type, [&](ValueRange i) {
+          Value size = b.abs(b.at(a, {i[0], i[1], k}));
+          return b.select(b.compare(Compare::GE, i[1], k), size,
+                          b.number(-1, type));
+        });
+        Tensor row =
+            findEqual(b, column, reduceMax(b, column, 1), 1, /*last=*/false);
+        auto pivotRow = [&](Value i) {
+          return wrapIndex(b, b.at(row, {i, b.index(0)}), n);
+        };
+        Tensor next = b.generate({batch, n, n}, type, [&](ValueRange i) {
+          Value p = pivotRow(i[0]), pivot = b.at(a, {i[0], p, k});
+          Value from =
+              b.select(b.compare(Compare::EQ, i[1], p), k,
+                       b.select(b.compare(Compare::EQ, i[1], k), p, i[1]));
+          Value value = b.at(a, {i[0], from, i[2]}),
+                factor = b.div(b.at(a, {i[0], from, k}), pivot);
+          Value isBelow = b.createOrFold<arith::AndIOp>(
+              b.compare(Compare::GT, i[1], k),
+              b.compare(Compare::NE, pivot, b.number(0, type)));
+          return b.select(isBelow,
+                          b.sub(value, b.mul(factor, b.at(a, {i[0], p, i[2]}))),
+                          value);
+        });
+        Tensor product = b.generate(batch, type, [&](ValueRange i) {
+          Value p = pivotRow(i[0]), pivot = b.at(a, {i[0], p, k});
+          Value factor =
+              b.select(b.compare(Compare::EQ, p, k), pivot, b.neg(pivot));
+          return b.mul(b.at(carried[1], i[0]), factor);
+        });
+        return SmallVector<Tensor>{next, product};
+      });
+  Tensor product = b.withDims(results[1].value, batch, type);
+  return b.result(b.cast(b.reshape(product, dims), x.element));
+}
+
 static const LoweringRow kRows[] = {
+    {"Det", lowerDet},
     {"Gemm", lowerGemm},
     {"MatMul", lowerMatMul},
 };

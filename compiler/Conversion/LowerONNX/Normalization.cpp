@@ -19,7 +19,7 @@ namespace {
 
 /// Means over axes, in compute type.
 struct Normalized {
-  Tensor mean, inverse, result;
+  Tensor mean, variance, inverse, result;
 };
 
 } // namespace
@@ -40,8 +40,10 @@ static Normalized normalize(B &b, Tensor x, ArrayRef<int64_t> axes,
   Tensor squares =
       b.reduce(centered, axes, /*keep=*/true, type, b.number(0, type),
                [&](ValueRange v) { return b.add(square(b, v[0]), v[1]); });
-  norm.inverse = b.map(squares, type, [&](ValueRange v) -> Value {
-    Value variance = b.add(b.div(v[0], count), b.number(epsilon, type));
+  norm.variance =
+      b.map(squares, type, [&](ValueRange v) { return b.div(v[0], count); });
+  norm.inverse = b.map(norm.variance, type, [&](ValueRange v) -> Value {
+    Value variance = b.add(v[0], b.number(epsilon, type));
     return b.div(b.number(1, type), math::SqrtOp::create(b, variance));
   });
   norm.result = b.combine(centered, norm.inverse, type,
@@ -90,12 +92,41 @@ static Tensor alongChannels(B &b, Tensor channels, int64_t rank) {
   return b.reshape(channels, dims);
 }
 
+/// By mean and variance of the batch, which running ones move towards.
+static LogicalResult trainBatchNorm(B &b, Tensor x) {
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq(x.rank()));
+  axes.erase(axes.begin() + 1);
+  Normalized norm = normalize(b, x, axes, b.getFloat("epsilon", 1e-5));
+  FailureOr<Tensor> result =
+      scaleAndShift(b, norm.result, alongChannels(b, b.input(1), x.rank()),
+                    alongChannels(b, b.input(2), x.rank()), x.element);
+  if (failed(result))
+    return failure();
+  (void)b.result(*result);
+  double momentum = b.getFloat("momentum", 0.9);
+  for (auto [index, ofBatch] : {std::pair(3, norm.mean), {4, norm.variance}}) {
+    Tensor running = b.input(index);
+    Tensor moved =
+        b.combine(running, b.reshape(ofBatch, b.dims(running)), running.element,
+                  [&](ValueRange v) {
+                    Type type = v[0].getType();
+                    Value now = b.castScalar(v[1], ofBatch.element, type);
+                    return b.add(b.mul(v[0], b.number(momentum, type)),
+                                 b.mul(now, b.number(1 - momentum, type)));
+                  });
+    (void)b.result(moved);
+  }
+  return success();
+}
+
 static LogicalResult lowerBatchNorm(B &b) {
   Tensor x = b.input(0);
-  if (b.getInt("training_mode", 0) || b.isUsed(1))
-    return b.error() << "training is not supported";
   if (x.rank() < 2)
     return b.error() << "an operand without channels";
+  if (b.getInt("training_mode", 0))
+    return trainBatchNorm(b, x);
+  if (b.isUsed(1))
+    return b.error() << "training is not supported";
   Type type = getComputeType(x.element);
   // x * factor + offset, with both computed by channel.
   Tensor scale = b.cast(b.input(1), type), bias = b.cast(b.input(2), type),

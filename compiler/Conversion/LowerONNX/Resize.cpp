@@ -16,6 +16,27 @@ using B = GraphBuilder;
 using Values = GraphBuilder::Values;
 using Compare = GraphBuilder::Compare;
 
+Values tercet::linearWeights(B &b, Value t) {
+  return {b.sub(b.number(1, t.getType()), t), t};
+}
+
+Values tercet::cubicWeights(B &b, Value t, double a) {
+  auto number = [&](double value) { return b.number(value, t.getType()); };
+  // Keys' kernel at 1 + t, t, 1 - t and 2 - t.
+  auto inner = [&](Value x) { // ((a + 2) x - (a + 3)) x^2 + 1
+    return b.add(
+        b.mul(b.sub(b.mul(number(a + 2), x), number(a + 3)), b.mul(x, x)),
+        number(1));
+  };
+  auto outer = [&](Value x) { // ((a x - 5 a) x + 8 a) x - 4 a
+    Value value = b.sub(b.mul(number(a), x), number(5 * a));
+    value = b.add(b.mul(value, x), number(8 * a));
+    return b.sub(b.mul(value, x), number(4 * a));
+  };
+  Value one = number(1), rest = b.sub(one, t);
+  return {outer(b.add(t, one)), inner(t), inner(rest), outer(b.add(rest, one))};
+}
+
 namespace {
 
 /// How one dimension is resized; floats are f32.
@@ -57,8 +78,6 @@ private:
   /// Where an element of the result is in the operand.
   Value getCoordinate(Value position, const Axis &axis);
   Value roundCoordinate(Value coordinate);
-  /// Weights of the neighbours from floor(coordinate) + first on.
-  Values getWeights(Value fraction);
 
   B &b;
   StringRef mode, transformation, nearest;
@@ -125,25 +144,6 @@ Value Resizer::roundCoordinate(Value x) {
   return ceil(b.sub(x, number(0.5)));
 }
 
-Values Resizer::getWeights(Value t) {
-  if (mode == "linear")
-    return {b.sub(number(1), t), t};
-  // Keys' kernel at 1 + t, t, 1 - t and 2 - t.
-  double a = cubic;
-  auto inner = [&](Value x) { // ((a + 2) x - (a + 3)) x^2 + 1
-    return b.add(
-        b.mul(b.sub(b.mul(number(a + 2), x), number(a + 3)), b.mul(x, x)),
-        number(1));
-  };
-  auto outer = [&](Value x) { // ((a x - 5 a) x + 8 a) x - 4 a
-    Value value = b.sub(b.mul(number(a), x), number(5 * a));
-    value = b.add(b.mul(value, x), number(8 * a));
-    return b.sub(b.mul(value, x), number(4 * a));
-  };
-  Value one = number(1), rest = b.sub(one, t);
-  return {outer(b.add(t, one)), inner(t), inner(rest), outer(b.add(rest, one))};
-}
-
 Tensor Resizer::resize(Tensor x, int64_t dim, const Axis &axis) {
   Dims dims = b.dims(x);
   dims[dim] = axis.to;
@@ -169,7 +169,9 @@ Tensor Resizer::resize(Tensor x, int64_t dim, const Axis &axis) {
       result = b.castScalar(b.load(b.at(x, at), x.element), x.element, work);
     } else {
       Value base = floor(coordinate);
-      Values weights = getWeights(b.sub(coordinate, base));
+      Value fraction = b.sub(coordinate, base);
+      Values weights = mode == "linear" ? linearWeights(b, fraction)
+                                        : cubicWeights(b, fraction, cubic);
       int64_t first = mode == "linear" ? 0 : -1;
       Value start = b.add(toIndex(base), b.index(first));
       Value sum = number(0), total = number(0);

@@ -7,12 +7,24 @@
 
 #include "mlir/Dialect/Math/IR/Math.h"
 
+#include <complex>
 #include <numbers>
 
 using namespace mlir;
 using namespace tercet;
 
 using B = GraphBuilder;
+using Compare = GraphBuilder::Compare;
+
+static Value toNumber(B &b, Value index, Type type) {
+  Type i64 = b.getI64Type();
+  return b.castScalar(b.createOrFold<arith::IndexCastOp>(i64, index), i64,
+                      type);
+}
+
+//===----------------------------------------------------------------------===//
+// Windows and filters
+//===----------------------------------------------------------------------===//
 
 /// The window sum over k of c[k] * cos(k * 2 pi n / N), where N is its size, or
 /// that less one for a symmetric window.
@@ -24,14 +36,11 @@ static LogicalResult setWindow(B &b, std::array<double, 3> c) {
   Tensor size = b.cast(b.reshape(b.input(0), {}), i64);
   Dim count = b.toDims(size)[0];
   Dim period = b.getInt("periodic", 1) ? count : b.sub(count, b.dim(1));
-  auto toNumber = [&](Value index) {
-    return b.castScalar(b.createOrFold<arith::IndexCastOp>(i64, index), i64,
-                        type);
-  };
-  Value step =
-      b.div(b.number(2 * std::numbers::pi, type), toNumber(b.index(period)));
+  Value step = b.div(b.number(2 * std::numbers::pi, type),
+                     toNumber(b, b.index(period), type));
   return b.result(b.generate(count, *element, [&](ValueRange i) {
-    Value angle = b.mul(toNumber(i[0]), step), sum = b.number(c[0], type);
+    Value angle = b.mul(toNumber(b, i[0], type), step),
+          sum = b.number(c[0], type);
     for (int k : {1, 2}) {
       Value wave =
           math::CosOp::create(b, b.mul(angle, b.number(double(k), type)));
@@ -41,11 +50,218 @@ static LogicalResult setWindow(B &b, std::array<double, 3> c) {
   }));
 }
 
+/// Triangles in a spectrum, one for each mel bin: from the center of the bin
+/// before it up to its own and down to that of the next. Centers are equally
+/// far apart in mel, and rounded down to an element of the spectrum.
+static LogicalResult lowerMelWeightMatrix(B &b) {
+  FailureOr<Type> element = b.getElementType("output_datatype", b.getF32Type());
+  if (failed(element))
+    return failure();
+  Type i64 = b.getI64Type(), f64 = b.getF64Type();
+  Dims sizes;
+  for (unsigned i : {0, 1})
+    sizes.push_back(b.toDims(b.cast(b.reshape(b.input(i), {}), i64))[0]);
+  auto number = [&](double value) { return b.number(value, f64); };
+  auto scalar = [&](unsigned i) {
+    return b.at(b.cast(b.reshape(b.input(i), {}), f64), {});
+  };
+  // mel = 2595 log10(1 + hertz / 700)
+  double perLog = 2595 / std::numbers::ln10;
+  auto toMel = [&](Value hertz) -> Value {
+    Value ratio = b.add(number(1), b.div(hertz, number(700)));
+    return b.mul(math::LogOp::create(b, ratio), number(perLog));
+  };
+  Value low = toMel(scalar(3)), high = toMel(scalar(4)), rate = scalar(2);
+  Value step = b.div(b.sub(high, low),
+                     toNumber(b, b.index(b.add(sizes[0], b.dim(2))), f64));
+  Value points = toNumber(b, b.index(b.add(sizes[1], b.dim(1))), f64);
+  auto center = [&](Value bin) -> Value {
+    Value mel = b.add(b.mul(toNumber(b, bin, f64), step), low);
+    Value ratio = b.exp(b.div(mel, number(perLog)));
+    Value hertz = b.mul(number(700), b.sub(ratio, number(1)));
+    return math::FloorOp::create(b, b.div(b.mul(points, hertz), rate));
+  };
+  Dim bins = b.add(b.div(sizes[1], b.dim(2)), b.dim(1));
+  return b.result(b.generate({bins, sizes[0]}, *element, [&](ValueRange i) {
+    Value at = toNumber(b, i[0], f64), zero = number(0);
+    Value left = center(i[1]), middle = center(b.add(i[1], b.index(1))),
+          right = center(b.add(i[1], b.index(2)));
+    Value up = b.div(b.sub(at, left), b.sub(middle, left)),
+          down = b.div(b.sub(right, at), b.sub(right, middle));
+    up = b.select(b.compare(Compare::GE, at, left), up, zero);
+    down = b.select(b.compare(Compare::LT, at, right), down, zero);
+    Value side =
+        b.select(b.compare(Compare::LT, at, middle), up,
+                 b.select(b.compare(Compare::EQ, at, middle), number(1), down));
+    return b.store(b.castScalar(side, f64, *element), *element);
+  }));
+}
+
+//===----------------------------------------------------------------------===//
+// Fourier transforms
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// A discrete Fourier transform of some length. Without `onesided` it takes and
+/// gives as many complex numbers. With it, real numbers become the half of
+/// their spectrum that is not redundant, or the other way round.
+struct Fourier {
+  int64_t length;
+  bool isInverse, isOneSided;
+
+  int64_t half() const { return length / 2 + 1; }
+  int64_t numOperands() const {
+    return isInverse && isOneSided ? half() : length;
+  }
+  int64_t numResults() const {
+    return !isInverse && isOneSided ? half() : length;
+  }
+  int64_t numParts() const { return isInverse && isOneSided ? 1 : 2; }
+};
+
+} // namespace
+
+/// What element n of the operand contributes to element k of the result, real
+/// and imaginary parts of both: [n, operand's parts, k, result's parts] as a
+/// matrix.
+static Tensor makeFourierMatrix(B &b, const Fourier &fourier, int64_t parts,
+                                FloatType type) {
+  int64_t length = fourier.length;
+  SmallVector<Attribute> values;
+  for (int64_t n = 0; n < fourier.numOperands(); ++n)
+    for (int64_t part = 0; part < parts; ++part)
+      for (int64_t k = 0; k < fourier.numResults(); ++k) {
+        double angle = 2 * std::numbers::pi * double(n * k % length) /
+                       double(fourier.isInverse ? length : -length);
+        std::complex<double> factor = std::polar(1.0, angle);
+        if (part == 1)
+          factor *= std::complex<double>(0, 1);
+        if (fourier.isInverse)
+          factor /= double(length);
+        // The other half of the spectrum is the conjugate of this one.
+        if (fourier.numParts() == 1 && n != 0 && 2 * n != length)
+          factor *= 2;
+        values.push_back(b.getFloatAttr(type, factor.real()));
+        if (fourier.numParts() == 2)
+          values.push_back(b.getFloatAttr(type, factor.imag()));
+      }
+  int64_t shape[] = {fourier.numOperands() * parts,
+                     fourier.numResults() * fourier.numParts()};
+  return b.constant(
+      DenseElementsAttr::get(RankedTensorType::get(shape, type), values));
+}
+
+/// Along dimension `axis` of x, whose last one is the parts of a number: one
+/// product with a matrix.
+static FailureOr<Tensor> transform(B &b, Tensor x, int64_t axis,
+                                   const Fourier &fourier) {
+  constexpr int64_t kMaxLength = 4096; // the matrix is 128 MiB then
+  int64_t rank = x.rank(), parts = x.size(rank - 1);
+  if (fourier.length < 1 || fourier.length > kMaxLength)
+    return b.error() << "a transform of length " << fourier.length
+                     << " is not supported";
+  if (parts != 1 && parts != 2)
+    return b.error() << "the last dimension has neither real nor complex "
+                        "numbers";
+  auto type = cast<FloatType>(getComputeType(x.element));
+  // What is too long is cut off, what is missing zero.
+  Dims dims = b.dims(x), zeros(rank, b.dim(0)), after = zeros;
+  Dim size = dims[axis], wanted = b.dim(fourier.numOperands());
+  dims[axis] = b.min(size, wanted);
+  after[axis] = b.sub(wanted, dims[axis]);
+  x = b.pad(b.slice(b.cast(x, type), zeros, dims), zeros, after,
+            b.number(0, type));
+
+  SmallVector<int64_t> order = llvm::to_vector(llvm::seq(rank)), inverse(rank);
+  std::rotate(order.begin() + axis, order.begin() + axis + 1, order.end() - 1);
+  for (auto [to, from] : llvm::enumerate(order))
+    inverse[from] = to;
+  x = b.transpose(x, order);
+  Dims moved = b.dims(x);
+  Dim rows = b.product(ArrayRef(moved).drop_back(2));
+  Tensor matrix = makeFourierMatrix(b, fourier, parts, type);
+  FailureOr<Tensor> product =
+      matmul(b, b.reshape(x, {rows, b.dim(matrix, 0)}), matrix, type);
+  if (failed(product))
+    return failure();
+  moved[rank - 2] = b.dim(fourier.numResults());
+  moved[rank - 1] = b.dim(fourier.numParts());
+  return b.transpose(b.reshape(*product, moved), inverse);
+}
+
+static LogicalResult lowerDFT(B &b) {
+  Tensor x = b.input(0);
+  int64_t axis = b.getInt("axis", b.version() < 20 ? 1 : -2);
+  if (b.has(2)) {
+    std::optional<double> given = b.getConstantScalar(b.input(2));
+    if (!given)
+      return b.error() << "an axis that is no constant is not supported";
+    axis = int64_t(*given);
+  }
+  FailureOr<int64_t> dim = b.normalizeAxis(axis, x.rank());
+  if (failed(dim))
+    return failure();
+  Fourier fourier = {x.size(*dim), b.getInt("inverse", 0) != 0,
+                     b.getInt("onesided", 0) != 0};
+  if (fourier.isInverse && fourier.isOneSided)
+    fourier.length = 2 * (fourier.length - 1);
+  if (b.has(1)) {
+    std::optional<double> given = b.getConstantScalar(b.input(1));
+    fourier.length = given ? int64_t(*given) : ShapedType::kDynamic;
+  } else if (x.type().isDynamicDim(*dim)) {
+    fourier.length = ShapedType::kDynamic;
+  }
+  if (ShapedType::isDynamic(fourier.length))
+    return b.error() << "a length that only a run tells is not supported";
+  FailureOr<Tensor> result = transform(b, x, *dim, fourier);
+  return failed(result) ? failure() : b.result(b.cast(*result, x.element));
+}
+
+/// Spectra of parts of a signal [batch, time, 1 or 2], which begin
+/// `frame_step` elements after each other.
+static LogicalResult lowerSTFT(B &b) {
+  Tensor x = b.input(0), window = b.has(2) ? b.input(2) : Tensor();
+  if (x.rank() != 3)
+    return b.error() << "the signal has another rank than 3";
+  int64_t length = window ? window.size(0) : x.size(1);
+  if (b.has(3)) {
+    std::optional<double> given = b.getConstantScalar(b.input(3));
+    length = given ? int64_t(*given) : ShapedType::kDynamic;
+  }
+  if (ShapedType::isDynamic(length))
+    return b.error() << "frames whose length only a run tells are not "
+                        "supported";
+  Type type = getComputeType(x.element);
+  Dims dims = b.dims(x);
+  Dim step = b.max(b.toDims(b.reshape(b.input(1), {}))[0], b.dim(1)),
+      size = b.dim(length), room = b.sub(dims[1], size);
+  b.require(b.compare(Compare::GE, b.index(room), b.index(0)),
+            "the signal is shorter than a frame");
+  if (window)
+    b.requireEqual(b.dim(window, 0), size, "the window does not fit a frame");
+  Dim count = b.add(b.div(room, step), b.dim(1));
+  Tensor frames =
+      b.generate({dims[0], count, size, dims[2]}, type, [&](ValueRange i) {
+        Value at = b.add(b.mul(i[1], b.index(step)), i[2]);
+        Value value = b.load(b.at(x, {i[0], at, i[3]}), x.element);
+        if (!window)
+          return value;
+        return b.mul(value, b.load(b.at(window, i[2]), window.element));
+      });
+  Fourier fourier = {length, /*isInverse=*/false, b.getInt("onesided", 1) != 0};
+  FailureOr<Tensor> result = transform(b, frames, 2, fourier);
+  return failed(result) ? failure() : b.result(b.cast(*result, x.element));
+}
+
 static const LoweringRow kRows[] = {
     {"BlackmanWindow", [](B &b) { return setWindow(b, {0.42, -0.5, 0.08}); }},
+    {"DFT", lowerDFT},
     {"HammingWindow",
      [](B &b) { return setWindow(b, {25.0 / 46, -21.0 / 46, 0}); }},
     {"HannWindow", [](B &b) { return setWindow(b, {0.5, -0.5, 0}); }},
+    {"MelWeightMatrix", lowerMelWeightMatrix},
+    {"STFT", lowerSTFT},
 };
 
 ArrayRef<LoweringRow> tercet::getSignalLowerings() { return kRows; }

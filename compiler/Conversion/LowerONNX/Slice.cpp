@@ -258,12 +258,16 @@ static LogicalResult lowerPad(B &b) {
   FailureOr<Dims> pads = getNumbers(b, "pads", 1);
   if (failed(pads))
     return failure();
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq(rank));
+  Values axes;
   if (b.has(3)) {
-    std::optional<SmallVector<int64_t>> given = b.getConstantInts(b.input(3));
-    if (!given)
-      return b.error() << "axes that are no constant are not supported";
-    axes = *given;
+    for (int64_t axis :
+         b.getConstantInts(b.input(3)).value_or(SmallVector<int64_t>()))
+      if (failed(b.normalizeAxis(axis, rank)))
+        return failure();
+    axes = b.getRuntimeAxes(rank, 3);
+  } else {
+    for (int64_t i = 0; i < rank; ++i)
+      axes.push_back(b.index(i));
   }
   if (pads->size() != 2 * axes.size())
     return b.error() << "pads do not fit the operand";
@@ -271,13 +275,15 @@ static LogicalResult lowerPad(B &b) {
       mode != "wrap")
     return b.error() << "mode '" << mode << "' is not supported";
   Dims before(rank, b.dim(0)), after(rank, b.dim(0)), dims = b.dims(x), to;
-  for (auto [i, axis] : llvm::enumerate(axes)) {
-    FailureOr<int64_t> dim = b.normalizeAxis(axis, rank);
-    if (failed(dim))
-      return failure();
-    before[*dim] = (*pads)[i];
-    after[*dim] = (*pads)[axes.size() + i];
-  }
+  for (auto [i, axis] : llvm::enumerate(axes))
+    for (int64_t d = 0; d < rank; ++d) {
+      Value isHere = b.compare(Compare::EQ, axis, b.index(d));
+      auto choose = [&](Dim pad, Dim &old) {
+        old = getAsOpFoldResult(b.select(isHere, b.index(pad), b.index(old)));
+      };
+      choose((*pads)[i], before[d]);
+      choose((*pads)[axes.size() + i], after[d]);
+    }
   for (int64_t i = 0; i < rank; ++i)
     to.push_back(b.max(b.add(dims[i], b.add(before[i], after[i])), b.dim(0)));
   Value filler = b.number(0, getStorageType(x.element));
@@ -310,6 +316,32 @@ static LogicalResult lowerPad(B &b) {
   }));
 }
 
+/// Cuts off or adds as much at both ends of a dimension, of an odd number more
+/// at the last.
+static LogicalResult lowerCenterCropPad(B &b) {
+  Tensor x = b.input(0);
+  SmallVector<int64_t> axes = llvm::to_vector(
+      b.getInts("axes").value_or(llvm::to_vector(llvm::seq(x.rank()))));
+  Dims wanted = b.toDims(b.input(1));
+  if (wanted.size() != axes.size())
+    return b.error() << "the shape does not fit";
+  Dims sizes = b.dims(x), offsets(x.rank(), b.dim(0)), before = offsets,
+       after = offsets;
+  for (auto [axis, to] : llvm::zip(axes, wanted)) {
+    FailureOr<int64_t> d = b.normalizeAxis(axis, x.rank());
+    if (failed(d))
+      return failure();
+    Dim cut = b.max(b.sub(sizes[*d], to), b.dim(0)),
+        added = b.max(b.sub(to, sizes[*d]), b.dim(0));
+    sizes[*d] = b.min(sizes[*d], to);
+    offsets[*d] = b.div(cut, b.dim(2));
+    before[*d] = b.div(added, b.dim(2));
+    after[*d] = b.sub(added, before[*d]);
+  }
+  return b.result(b.pad(b.slice(x, offsets, sizes), before, after,
+                        b.number(0, getStorageType(x.element))));
+}
+
 static LogicalResult lowerReverseSequence(B &b) {
   Tensor x = b.input(0), lengths = b.input(1);
   int64_t batch = b.getInt("batch_axis", 1), time = b.getInt("time_axis", 0);
@@ -325,6 +357,7 @@ static LogicalResult lowerReverseSequence(B &b) {
 }
 
 static const LoweringRow kRows[] = {
+    {"CenterCropPad", lowerCenterCropPad},
     {"Expand", lowerExpand},
     {"Pad", lowerPad},
     {"ReverseSequence", lowerReverseSequence},

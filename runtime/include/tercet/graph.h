@@ -47,8 +47,8 @@ TERCET_API const char *tercet_graph_last_error(void);
 /* ---- Tensors ------------------------------------------------------------- */
 
 /* What a tensor holds; the numbers are those of ONNX's TensorProto.DataType.
- * In memory each element has whole bytes: bool, float8 and integers below 8
- * bits one, of which the integers are sign- or zero-extended. */
+ * In memory each element has whole bytes: bool, floats and integers of at
+ * most 8 bits one, of which the integers are sign- or zero-extended. */
 typedef enum tercet_element {
   TERCET_ELEMENT_F32 = 1,
   TERCET_ELEMENT_UI8 = 2,
@@ -69,6 +69,7 @@ typedef enum tercet_element {
   TERCET_ELEMENT_F8E5M2FNUZ = 20,
   TERCET_ELEMENT_UI4 = 21,
   TERCET_ELEMENT_I4 = 22,
+  TERCET_ELEMENT_F4E2M1FN = 23,
   TERCET_ELEMENT_UI2 = 25,
   TERCET_ELEMENT_I2 = 26
 } tercet_element;
