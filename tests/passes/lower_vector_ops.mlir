@@ -212,15 +212,35 @@ func.func @unpack_t3(%magnitudes: vector<16xi8>, %signs: vector<16xi8>) -> vecto
   // SSSE3: %[[MINUS:.+]] = arith.subi %{{.+}}, %[[FIELDS]]
   // SSSE3: arith.select %[[NEGATIVE]], %[[MINUS]], %[[FIELDS]]
   // VNNI256: llvm.call_intrinsic "llvm.x86.ssse3.pshuf.b.128"
-  // TBL: %[[FIELDS:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.tbl1.v16i8"
-  // TBL: %[[MINUS:.+]] = arith.subi %{{.+}}, %[[FIELDS]]
-  // TBL: arith.select %{{.+}}, %[[MINUS]], %[[FIELDS]]
+  // TBL: %[[SIGN:.+]] = arith.shrui %arg1
+  // TBL: %[[INDEX:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.vsli.v16i8"(%arg0, %[[SIGN]]
+  // TBL: llvm.call_intrinsic "llvm.aarch64.neon.tbl2.v16i8"({{.*}}, %[[INDEX]]) {{.*}}llvm.range = #llvm.constant_range<i8, 0, 43>
   // SSE2-NOT: pshuf
   // GENERIC-NOT: pshuf
   // SSE2-COUNT-6: arith.select
   // GENERIC-COUNT-6: arith.select
   // CHECK-NOT: ternary.
   %fields = ternary.unpack_t3 %magnitudes, %signs : vector<16xi8>
+  return %fields : vector<16xi8>
+}
+
+// The second step of a vector, whose signs are bit 3: one bit is moved, and the
+// nibbles are inserted below it.
+// CHECK-LABEL: func @unpack_upper_t3
+// TBL-LABEL: func @unpack_upper_t3
+func.func @unpack_upper_t3(%bytes: vector<16xi8>, %signs: vector<16xi8>) -> vector<16xi8> {
+  %four = arith.constant dense<4> : vector<16xi8>
+  %four16 = arith.constant dense<4> : vector<8xi16>
+  %magnitudes = arith.shrui %bytes, %four : vector<16xi8>
+  %words = vector.bitcast %signs : vector<16xi8> to vector<8xi16>
+  %shifted = arith.shli %words, %four16 : vector<8xi16>
+  %upper = vector.bitcast %shifted : vector<8xi16> to vector<16xi8>
+  // TBL: %[[MOVED:.+]] = arith.shli %arg1
+  // TBL: %[[SIGN:.+]] = arith.andi %[[MOVED]]
+  // TBL: %[[INDEX:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.vsri.v16i8"(%[[SIGN]], %arg0
+  // TBL: llvm.call_intrinsic "llvm.aarch64.neon.tbl2.v16i8"({{.*}}, %[[INDEX]])
+  // CHECK-NOT: ternary.
+  %fields = ternary.unpack_t3 %magnitudes, %upper : vector<16xi8>
   return %fields : vector<16xi8>
 }
 

@@ -3,6 +3,7 @@
 #include "tests/pipeline/KernelCode.h"
 
 #include "compiler/Emit/EmitObject.h"
+#include "compiler/Support/KVCacheLayout.h"
 #include "compiler/Support/PackedLayout.h"
 #include "compiler/Target/Backend.h"
 
@@ -117,15 +118,39 @@ std::string MatmulCode::emit(LayoutAttr layout, std::optional<int64_t> tokens) {
   return emitAssembly(source, context, options);
 }
 
-std::string tercet::emitHead(StringRef targetText, ternary::CodeFormat format,
-                             int64_t rows, int64_t columns) {
-  MLIRContext context(makeRegistry());
-  context.loadAllAvailableDialects();
+namespace {
+/// A context that knows every dialect, and the options of a target.
+struct Compilation {
+  Compilation(StringRef targetText) : context(makeRegistry()) {
+    context.loadAllAvailableDialects();
+    options.target = llvm::cantFail(parseTarget(targetText));
+  }
+  const Backend &backend() { return getBackend(options.target); }
+  std::string emit(StringRef source) {
+    return emitAssembly(source, context, options);
+  }
+  MLIRContext context;
   CompileOptions options;
-  options.target = llvm::cantFail(parseTarget(targetText));
-  ternary::CodeLayoutAttr layout =
-      getBackend(options.target)
-          .selectHeadLayout(&context, format, options.target);
+};
+} // namespace
+
+/// The parameter that the caller of the code gives for the tokens, or another,
+/// and the constant in its place.
+static StringRef nameOfTokens(std::optional<int64_t> tokens) {
+  return tokens ? "unused" : "n";
+}
+static std::string defineTokens(std::optional<int64_t> tokens) {
+  if (!tokens)
+    return "";
+  return formatv("%n = arith.constant {0} : index\n", *tokens);
+}
+
+std::string tercet::emitHead(StringRef targetText, ternary::CodeFormat format,
+                             int64_t rows, int64_t columns,
+                             std::optional<int64_t> tokens) {
+  Compilation compilation(targetText);
+  ternary::CodeLayoutAttr layout = compilation.backend().selectHeadLayout(
+      &compilation.context, format, compilation.options.target);
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
   int64_t size = layout.getSize(rows, columns);
@@ -134,9 +159,10 @@ std::string tercet::emitHead(StringRef targetText, ternary::CodeFormat format,
   std::string source = formatv(
       "func.func @head(%high: memref<{0}x{1}xi8>, %low: memref<{0}x{1}xi8>, "
       "%scale: memref<{0}xf32>, %sums: memref<{0}x{2}xi32>, "
-      "%w: memref<{3}xi8>, %y: memref<{0}x{4}xf32>, %n: index, "
-      "%pool: !llvm.ptr) {{\n",
-      MatmulCode::kMaxTokens, columns, groups, size, rows);
+      "%w: memref<{3}xi8>, %y: memref<{0}x{4}xf32>, %{5}: index, "
+      "%pool: !llvm.ptr) {{\n{6}",
+      MatmulCode::kMaxTokens, columns, groups, size, rows, nameOfTokens(tokens),
+      defineTokens(tokens));
   source += firstRows("high", "i8", columns) + firstRows("low", "i8", columns) +
             firstRows("scale", "f32", 0) + firstRows("sums", "i32", groups) +
             firstRows("y", "f32", rows);
@@ -147,7 +173,94 @@ std::string tercet::emitHead(StringRef targetText, ternary::CodeFormat format,
       "return\n}",
       StringRef(layoutText).substr(strlen("#ternary.code_layout")), columns,
       groups, size, rows);
-  return emitAssembly(source, context, options);
+  return compilation.emit(source);
+}
+
+std::string tercet::emitBF16Head(StringRef targetText, int64_t rows,
+                                 int64_t columns,
+                                 std::optional<int64_t> tokens) {
+  constexpr int64_t kTileRows = 64;
+  Compilation compilation(targetText);
+  auto layout =
+      LayoutAttr::get(&compilation.context, Packing::BF16Pairs, kTileRows,
+                      compilation.backend().getHeadSchedule(
+                          kTileRows, compilation.options.target));
+  std::string layoutText;
+  llvm::raw_string_ostream(layoutText) << layout;
+  int64_t size = layout.getPackedBytes(rows, columns);
+  std::string source =
+      formatv("func.func @head(%x: memref<{0}x{1}xf32>, %w: memref<{2}xi8>, "
+              "%y: memref<{0}x{3}xf32>, %{4}: index, %pool: !llvm.ptr) {{\n{5}",
+              MatmulCode::kMaxTokens, columns, size, rows, nameOfTokens(tokens),
+              defineTokens(tokens));
+  source += firstRows("x", "f32", columns) + firstRows("y", "f32", rows);
+  source += formatv("ternary.packed_linear {0} ins(%x_n, %w : "
+                    "memref<?x{1}xf32>, memref<{2}xi8>) outs(%y_n : "
+                    "memref<?x{3}xf32>)\nreturn\n}",
+                    StringRef(layoutText).substr(strlen("#ternary.layout")),
+                    columns, size, rows);
+  return compilation.emit(source);
+}
+
+std::string tercet::emitAttention(StringRef targetText) {
+  Compilation compilation(targetText);
+  constexpr int64_t kColumns = 5 * 4 * 128;
+  auto cache = ternary::KVCacheType::get(
+      &compilation.context, /*layers=*/1, /*heads=*/5, /*context=*/4096,
+      /*headDim=*/128, ternary::KVElement::F32);
+  auto memory = getKVMemRefType(cache);
+  llvm::SmallVector<int64_t> oneSlot(memory.getShape());
+  oneSlot.front() = 1;
+  std::string cacheText, memoryText, oneSlotText;
+  llvm::raw_string_ostream(cacheText) << cache;
+  llvm::raw_string_ostream(memoryText) << memory;
+  llvm::raw_string_ostream(oneSlotText) << memory.clone(oneSlot);
+  std::string source =
+      formatv("func.func @attention(%q: memref<{0}x{1}xf32>, %positions: "
+              "memref<{0}xi32>, %slots: memref<{0}xi32>, %slot: {2}, %y: "
+              "memref<{0}x{1}xf32>, %n: index, %pool: !llvm.ptr) {{\n",
+              MatmulCode::kMaxTokens, kColumns, oneSlotText);
+  source += firstRows("q", "f32", kColumns) + firstRows("positions", "i32", 0) +
+            firstRows("slots", "i32", 0) + firstRows("y", "f32", kColumns);
+  source += formatv(
+      "%layer = arith.constant 0 : index\n"
+      "%memory = memref.cast %slot : {3} to {1}\n"
+      "%cache = builtin.unrealized_conversion_cast %memory : {1} to {2}\n"
+      "ternary.attention ins(%q_n, %positions_n, %slots_n, %cache layer %layer "
+      ": memref<?x{0}xf32>, memref<?xi32>, memref<?xi32>, {2}) outs(%y_n : "
+      "memref<?x{0}xf32>) scale = 0.125\nreturn\n}",
+      kColumns, memoryText, cacheText, oneSlotText);
+  return compilation.emit(source);
+}
+
+std::string tercet::emitRMSNorm(StringRef targetText, int64_t columns) {
+  std::string source =
+      formatv("func.func @norm(%x: memref<{0}x{1}xf32>, %w: memref<{1}xf32>, "
+              "%y: memref<{0}x{1}xf32>, %n: index, %pool: !llvm.ptr) {{\n",
+              MatmulCode::kMaxTokens, columns);
+  source += firstRows("x", "f32", columns) + firstRows("y", "f32", columns);
+  source += formatv("ternary.rms_norm ins(%x_n, %w : memref<?x{0}xf32>, "
+                    "memref<{0}xf32>) outs(%y_n : memref<?x{0}xf32>) "
+                    "epsilon = 1.0e-5\nreturn\n}",
+                    columns);
+  return Compilation(targetText).emit(source);
+}
+
+std::string tercet::emitQuantizeActivations(StringRef targetText,
+                                            int64_t columns) {
+  std::string source = formatv(
+      "func.func @quantize(%x: memref<{0}x{1}xf32>, %q: memref<{0}x{1}xi8>, "
+      "%scale: memref<{0}xf32>, %sum: memref<{0}xi32>, %n: index, "
+      "%pool: !llvm.ptr) {{\n",
+      MatmulCode::kMaxTokens, columns);
+  source += firstRows("x", "f32", columns) + firstRows("q", "i8", columns) +
+            firstRows("scale", "f32", 0) + firstRows("sum", "i32", 0);
+  source += formatv("ternary.quantize_activations ins(%x_n : "
+                    "memref<?x{0}xf32>) outs(%q_n, %scale_n, %sum_n : "
+                    "memref<?x{0}xi8>, memref<?xf32>, memref<?xi32>)\n"
+                    "return\n}",
+                    columns);
+  return Compilation(targetText).emit(source);
 }
 
 /// A label that an instruction of x86 or Arm jumps to, if it may.

@@ -42,9 +42,21 @@ private:
 };
 
 /// Assembly of a quantised head in the format, with the schedule that is
-/// selected for a target.
+/// selected for a target, for any number of tokens or so many.
 std::string emitHead(llvm::StringRef targetText, ternary::CodeFormat format,
-                     int64_t rows, int64_t columns);
+                     int64_t rows, int64_t columns,
+                     std::optional<int64_t> tokens = {});
+
+/// The same of a head of bf16.
+std::string emitBF16Head(llvm::StringRef targetText, int64_t rows,
+                         int64_t columns, std::optional<int64_t> tokens = {});
+
+/// Assembly of attention with keys and values of f32 for heads of 128 and four
+/// query heads to a KV head, of rms_norm and of quantize_activations.
+std::string emitAttention(llvm::StringRef targetText);
+std::string emitRMSNorm(llvm::StringRef targetText, int64_t columns);
+std::string emitQuantizeActivations(llvm::StringRef targetText,
+                                    int64_t columns);
 
 /// The innermost loops of an assembly file, as their lines.
 std::vector<std::vector<llvm::StringRef>>

@@ -20,8 +20,9 @@ using namespace tercet::ternary;
 
 using Values = KernelBuilder::Values;
 
-/// Tokens of a strip's register tile beside one of tiles.
-static constexpr int64_t kMaxStripTokens = 4;
+/// Tokens and parts of a strip's register tile where q is a lane: one for each
+/// plane.
+static constexpr int64_t kMaxStripTokens = 4, kMaxStripParts = 2;
 
 /// Tokens from which on blocks are faster than dot products of vectors
 /// (Sapphire Rapids).
@@ -76,10 +77,9 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   emitTokens();
 }
 
-/// The rows are in the cache for every block of tokens but the first. A strip
-/// has no tiles of tokens, which leave more registers than dot products.
+/// The rows are in the cache for every block of tokens but the first.
 void PackedMatmulKernel::emitTokens() {
-  int64_t tokens = b.options.dotsTiles && isStrip
+  int64_t tokens = b.options.dotsLanes && isStrip
                        ? std::min(layout.getTokens(), kMaxStripTokens)
                        : layout.getTokens();
   b.blockedLoop(b.dim(op.getQ(), 0), tokens,
@@ -100,6 +100,8 @@ void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
   partsAtOnce = !isGemv()           ? 1
                 : layout.getParts() ? std::min(layout.getParts(), numParts)
                                     : numParts;
+  if (b.options.dotsLanes && isStrip && cell.steps > 1)
+    partsAtOnce = std::min(partsAtOnce, kMaxStripParts);
   int64_t step = isGemv() && layout.getChain() > 1 ? numParts : partsAtOnce;
   for (int64_t first = 0; first < numParts; first += step)
     emitParts(llvm::to_vector(
@@ -272,7 +274,7 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
               b.addIndex(index, u % streams * cellsOfStream + u / streams), 0,
               cell.columns};
           if (sharesQ)
-            range.laneOfQ = u % kLanesOfQ;
+            range.laneOfQ = {u % kLanesOfQ, kLanesOfQ};
           emitCell(range, parts,
                    MutableArrayRef(sums).slice(
                        u * sumsOfCell % (numSets * setSize), sumsOfCell));
@@ -312,10 +314,8 @@ void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                   MutableArrayRef<Value> sums) {
     emitStep(step, fields, sums);
   };
-  if (!b.options.dotsLanes || cell.steps > 1)
+  if (!takesPartsInTurn() || cell.steps > 1)
     return forEachStep(range, parts, sums, emit);
-  // Without instructions for q between them, codes of one part keep the dot
-  // products busy: an in-order core waits less for them.
   int64_t sumsOfPart = sums.size() / parts.size();
   for (size_t i = 0; i < parts.size(); ++i)
     forEachStep(range, parts.slice(i, 1),
@@ -337,12 +337,14 @@ void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
     // The planes of a strip have columns of their own.
     Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
     bool isWhole = isStrip && step.end - step.begin == kLanesOfQ * kStep;
-    std::optional<int64_t> lane = isWhole ? plane - firstPlane : step.laneOfQ;
+    std::optional<LaneOfQ> of = step.laneOfQ;
+    if (isWhole)
+      of = {plane - firstPlane, kLanesOfQ};
     Value row = b.addIndex(firstToken, token);
-    if (!b.options.dotsLanes || !lane)
+    if (!b.options.dotsLanes || !of)
       return broadcastQ(row, first);
-    return broadcastLaneOfQ(row, b.subIndex(first, b.index(*lane * kStep)),
-                            kLanesOfQ, *lane);
+    return broadcastLaneOfQ(row, b.subIndex(first, b.index(of->lane * kStep)),
+                            *of);
   };
   auto addDots = [&](int64_t plane, int64_t token, Value q) {
     for (auto [part, planes] : llvm::enumerate(codes)) {

@@ -100,25 +100,42 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
   /// Columns of the step `i` of those that begin in `vector`, whose signs have
   /// been doubled for it.
   auto emitStepOf = [&](Value vector, int64_t i, int64_t begin, int64_t end,
-                        ArrayRef<Value> signs, MutableArrayRef<Value> sums) {
+                        ArrayRef<Value> signs, MutableArrayRef<Value> sums,
+                        std::optional<LaneOfQ> laneOfQ = {}) {
     Value place = b.addIndex(
         first, b.addIndex(b.mulIndex(b.addIndex(vector, i / 2), 64), 64));
-    SmallVector<Values> fields;
-    for (auto [part, carriedSign] : llvm::zip_equal(parts, signs)) {
-      Value sign = carriedSign;
+    auto unpack = [&](int64_t part, Value sign) {
       Value nibble = loadPacked(place, part);
       if (i % 2)
         nibble = arith::ShRUIOp::create(b, nibble, b.splatInt(4, bytes()));
       // What comes from the byte below stays below bit 7.
       if (int64_t shift = i / 2 + 4 * (i % 2))
         sign = b.bitcast(bytes(), b.shiftLeft(b.bitcast(pairs(), sign), shift));
-      fields.push_back({UnpackT3Op::create(b, nibble, sign)});
+      return Values{UnpackT3Op::create(b, nibble, sign)};
+    };
+    CellRange step = {
+        b.addIndex(b.addIndex(firstStep, b.mulIndex(vector, 2)), i), begin, end,
+        laneOfQ};
+    auto set = sums.slice(i % numSets * setSize, setSize);
+    if (takesPartsInTurn() && setSize) {
+      int64_t sumsOfPart = setSize / parts.size();
+      for (auto [number, part] : llvm::enumerate(parts))
+        emit(step, unpack(part, signs[number]),
+             set.slice(number * sumsOfPart, sumsOfPart));
+      return;
     }
-    emit({b.addIndex(b.addIndex(firstStep, b.mulIndex(vector, 2)), i), begin,
-          end},
-         fields, sums.slice(i % numSets * setSize, setSize));
+    SmallVector<Values> fields;
+    for (auto [part, sign] : llvm::zip_equal(parts, signs))
+      fields.push_back(unpack(part, sign));
+    emit(step, fields, set);
   };
 
+  // The steps of a vector share q, where columns follow each other.
+  auto laneOfQ = [&](int64_t i) -> std::optional<LaneOfQ> {
+    if (isStrip)
+      return {};
+    return LaneOfQ{i % 2, 2};
+  };
   int64_t numVectors = std::max<int64_t>(numSets / 2, 1);
   int64_t loopColumns = 2 * numVectors * stepColumns;
   int64_t looped = range.begin ? 0 : range.end / loopColumns * numVectors;
@@ -131,7 +148,7 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
                auto sums = MutableArrayRef(carried).drop_back(parts.size());
                auto signs = MutableArrayRef(carried).take_back(parts.size());
                for (int64_t i = 0; i < 2 * numVectors; ++i)
-                 emitStepOf(vector, i, 0, stepColumns, signs, sums);
+                 emitStepOf(vector, i, 0, stepColumns, signs, sums, laneOfQ(i));
                for (int64_t i = 0; i < numVectors; ++i)
                  for (Value &sign : signs)
                    sign = arith::AddIOp::create(b, sign, sign);

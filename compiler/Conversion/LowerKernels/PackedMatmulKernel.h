@@ -19,8 +19,14 @@ namespace tercet {
 /// Columns of a step of the dot product.
 inline constexpr int64_t kStep = 4;
 
-/// Steps whose q is one vector, where a dot product takes a lane of it.
+/// Steps whose q is one vector, where a dot product takes a lane of it: of a
+/// tile of one step a cell, or a whole strip of i2.
 inline constexpr int64_t kLanesOfQ = 4;
+
+/// One of some steps in a row whose q is one vector.
+struct LaneOfQ {
+  int64_t lane, numLanes;
+};
 
 class PackedMatmulKernel {
 public:
@@ -64,8 +70,7 @@ private:
   struct CellRange {
     mlir::Value index;
     int64_t begin, end;
-    /// Which of `kLanesOfQ` steps in a row it is, if it is one of them.
-    std::optional<int64_t> laneOfQ = {};
+    std::optional<LaneOfQ> laneOfQ = {};
   };
   /// A step: one vector of codes for each plane, and of t3 half a byte of each.
   /// `emit` gets the fields of each part, and the sums of the set of
@@ -75,6 +80,9 @@ private:
                               mlir::MutableArrayRef<mlir::Value> sums)>;
   void forEachStep(CellRange range, mlir::ArrayRef<int64_t> parts,
                    mlir::MutableArrayRef<mlir::Value> sums, StepEmitter emit);
+  /// Without instructions for q between them, the codes of one part keep dot
+  /// products busy: an in-order core waits less for them.
+  bool takesPartsInTurn() const { return b.options.dotsLanes; }
   void forEachStepOfT3(CellRange range, mlir::ArrayRef<int64_t> parts,
                        mlir::MutableArrayRef<mlir::Value> sums,
                        StepEmitter emit);
@@ -157,11 +165,12 @@ private:
 
   /// q[token, column .. column + 3] in every lane.
   mlir::Value broadcastQ(mlir::Value token, mlir::Value column) {
-    return broadcastLaneOfQ(token, column, /*numLanes=*/1, /*lane=*/0);
+    return broadcastLaneOfQ(token, column, {/*lane=*/0, /*numLanes=*/1});
   }
   /// The same of column + 4 lane, from a vector of `numLanes` times four.
   mlir::Value broadcastLaneOfQ(mlir::Value token, mlir::Value column,
-                               int64_t numLanes, int64_t lane) {
+                               LaneOfQ of) {
+    auto [lane, numLanes] = of;
     mlir::Value q = mlir::vector::LoadOp::create(
         b, mlir::VectorType::get(numLanes * kStep, b.getI8Type()), op.getQ(),
         mlir::ValueRange{token, column});

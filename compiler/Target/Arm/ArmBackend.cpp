@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
@@ -296,31 +297,82 @@ struct LowerLookupToTbl : OpRewritePattern<ternary::LookupOp> {
   }
 };
 
-/// One table of magnitudes. A negative number has the digits of the positive
-/// one with the other sign: codes of fields that are all one, twice minus the
-/// codes.
+/// The distance of a shift that is the same in all lanes.
+template <typename ShiftTy> std::optional<int64_t> matchShift(ShiftTy shift) {
+  DenseElementsAttr distance;
+  if (!shift || !matchPattern(shift.getRhs(), m_Constant(&distance)) ||
+      !distance.isSplat())
+    return {};
+  return distance.getSplatValue<APInt>().getZExtValue();
+}
+
+/// The bytes whose upper halves are `nibbles`, if there are such.
+Value matchUpperNibbles(Value nibbles) {
+  auto shift = nibbles.getDefiningOp<arith::ShRUIOp>();
+  return matchShift(shift) == 4 ? shift.getLhs() : Value();
+}
+
+/// Bytes, and which bit of them is bit 7 of `signs`.
+std::pair<Value, int64_t> matchSigns(Value signs) {
+  if (auto words = signs.getDefiningOp<vector::BitCastOp>())
+    if (auto shift = words.getSource().getDefiningOp<arith::ShLIOp>())
+      if (auto distance = matchShift(shift); distance && *distance < 8)
+        if (auto bytes = shift.getLhs().getDefiningOp<vector::BitCastOp>();
+            bytes && bytes.getSource().getType() == signs.getType())
+          return {bytes.getSource(), 7 - *distance};
+  return {signs, 7};
+}
+
+/// Magnitude and sign are an index into a table of 32 bytes, of which bit 4 is
+/// the sign. It is inserted above the magnitude, or the magnitude below it.
 struct LowerUnpackT3ToTbl : LowerRegisters<ternary::UnpackT3Op> {
   using LowerRegisters::LowerRegisters;
   Value emit(OpBuilder &b, ternary::UnpackT3Op op, Value magnitudes,
              ValueRange signs) const override {
     Location loc = op.getLoc();
-    std::array<uint8_t, kRegisterBytes> table = {};
-    for (unsigned magnitude = 0; magnitude <= 13; ++magnitude)
-      for (auto [plane, trit] :
-           llvm::enumerate(ternary::getT3Trits(magnitude, false)))
-        table[magnitude] |= (trit + 1) << (2 * plane);
-    ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
-    Value fields =
-        lookUp(b, loc,
-               arith::ConstantOp::create(b, loc,
-                                         DenseElementsAttr::getFromRawBuffer(
-                                             registerOf(b.getI8Type()), raw)),
-               magnitudes);
-    Value isNegative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
-                                             signs[0], splatByte(b, loc, 0));
-    Value mirrored =
-        arith::SubIOp::create(b, loc, splatByte(b, loc, 2 * 0b010101), fields);
-    return arith::SelectOp::create(b, loc, isNegative, mirrored, fields);
+    Type type = magnitudes.getType();
+    auto insert = [&](StringRef instruction, Value into, Value inserted) {
+      Value four = arith::ConstantIntOp::create(b, loc, b.getI32Type(), 4);
+      return intrinsic(b, loc, instruction + ".v16i8", type,
+                       {into, inserted, four});
+    };
+    Value index;
+    if (Value bytes = matchUpperNibbles(magnitudes)) {
+      auto [source, bit] = matchSigns(signs[0]);
+      Value distance = splatByte(b, loc, std::abs(bit - 4));
+      Value moved =
+          bit > 4 ? arith::ShRUIOp::create(b, loc, source, distance).getResult()
+                  : arith::ShLIOp::create(b, loc, source, distance).getResult();
+      index = insert(
+          "vsri",
+          arith::AndIOp::create(b, loc, moved, splatByte(b, loc, 1 << 4)),
+          bytes);
+    } else {
+      index = insert(
+          "vsli", magnitudes,
+          arith::ShRUIOp::create(b, loc, signs[0], splatByte(b, loc, 7)));
+    }
+    auto halfOfTable = [&](bool isNegative) -> Value {
+      std::array<uint8_t, kRegisterBytes> table = {};
+      for (unsigned magnitude = 0; magnitude <= 13; ++magnitude)
+        for (auto [plane, trit] :
+             llvm::enumerate(ternary::getT3Trits(magnitude, isNegative)))
+          table[magnitude] |= (trit + 1) << (2 * plane);
+      ArrayRef raw(reinterpret_cast<const char *>(table.data()), table.size());
+      return arith::ConstantOp::create(
+          b, loc,
+          DenseElementsAttr::getFromRawBuffer(registerOf(b.getI8Type()), raw));
+    };
+    Value fields = intrinsic(b, loc, "tbl2.v16i8", type,
+                             {halfOfTable(false), halfOfTable(true), index});
+    // Nothing is above plane 2.
+    NamedAttribute range(
+        LLVM::LLVMDialect::getRangeAttrName(),
+        LLVM::ConstantRangeAttr::get(b.getContext(), APInt(8, 0),
+                                     APInt(8, 2 * 0b010101 + 1)));
+    cast<LLVM::CallIntrinsicOp>(fields.getDefiningOp())
+        .setResAttrsAttr(b.getArrayAttr(b.getDictionaryAttr(range)));
+    return fields;
   }
 };
 
@@ -345,11 +397,11 @@ public:
       return std::nullopt;
     switch (getDotKind(target)) {
     case DotKind::NEON:
-      return isI2 ? MatmulRates{24e9, 24e9} : MatmulRates{15e9, 24e9};
+      return isI2 ? MatmulRates{24e9, 24e9} : MatmulRates{18e9, 24e9};
     case DotKind::Dotprod:
-      return isI2 ? MatmulRates{48e9, 77e9} : MatmulRates{25e9, 46e9};
+      return isI2 ? MatmulRates{48e9, 77e9} : MatmulRates{32e9, 70e9};
     case DotKind::I8MM:
-      return isI2 ? MatmulRates{55e9, 131e9} : MatmulRates{25e9, 48e9};
+      return isI2 ? MatmulRates{55e9, 131e9} : MatmulRates{32e9, 70e9};
     }
     llvm_unreachable("unknown dot product");
   }
@@ -375,8 +427,8 @@ public:
       schedule.unroll /= 2;
     if (packing == ternary::Packing::T3) {
       schedule.unroll = 1;
-      schedule.tokens = 4;
-      schedule.parts = 2;
+      schedule.tokens = isNEON ? 4 : 6;
+      schedule.parts = isNEON ? 2 : 0;
     }
     if (packing == ternary::Packing::L3) {
       schedule.unroll = 1;

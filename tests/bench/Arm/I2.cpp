@@ -1,40 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The same for Arm, with i8mm, dotprod or neither, whichever the compiler is
-// told to use: test_arm_kernels.py compares its assembly with what the Arm
-// backend generates.
+// i2 (docs/packings.md).
 
-#include "tests/bench/IntrinsicKernels.h"
-
-#include <arm_neon.h>
-#include <cstring>
+#include "tests/bench/Arm/Dots.h"
 
 using namespace tercet;
 
 namespace {
 
 constexpr int kPlanes = 4;
-/// Registers of 4 rows that a row of 64 bytes has.
-constexpr int kParts = 4;
-/// Tokens of the GEMM's register tile.
-#ifdef __ARM_FEATURE_MATMUL_INT8
-constexpr int kTokens = 6;
-#else
-constexpr int kTokens = 4;
-#endif
-
-[[gnu::always_inline]] inline void storeRows(const TernaryMatmul &m,
-                                             int64_t token, int64_t group,
-                                             int part, int32x4_t sum) {
-  int32x4_t exact = vsubq_s32(sum, vdupq_n_s32(m.sum[token]));
-  float factor = m.scales[group] / m.scale[token];
-  vst1q_f32(m.y + token * m.rows + 16 * group + 4 * part,
-            vmulq_n_f32(vcvtq_f32_s32(exact), factor));
-}
 
 } // namespace
 
-#if defined(__ARM_FEATURE_DOTPROD) || defined(__ARM_FEATURE_MATMUL_INT8)
+#ifdef __ARM_FEATURE_DOTPROD
 
 namespace {
 
@@ -50,17 +28,6 @@ separatePlanes(uint8x16_t v, uint8x16_t (&codes)[kPlanes]) {
   codes[1] = vshrq_n_u8(v, 2);
   codes[2] = vshrq_n_u8(v, 4);
   codes[3] = vshrq_n_u8(v, 6);
-}
-
-/// With q[4 lane .. 4 lane + 3].
-template <int lane>
-[[gnu::always_inline]] inline int32x4_t dot(int32x4_t sum, uint8x16_t codes,
-                                            int8x16_t q) {
-#ifdef __ARM_FEATURE_MATMUL_INT8
-  return vusdotq_laneq_s32(sum, codes, q, lane);
-#else
-  return vdotq_laneq_s32(sum, vreinterpretq_s8_u8(codes), q, lane);
-#endif
 }
 
 /// One step of some parts and tokens.
@@ -128,9 +95,9 @@ void tercet::runI2GemvArm(const TernaryMatmul &m) {
 
 void tercet::runI2GemmArm(const TernaryMatmul &m) {
   for (int64_t tile = 0; tile < m.rows / 64; ++tile)
-    for (int64_t token = 0; token < m.numTokens; token += kTokens)
+    for (int64_t token = 0; token < m.numTokens; token += kI2Tokens)
       for (int part = 0; part < kParts; ++part)
-        runTile<1, kTokens>(m, tile, token, part);
+        runTile<1, kI2Tokens>(m, tile, token, part);
 }
 
 #else
@@ -140,10 +107,10 @@ void tercet::runI2GemmArm(const TernaryMatmul &m) {
 void tercet::runI2GemmArm(const TernaryMatmul &m) {
   int64_t numSteps = m.columns / 4;
   for (int64_t tile = 0; tile < m.rows / 64; ++tile)
-    for (int64_t token = 0; token < m.numTokens; token += kTokens)
+    for (int64_t token = 0; token < m.numTokens; token += kI2Tokens)
       for (int part = 0; part < kParts; ++part) {
         const uint8_t *w = m.weights + tile * numSteps * 64 + part * 16;
-        int32x4_t tiles[2][kTokens / 2][kPlanes] = {};
+        int32x4_t tiles[2][kI2Tokens / 2][kPlanes] = {};
 #pragma clang loop unroll(disable)
         for (int64_t step = 0; step < numSteps; step += 2) {
           uint32x4_t first = vreinterpretq_u32_u8(vld1q_u8(w + step * 64)),
@@ -152,8 +119,8 @@ void tercet::runI2GemmArm(const TernaryMatmul &m) {
           uint8x16_t rows[2] = {
               vreinterpretq_u8_u32(vzip1q_u32(first, second)),
               vreinterpretq_u8_u32(vzip2q_u32(first, second))};
-          int8x16_t q[kTokens / 2];
-          for (int pair = 0; pair < kTokens / 2; ++pair) {
+          int8x16_t q[kI2Tokens / 2];
+          for (int pair = 0; pair < kI2Tokens / 2; ++pair) {
             const int8_t *row = m.q + (token + 2 * pair) * m.columns + 4 * step;
             q[pair] = vcombine_s8(vld1_s8(row), vld1_s8(row + m.columns));
           }
@@ -162,11 +129,11 @@ void tercet::runI2GemmArm(const TernaryMatmul &m) {
           separatePlanes(rows[1], codes[1]);
           for (int p = 0; p < kPlanes; ++p)
             for (int half = 0; half < 2; ++half)
-              for (int pair = 0; pair < kTokens / 2; ++pair)
+              for (int pair = 0; pair < kI2Tokens / 2; ++pair)
                 tiles[half][pair][p] =
                     vusmmlaq_s32(tiles[half][pair][p], codes[half][p], q[pair]);
         }
-        for (int t = 0; t < kTokens; ++t) {
+        for (int t = 0; t < kI2Tokens; ++t) {
           int32x4_t sums[kPlanes];
           for (int p = 0; p < kPlanes; ++p) {
             int32x4_t a = tiles[0][t / 2][p], b = tiles[1][t / 2][p];
@@ -183,28 +150,8 @@ void tercet::runI2GemmArm(const TernaryMatmul &m) {
 
 namespace {
 
-/// q[k .. k + 3] in every lane.
-[[gnu::always_inline]] inline int8x16_t broadcastQ(const int8_t *q) {
-  int32_t word;
-  memcpy(&word, q, sizeof word);
-  return vreinterpretq_s8_s32(vdupq_n_s32(word));
-}
-
 /// Dot products that fit 16 bits.
 constexpr int64_t kChain = 64;
-
-/// Even bytes, then odd ones: those of a pair meet in a lane of the products.
-[[gnu::always_inline]] inline uint8x16_t separate(uint8x16_t v) {
-  constexpr uint8x16_t order = {0, 2, 4, 6, 8, 10, 12, 14,
-                                1, 3, 5, 7, 9, 11, 13, 15};
-  return vqtbl1q_u8(v, order);
-}
-
-[[gnu::always_inline]] inline int16x8_t
-addPairs(int16x8_t sum, uint8x16_t codes, int8x16_t q) {
-  int8x16_t c = vreinterpretq_s8_u8(codes);
-  return vmlal_high_s8(vmlal_s8(sum, vget_low_s8(c), vget_low_s8(q)), c, q);
-}
 
 [[gnu::always_inline]] inline uint8x16_t getPlane(uint8x16_t v, int plane) {
   switch (plane) {
@@ -235,8 +182,8 @@ template <int numParts, int numTokens>
       for (int part = 0; part < numParts; ++part)
         bytes[part] = separate(vld1q_u8(w + step * 64 + part * 16));
       for (int t = 0; t < numTokens; ++t) {
-        int8x16_t q = vreinterpretq_s8_u8(separate(vreinterpretq_u8_s8(
-            broadcastQ(m.q + (token + t) * m.columns + 4 * step))));
+        int8x16_t q =
+            separateQ(broadcastQ(m.q + (token + t) * m.columns + 4 * step));
         for (int part = 0; part < numParts; ++part)
           for (int p = 0; p < kPlanes; ++p)
             pairs[part][t][p] =
@@ -264,9 +211,9 @@ void tercet::runI2GemvArm(const TernaryMatmul &m) {
 
 void tercet::runI2GemmArm(const TernaryMatmul &m) {
   for (int64_t tile = 0; tile < m.rows / 64; ++tile)
-    for (int64_t token = 0; token < m.numTokens; token += kTokens)
+    for (int64_t token = 0; token < m.numTokens; token += kI2Tokens)
       for (int part = 0; part < kParts; ++part)
-        runTile<1, kTokens>(m, tile, token, part);
+        runTile<1, kI2Tokens>(m, tile, token, part);
 }
 
 #endif
