@@ -20,8 +20,80 @@ static Type getSumType(B &b, Type element) {
              : b.getI32Type();
 }
 
+static Tensor multiply(B &b, Tensor x, Tensor y, Tensor init,
+                       ArrayRef<AffineMap> maps,
+                       ArrayRef<utils::IteratorType> iterators) {
+  return b.generic({x, y}, init, maps, iterators, [&](ValueRange v) {
+    return b.fma(b.castScalar(b.load(v[0], x.element), x.element, init.element),
+                 b.castScalar(b.load(v[1], y.element), y.element, init.element),
+                 v[2]);
+  });
+}
+
+/// x [.., m, k] times weights in panels of columns, [panel, k, column].
+static Tensor multiplyPanels(B &b, Tensor x, Tensor panels, Tensor init) {
+  Dims dims = b.dims(init), split = dims;
+  split.back() = b.dim(panels, 0);
+  split.push_back(b.dim(panels, 2));
+  int64_t rank = split.size() + 1; // loops: those of the result, k
+  auto loop = [&](int64_t i) { return b.getAffineDimExpr(i); };
+  SmallVector<AffineExpr> rows;
+  for (int64_t i = 0; i + 3 < rank; ++i)
+    rows.push_back(loop(i));
+  SmallVector<AffineExpr> results = rows;
+  rows.push_back(loop(rank - 1));
+  results.append({loop(rank - 3), loop(rank - 2)});
+  AffineExpr weights[] = {loop(rank - 3), loop(rank - 1), loop(rank - 2)};
+  AffineMap maps[] = {AffineMap::get(rank, 0, rows, b.getContext()),
+                      AffineMap::get(rank, 0, weights, b.getContext()),
+                      AffineMap::get(rank, 0, results, b.getContext())};
+  SmallVector<utils::IteratorType> iterators(rank,
+                                             utils::IteratorType::parallel);
+  iterators.back() = utils::IteratorType::reduction;
+  return b.reshape(
+      multiply(b, x, panels, b.reshape(init, split), maps, iterators), dims);
+}
+
+/// Whether the matrix is worth panels: rows of a constant that are far apart in
+/// memory, and read for several rows of x.
+static bool isWorthPanels(B &b, Tensor x, Tensor y, Tensor init) {
+  constexpr int64_t kMinRowBytes = 2048;
+  return y.rank() == 2 && x.rank() == init.rank() && b.getConstant(y) &&
+         x.size(x.rank() - 2) != 1 &&
+         y.size(1) * y.type().getElementTypeBitWidth() / 8 >= kMinRowBytes;
+}
+
+/// Weights [K, N] are packed into panels, as many as there are whole ones.
+static Tensor multiplyByWeights(B &b, Tensor x, Tensor y, Tensor init) {
+  constexpr int64_t kPanel = 32; // columns
+  int64_t depth = y.size(0), columns = y.size(1) / kPanel * kPanel,
+          rest = y.size(1) - columns;
+  Dim panels = b.dim(columns / kPanel), k = b.dim(depth), width = b.dim(kPanel);
+  if (rest == 0)
+    return multiplyPanels(
+        b, x, b.transpose(b.reshape(y, {k, panels, width}), {1, 0, 2}), init);
+  Tensor turned = b.transpose(y, {1, 0});
+  auto rowsOf = [&](int64_t first, int64_t count) {
+    return b.slice(turned, {b.dim(first), b.dim(0)}, {b.dim(count), k});
+  };
+  Dims offsets(init.rank(), b.dim(0)), dims = b.dims(init);
+  auto columnsOf = [&](int64_t first, int64_t count) {
+    offsets.back() = b.dim(first);
+    dims.back() = b.dim(count);
+    return b.slice(init, offsets, dims);
+  };
+  Tensor packed =
+      b.transpose(b.reshape(rowsOf(0, columns), {panels, width, k}), {0, 2, 1});
+  Tensor main = multiplyPanels(b, x, packed, columnsOf(0, columns));
+  Tensor last = batchMatmul(b, x, b.transpose(rowsOf(columns, rest), {1, 0}),
+                            columnsOf(columns, rest), init.rank() - 2);
+  return b.concat({main, last}, init.rank() - 1);
+}
+
 Tensor tercet::batchMatmul(GraphBuilder &b, Tensor x, Tensor y, Tensor init,
                            int64_t numBatchDims) {
+  if (isWorthPanels(b, x, y, init))
+    return multiplyByWeights(b, x, y, init);
   // Batch dimensions, then m, n, k. An extent of 1 is broadcast.
   int64_t rank = numBatchDims + 3;
   auto batch = [&](Tensor tensor) {
@@ -48,11 +120,7 @@ Tensor tercet::batchMatmul(GraphBuilder &b, Tensor x, Tensor y, Tensor init,
   SmallVector<utils::IteratorType> iterators(rank,
                                              utils::IteratorType::parallel);
   iterators.back() = utils::IteratorType::reduction;
-  return b.generic({x, y}, init, maps, iterators, [&](ValueRange v) {
-    return b.fma(b.castScalar(b.load(v[0], x.element), x.element, init.element),
-                 b.castScalar(b.load(v[1], y.element), y.element, init.element),
-                 v[2]);
-  });
+  return multiply(b, x, y, init, maps, iterators);
 }
 
 /// numpy's matmul: vectors are matrices of one row or column, and leading
