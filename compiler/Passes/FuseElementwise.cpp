@@ -81,7 +81,7 @@ bool saves(OpOperand *operand) {
     return false;
   AffineMap map = consumer.getMatchingIndexingMap(operand);
   if (consumer.getNumReductionLoops() == 0)
-    return map.isIdentity();
+    return map.isPermutation();
   SmallVector<AffineMap> reads = producer.getIndexingMapsArray();
   reads.pop_back(); // of the result
   return readsOnce(consumer, map) &&
@@ -111,6 +111,20 @@ SmallVector<unsigned> getDroppableLoops(Operation *op) {
       llvm::map_range(droppable.set_bits(), [](int i) { return unsigned(i); }));
 }
 
+/// A transposition of what is computed elementwise, so that it can be fused:
+/// its kernel transposes vectors in registers, whatever it computes with them.
+struct GeneralizeTranspose : OpRewritePattern<linalg::TransposeOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(linalg::TransposeOp op,
+                                PatternRewriter &rewriter) const override {
+    auto producer = op.getInput().getDefiningOp<linalg::GenericOp>();
+    if (!producer || !producer->hasOneUse() || !isElementwise(producer))
+      return rewriter.notifyMatchFailure(op, "nothing to fuse with");
+    return linalg::generalizeNamedOp(rewriter, op);
+  }
+};
+
 struct FuseElementwise : impl::FuseElementwiseBase<FuseElementwise> {
   void runOnOperation() override {
     RewritePatternSet drops(&getContext());
@@ -118,6 +132,7 @@ struct FuseElementwise : impl::FuseElementwiseBase<FuseElementwise> {
     options.controlFn = getDroppableLoops;
     linalg::populateFoldUnitExtentDimsPatterns(drops, options);
     RewritePatternSet patterns(&getContext());
+    patterns.add<GeneralizeTranspose>(&getContext());
     linalg::populateElementwiseOpsFusionPatterns(patterns, saves);
     if (failed(applyPatternsGreedily(getOperation(), std::move(drops))) ||
         failed(applyPatternsGreedily(getOperation(), std::move(patterns))))

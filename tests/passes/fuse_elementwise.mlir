@@ -27,7 +27,28 @@ func.func @chain(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
   return %square : tensor<4x8xf32>
 }
 
-// What two read, and what is transposed, is stored.
+// What is transposed is computed while vectors are transposed.
+
+// CHECK-LABEL: func.func @transposed
+// CHECK: linalg.generic
+// CHECK: arith.addf
+// CHECK-NOT: linalg.transpose
+// CHECK: return
+func.func @transposed(%x: tensor<4x8xf32>) -> tensor<8x4xf32> {
+  %empty = tensor.empty() : tensor<4x8xf32>
+  %other = tensor.empty() : tensor<8x4xf32>
+  %sum = linalg.generic {indexing_maps = [#row, #row], iterator_types = ["parallel", "parallel"]}
+      ins(%x : tensor<4x8xf32>) outs(%empty : tensor<4x8xf32>) {
+  ^bb0(%a: f32, %out: f32):
+    %b = arith.addf %a, %a : f32
+    linalg.yield %b : f32
+  } -> tensor<4x8xf32>
+  %moved = linalg.transpose ins(%sum : tensor<4x8xf32>) outs(%other : tensor<8x4xf32>)
+      permutation = [1, 0]
+  return %moved : tensor<8x4xf32>
+}
+
+// What two read is stored.
 
 // CHECK-LABEL: func.func @two_readers
 // CHECK-COUNT-3: linalg.generic
