@@ -4,6 +4,10 @@
 
     compare_onnx.py net.onnx --batch 1,16 --threads 1,2
     compare_onnx.py net.onnx --dim sequence=128 --json
+    compare_onnx.py net.onnx --layers
+
+With --layers each ternary product is measured by itself, as a graph that begins
+with the quantisation of its activations.
 
 A round runs everything once, so that what a shared machine does to one it does to
 all; times are medians of the rounds' medians, ratios medians of the ratios within a
@@ -20,6 +24,7 @@ import time
 from pathlib import Path
 
 import numpy
+import onnx
 import onnxruntime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +44,7 @@ def parse_arguments():
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=N", help="the value of a named extent")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=FILE",
                         help="an .npy file; other inputs are random")
+    parser.add_argument("--layers", action="store_true", help="measure the ternary layers instead of the whole graph")
     parser.add_argument("--threads", type=numbers, default=[1, 2], metavar="LIST")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", default="", metavar="OPTIONS", help="further options of `tercet compile`")
@@ -74,18 +80,56 @@ def make_inputs(session, arguments, batch):
     return inputs
 
 
-class Case:
-    """A batch size and a number of threads, on both sides."""
+def find_quantised(graph, product):
+    """What the activations of a product are before they are quantised: the one tensor
+    that they are computed from, through a rounding."""
+    number_of = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    variable = {info.name for info in graph.input} - {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if any(name in variable for name in node.input):
+            variable.update(node.output)
+    tensors = {product.input[0]}
+    rounds = False
+    while not (rounds and len(tensors) == 1):
+        last = max(tensors, key=lambda name: number_of.get(name, -1))
+        if last not in number_of:
+            return None
+        node = graph.node[number_of[last]]
+        rounds |= node.op_type in ("Round", "QuantizeLinear", "DynamicQuantizeLinear")
+        tensors.remove(last)
+        tensors.update(name for name in node.input if name in variable)
+    return tensors.pop()
 
-    def __init__(self, program, arguments, batch, threads, directory):
-        self.batch, self.threads = batch, threads
+
+def cut_layers(arguments, directory):
+    """Names and files of the products that are recognised."""
+    report = json.loads(run(arguments.tercet, "inspect", "--json", arguments.model))
+    graph = onnx.load(arguments.model, load_external_data=False).graph
+    layers = {}
+    for entry in report["bit_linear"]:
+        product = next(node for node in graph.node if node.name == entry["node"])
+        source = find_quantised(graph, product)
+        if not entry["remark"].startswith("recognised") or not source:
+            continue
+        name = entry["remark"].removeprefix("recognised ").split(",")[0]
+        path = directory / f"layer-{len(layers)}.onnx"
+        onnx.utils.extract_model(arguments.model, path, [source], [product.output[0]])
+        layers[f"{name} ({product.name})"] = path
+    return layers
+
+
+class Case:
+    """A graph, a batch size and a number of threads, on both sides."""
+
+    def __init__(self, name, model, program, arguments, batch, threads, directory):
+        self.name, self.batch, self.threads = name, batch, threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(arguments.model, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.inputs = make_inputs(self.session, arguments, batch)
         self.command = [program, "--threads", threads]
         for i, (name, value) in enumerate(self.inputs.items()):
-            file = directory / f"input-{batch}-{i}.npy"
+            file = directory / f"{program.name}-{batch}-{i}.npy"
             numpy.save(file, numpy.asarray(value, order="C"))
             self.command += ["--input", f"{name}={file}"]
         self.check(directory)
@@ -116,7 +160,7 @@ class Case:
         self.rounds.append((ours, self.measure_onnxruntime()))
 
     def report(self):
-        return {"batch": self.batch, "threads": self.threads,
+        return {"graph": self.name, "batch": self.batch, "threads": self.threads,
                 "tercet_s": statistics.median(ours for ours, _ in self.rounds),
                 "onnxruntime_s": statistics.median(theirs for _, theirs in self.rounds),
                 "speedup": statistics.median(theirs / ours for ours, theirs in self.rounds),
@@ -127,10 +171,13 @@ def main():
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        program = directory / "program"
-        run(arguments.tercet, "compile", arguments.model, "-o", program, *arguments.compile.split())
-        cases = [Case(program, arguments, batch, threads, directory)
-                 for batch in arguments.batch for threads in arguments.threads]
+        models = cut_layers(arguments, directory) if arguments.layers else {arguments.model.name: arguments.model}
+        cases = []
+        for i, (name, model) in enumerate(models.items()):
+            program = directory / f"program-{i}"
+            run(arguments.tercet, "compile", model, "-o", program, *arguments.compile.split())
+            cases += [Case(name, model, program, arguments, batch, threads, directory)
+                      for batch in arguments.batch for threads in arguments.threads]
         for _ in range(arguments.rounds):
             for case in cases:
                 case.measure()
@@ -139,8 +186,11 @@ def main():
         print(json.dumps({"model": arguments.model.name, "onnxruntime": onnxruntime.__version__,
                           "rounds": arguments.rounds, "cases": reports}))
         return
-    print("batch  threads  tercet ms  onnxruntime ms  speedup  difference")
+    name = None
     for report in reports:
+        if report["graph"] != name:
+            name = report["graph"]
+            print(f"{name}\nbatch  threads  tercet ms  onnxruntime ms  speedup  difference")
         print(f"{report['batch']:5} {report['threads']:8} {1e3 * report['tercet_s']:10.3f} "
               f"{1e3 * report['onnxruntime_s']:15.3f} {report['speedup']:8.2f} {report['difference']:11.1e}")
 
