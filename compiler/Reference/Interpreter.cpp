@@ -336,6 +336,9 @@ static Expected<Values> executeTernary(mlir::Operation *op,
       .Case([&](DotOp) -> Result {
         return Values{dot(in[0].ints(), in[1].bytes(), in[2].bytes())};
       })
+      .Case([&](DotSignedOp) -> Result {
+        return Values{dotSigned(in[0].ints(), in[1].bytes(), in[2].bytes())};
+      })
       .Case([&](DotPairsOp) -> Result {
         return Values{dotPairs(in[0].shorts(), in[1].bytes(), in[2].bytes())};
       })

@@ -482,13 +482,23 @@ Bytes reference::unpackT3(const Bytes &magnitudes, const Bytes &signs) {
   return fields;
 }
 
-Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {
+/// Codes as Code.
+template <typename Code>
+static Ints addDots(const Ints &acc, const Bytes &codes, const Bytes &q) {
   Ints result = acc;
   for (size_t i = 0; i < codes.data.size(); ++i) {
-    uint32_t product = uint32_t(uint8_t(codes.data[i]) * q.data[i]);
+    uint32_t product = uint32_t(Code(codes.data[i]) * q.data[i]);
     result.data[i / 4] = int32_t(uint32_t(result.data[i / 4]) + product);
   }
   return result;
+}
+
+Ints reference::dot(const Ints &acc, const Bytes &codes, const Bytes &q) {
+  return addDots<uint8_t>(acc, codes, q);
+}
+
+Ints reference::dotSigned(const Ints &acc, const Bytes &codes, const Bytes &q) {
+  return addDots<int8_t>(acc, codes, q);
 }
 
 Shorts reference::dotPairs(const Shorts &acc, const Bytes &codes,

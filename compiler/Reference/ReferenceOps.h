@@ -141,6 +141,7 @@ Bytes unpack(const Bytes &bytes, unsigned plane, bool inPlace);
 std::pair<Bytes, Bytes> unpackT5(const Bytes &bytes);
 Bytes unpackT3(const Bytes &magnitudes, const Bytes &signs);
 Ints dot(const Ints &acc, const Bytes &codes, const Bytes &q);
+Ints dotSigned(const Ints &acc, const Bytes &codes, const Bytes &q);
 Shorts dotPairs(const Shorts &acc, const Bytes &codes, const Bytes &q);
 Ints addPairs(const Ints &acc, const Shorts &pairs);
 Bytes lookup(const Bytes &table, const Bytes &indices);

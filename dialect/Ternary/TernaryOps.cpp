@@ -548,13 +548,17 @@ LogicalResult UnpackOp::verify() {
   return check(*this, getPlane() < 4, "(C1) plane is not 0..3");
 }
 
-LogicalResult DotOp::verify() {
-  int64_t lanes = getAcc().getType().getNumElements();
-  return check(*this,
-               getCodes().getType().getNumElements() == 4 * lanes &&
-                   getQ().getType().getNumElements() == 4 * lanes,
+template <typename OpTy> static LogicalResult verifyDot(OpTy op) {
+  int64_t lanes = op.getAcc().getType().getNumElements();
+  return check(op,
+               op.getCodes().getType().getNumElements() == 4 * lanes &&
+                   op.getQ().getType().getNumElements() == 4 * lanes,
                "(C1) codes and q need four elements per element of acc");
 }
+
+LogicalResult DotOp::verify() { return verifyDot(*this); }
+
+LogicalResult DotSignedOp::verify() { return verifyDot(*this); }
 
 LogicalResult DotBlockOp::verify() {
   int64_t columns = cast<MemRefType>(getQ().getType()).getDimSize(1);

@@ -987,6 +987,34 @@ def Ternary_DotOp : Ternary_Op<"dot", [Pure, AllTypesMatch<["acc", "result"]>]> 
   let hasVerifier = 1;
 }
 
+def Ternary_DotSignedOp : Ternary_Op<"dot_signed", [Pure, AllTypesMatch<["acc", "result"]>]> {
+  let summary = "acc[i] += sum over j < 4 of codes[4i + j] * q[4i + j], codes signed";
+  let description = [{
+    `dot` of signed bytes, for backends whose instructions take codes as such
+    (`Backend::getMaxDotCode` is 127).
+
+    - (C1) codes and q have four times as many elements as acc.
+
+    ```mlir
+    func.func @f() -> vector<1xi32> {
+      %acc = arith.constant dense<1000> : vector<1xi32>
+      %codes = arith.constant dense<[-128, 0, 1, 127]> : vector<4xi8>
+      %q = arith.constant dense<[-128, 5, -1, 2]> : vector<4xi8>
+      %sum = ternary.dot_signed %acc, %codes, %q : vector<1xi32>, vector<4xi8>, vector<4xi8>
+      return %sum : vector<1xi32>
+    }
+    // result: [17637]
+    ```
+  }];
+  let arguments = (ins IntVector:$acc, ByteVector:$codes, ByteVector:$q);
+  let results = (outs IntVector:$result);
+  let assemblyFormat = [{
+    $acc `,` $codes `,` $q attr-dict
+    `:` type($acc) `,` type($codes) `,` type($q)
+  }];
+  let hasVerifier = 1;
+}
+
 def Ternary_DotPairsOp : Ternary_Op<"dot_pairs", [Pure, AllTypesMatch<["acc", "result"]>]> {
   let summary = "acc[i] += sum over j < 2 of codes[2i + j] * q[2i + j]";
   let description = [{

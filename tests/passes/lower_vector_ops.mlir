@@ -117,6 +117,24 @@ func.func @dot_4(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) 
   return %y : vector<4xi32>
 }
 
+// Two products of signed bytes may not fit 16 bits: each is widened.
+// CHECK-LABEL: func @dot_signed
+// NEON-LABEL: func @dot_signed
+// SDOT-LABEL: func @dot_signed
+func.func @dot_signed(%acc: vector<4xi32>, %codes: vector<16xi8>, %q: vector<16xi8>) -> vector<4xi32> {
+  // NEON: %[[EVEN:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+  // NEON: %[[ODD:.+]] = llvm.call_intrinsic "llvm.aarch64.neon.smull.v8i16"
+  // NEON: "llvm.aarch64.neon.saddlp.v4i32.v8i16"(%[[EVEN]])
+  // NEON: "llvm.aarch64.neon.saddlp.v4i32.v8i16"(%[[ODD]])
+  // SDOT-NEXT: llvm.call_intrinsic "llvm.aarch64.neon.sdot.v4i32.v16i8"(%arg0, %arg1, %arg2)
+  // GENERIC: arith.shrsi
+  // GENERIC-NOT: arith.shrui
+  // GENERIC: return
+  // CHECK-NOT: ternary.
+  %y = ternary.dot_signed %acc, %codes, %q : vector<4xi32>, vector<16xi8>, vector<16xi8>
+  return %y : vector<4xi32>
+}
+
 // Two rows by two tokens over eight columns.
 // I8MM-LABEL: func @dot_tile
 // SDOT-LABEL: func @dot_tile

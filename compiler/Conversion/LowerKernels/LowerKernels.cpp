@@ -53,7 +53,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateLinearPatterns(patterns);
     tercet::populatePackedLinearPatterns(patterns, options);
     tercet::populatePackedMatmulPatterns(patterns, options);
-    tercet::populatePackedQuantizedLinearPatterns(patterns);
+    tercet::populatePackedQuantizedLinearPatterns(patterns, options);
     tercet::populateQuantizeActivationsPatterns(patterns);
     tercet::populateQuantizeWidePatterns(patterns);
     tercet::populateRMSNormPatterns(patterns);

@@ -49,7 +49,8 @@ void populatePackedLinearPatterns(mlir::RewritePatternSet &patterns,
                                   KernelOptions options = {});
 void populatePackedMatmulPatterns(mlir::RewritePatternSet &patterns,
                                   KernelOptions options);
-void populatePackedQuantizedLinearPatterns(mlir::RewritePatternSet &patterns);
+void populatePackedQuantizedLinearPatterns(mlir::RewritePatternSet &patterns,
+                                           KernelOptions options);
 void populateQuantizeActivationsPatterns(mlir::RewritePatternSet &patterns);
 void populateQuantizeWidePatterns(mlir::RewritePatternSet &patterns);
 void populateRMSNormPatterns(mlir::RewritePatternSet &patterns);

@@ -24,6 +24,8 @@ namespace {
 constexpr int64_t kStep = 4;
 /// Codes of 16 rows in a step.
 constexpr int64_t kVectorBytes = kStep * kRowGroup;
+/// Steps whose digits are one vector, where a dot product takes a lane of it.
+constexpr int64_t kLanesOfDigits = 4;
 
 class PackedQuantizedLinearKernel {
 public:
@@ -57,8 +59,18 @@ private:
   void emitTokens(Value token, int64_t count);
   Values emitGroup(Value group, int64_t columns, ValueRange chains);
   Values sumGroup(Value address, Value column, int64_t columns);
-  void emitChunk(Value address, Value column, Sums &sums);
+  void emitChunk(Value address, Value column, int64_t firstLane, Sums &sums);
   Value loadCodes(Value address, int64_t plane);
+  Value addDot(Value sum, Value codes, Value digits);
+
+  /// Whether codes are signed bytes, less their zero.
+  bool isCentred() const {
+    return info.bits == 8 && b.options.maxDotCode == 127;
+  }
+  /// As many as there are lanes of digits in a vector.
+  int64_t getChunksAtOnce() const {
+    return b.options.dotsLanes ? kLanesOfDigits / info.planes() : 1;
+  }
 
   /// Where a row's codes are in a chunk of a tile.
   int64_t getOffset(int64_t row) {
@@ -81,13 +93,15 @@ private:
                     : arith::ShRUIOp::create(b, a, distance).getResult();
   }
 
-  /// Digits of the columns column .. + 3 in every lane.
-  Value broadcastDigits(Value digits, Value token, Value column) {
-    Value four =
-        vector::LoadOp::create(b, VectorType::get(kStep, b.getI8Type()), digits,
-                               ValueRange{token, column});
+  /// Digits of four columns in every lane: those of a lane of `numLanes` times
+  /// four from `column` on.
+  Value broadcastDigits(Value digits, Value token, Value column,
+                        int64_t numLanes, int64_t lane) {
+    Value vector = vector::LoadOp::create(
+        b, VectorType::get(numLanes * kStep, b.getI8Type()), digits,
+        ValueRange{token, column});
     Value word = vector::ExtractOp::create(
-        b, b.bitcast(VectorType::get(1, b.getI32Type()), four), 0);
+        b, b.bitcast(VectorType::get(numLanes, b.getI32Type()), vector), lane);
     return b.bitcast(bytes(), vector::BroadcastOp::create(b, ints(), word));
   }
 
@@ -171,10 +185,13 @@ Values PackedQuantizedLinearKernel::emitGroup(Value group, int64_t columns,
         chain = b.fma(toFloats(sum), scale, chain);
         chain = b.fma(toFloats(b.broadcast(sumOfQ)), minimum, chain);
       } else {
-        Value zeros = arith::MulIOp::create(
-            b, sumOfQ,
-            arith::ConstantIntOp::create(b, b.getI32Type(), info.zero()));
-        Value exact = arith::SubIOp::create(b, sum, b.broadcast(zeros));
+        Value exact = sum;
+        if (!isCentred()) {
+          Value zeros = arith::MulIOp::create(
+              b, sumOfQ,
+              arith::ConstantIntOp::create(b, b.getI32Type(), info.zero()));
+          exact = arith::SubIOp::create(b, sum, b.broadcast(zeros));
+        }
         chain = b.fma(toFloats(exact), scale, chain);
       }
       next.push_back(chain);
@@ -198,13 +215,15 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
     Sums sums = {firstRow, numTokens, Values(parts * numTokens * 2, zero)};
     // A loop, not straight code: LLVM would start all of its loads at once.
     sums.values = b.loop(
-        b.index(0), b.index(numChunks), 1, sums.values,
+        b.index(0), b.index(numChunks), getChunksAtOnce(), sums.values,
         [&](Value chunk, ValueRange carried) {
           Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
-          emitChunk(b.addIndex(address,
-                               b.mulIndex(chunk, rowGroups * info.chunkSize())),
-                    b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
-                    next);
+          for (int64_t i = 0; i < getChunksAtOnce(); ++i)
+            emitChunk(
+                b.addIndex(address, b.mulIndex(b.addIndex(chunk, i),
+                                               rowGroups * info.chunkSize())),
+                b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
+                i * info.planes(), next);
           return next.values;
         });
     for (int64_t part = 0; part < parts; ++part)
@@ -223,9 +242,10 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
 }
 
 /// Whole bytes of codes: one dot product for each plane, part, token and digit.
-/// Planes are the outer loop: the digits of one are alive at a time.
+/// Planes are the outer loop: the digits of one are alive at a time. Where they
+/// are lanes of one vector, parts are.
 void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
-                                            Sums &sums) {
+                                            int64_t firstLane, Sums &sums) {
   int64_t endRow = sums.firstRow + layout.getParts() * lanes;
   if (numTokens == 1 && layout.getPrefetch())
     for (int64_t row = llvm::alignTo(sums.firstRow, kRowGroup); row < endRow;
@@ -234,24 +254,43 @@ void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
         b.prefetch(
             op.getWeights(),
             b.addIndex(address, getOffset(row) + line + layout.getPrefetch()));
-  for (int64_t plane = 0; plane < info.planes(); ++plane) {
-    Value first = b.addIndex(column, plane * kStep);
+  auto emitDots = [&](int64_t plane, ArrayRef<int64_t> parts) {
+    int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
+    int64_t lane = (firstLane + plane) % numLanes;
+    Value first = b.addIndex(column, (firstLane + plane) / numLanes * kStep);
     Values digits;
     for (int64_t t = 0; t < numTokens; ++t)
       for (Value operand : {op.getHigh(), op.getLow()})
-        digits.push_back(
-            broadcastDigits(operand, b.addIndex(firstToken, t), first));
-    for (int64_t part = 0; part < layout.getParts(); ++part) {
+        digits.push_back(broadcastDigits(operand, b.addIndex(firstToken, t),
+                                         first, numLanes, lane));
+    for (int64_t part : parts) {
       int64_t offset = getOffset(sums.firstRow + part * lanes);
       Value codes = loadCodes(b.addIndex(address, offset), plane);
       for (int64_t t = 0; t < numTokens; ++t)
         for (int64_t digit = 0; digit < 2; ++digit) {
           Value &sum = sums.of(part, t, digit);
-          sum = DotOp::create(b, ints(), sum, codes, digits[2 * t + digit],
-                              /*wide=*/info.bits == 8);
+          sum = addDot(sum, codes, digits[2 * t + digit]);
         }
     }
-  }
+  };
+  auto parts = llvm::to_vector(llvm::seq<int64_t>(0, layout.getParts()));
+  if (b.options.dotsLanes)
+    for (int64_t part : parts)
+      for (int64_t plane = 0; plane < info.planes(); ++plane)
+        emitDots(plane, part);
+  else
+    for (int64_t plane = 0; plane < info.planes(); ++plane)
+      emitDots(plane, parts);
+}
+
+Value PackedQuantizedLinearKernel::addDot(Value sum, Value codes,
+                                          Value digits) {
+  if (isCentred())
+    return DotSignedOp::create(
+        b, sum, arith::XOrIOp::create(b, codes, splatByte(int8_t(info.zero()))),
+        digits);
+  return DotOp::create(b, ints(), sum, codes, digits,
+                       /*wide=*/info.bits == 8);
 }
 
 /// A plane's codes of `lanes` rows.
@@ -277,10 +316,12 @@ Value PackedQuantizedLinearKernel::loadCodes(Value address, int64_t plane) {
   llvm_unreachable("unknown format");
 }
 
-void tercet::populatePackedQuantizedLinearPatterns(
-    RewritePatternSet &patterns) {
+void tercet::populatePackedQuantizedLinearPatterns(RewritePatternSet &patterns,
+                                                   KernelOptions options) {
   patterns.add<KernelPattern<PackedQuantizedLinearOp>>(
-      patterns.getContext(), +[](PackedQuantizedLinearOp op, KernelBuilder &b) {
+      patterns.getContext(),
+      +[](PackedQuantizedLinearOp op, KernelBuilder &b) {
         PackedQuantizedLinearKernel(op, b).emit();
-      });
+      },
+      options);
 }

@@ -122,6 +122,15 @@ struct LowerDotToSdot : LowerRegisters<ternary::DotOp> {
   }
 };
 
+struct LowerDotSignedToSdot : LowerRegisters<ternary::DotSignedOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotSignedOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    return intrinsic(b, op.getLoc(), "sdot.v4i32.v16i8", acc.getType(),
+                     {acc, codesAndQ[0], codesAndQ[1]});
+  }
+};
+
 /// The register, as words, of which a register of bytes has these words, if it
 /// has them.
 Value matchWords(Value bytes, ArrayRef<int64_t> words) {
@@ -200,24 +209,42 @@ Value rejoin(OpBuilder &b, Location loc, Value bytes) {
   return vector::ShuffleOp::create(b, loc, bytes, bytes, mask);
 }
 
+/// The products of even bytes, then of odd ones: of pairs in the same lanes.
+std::array<Value, 2> multiply(OpBuilder &b, Location loc, Value codes,
+                              Value q) {
+  codes = separate(b, loc, codes);
+  q = separate(b, loc, q);
+  auto multiplyHalf = [&](int64_t first) {
+    auto half = [&](Value v) -> Value {
+      return vector::ExtractStridedSliceOp::create(b, loc, v, first,
+                                                   kRegisterBytes / 2, 1);
+    };
+    return intrinsic(b, loc, "smull.v8i16", registerOf(b.getI16Type()),
+                     {half(codes), half(q)});
+  };
+  return {multiplyHalf(0), multiplyHalf(kRegisterBytes / 2)};
+}
+
 /// smull and smlal2.
 struct LowerDotPairsToSmull : LowerRegisters<ternary::DotPairsOp> {
   using LowerRegisters::LowerRegisters;
   Value emit(OpBuilder &b, ternary::DotPairsOp op, Value acc,
              ValueRange codesAndQ) const override {
     Location loc = op.getLoc();
-    Value codes = separate(b, loc, codesAndQ[0]);
-    Value q = separate(b, loc, codesAndQ[1]);
-    for (int64_t first : {int64_t(0), kRegisterBytes / 2}) {
-      auto half = [&](Value v) -> Value {
-        return vector::ExtractStridedSliceOp::create(b, loc, v, first,
-                                                     kRegisterBytes / 2, 1);
-      };
-      acc =
-          arith::AddIOp::create(b, loc, acc,
-                                intrinsic(b, loc, "smull.v8i16", acc.getType(),
-                                          {half(codes), half(q)}));
-    }
+    for (Value products : multiply(b, loc, codesAndQ[0], codesAndQ[1]))
+      acc = arith::AddIOp::create(b, loc, acc, products);
+    return acc;
+  }
+};
+
+/// A product of signed bytes fits 16 bits, two of them may not.
+struct LowerDotSignedToSmull : LowerRegisters<ternary::DotSignedOp> {
+  using LowerRegisters::LowerRegisters;
+  Value emit(OpBuilder &b, ternary::DotSignedOp op, Value acc,
+             ValueRange codesAndQ) const override {
+    Location loc = op.getLoc();
+    for (Value products : multiply(b, loc, codesAndQ[0], codesAndQ[1]))
+      acc = addPairs(b, loc, acc, products);
     return acc;
   }
 };
@@ -440,14 +467,15 @@ public:
   }
 
   /// The sums of 4 parts of a vector x 2 digits x 2 tokens are half of the
-  /// registers. What unpacks q6, and what smull needs beside its operands, take
-  /// more of them.
+  /// registers. What unpacks q6 and q4, and what smull needs beside its
+  /// operands, take more of them.
   ternary::CodeLayoutAttr
   selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
                    const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
-    int64_t parts =
-        (isNEON ? 2 : 4) / (format == ternary::CodeFormat::Q6 ? 2 : 1);
+    int64_t parts = format == ternary::CodeFormat::Q6 ? 2 : 4;
+    if (isNEON && format != ternary::CodeFormat::I8)
+      parts /= 2;
     return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
                                         /*lanes=*/4, parts,
                                         /*tokens=*/isNEON ? 1 : 2,
@@ -474,10 +502,12 @@ public:
       patterns.add<LowerDotToUsdot, LowerDotsToUsmmla>(context);
       break;
     case DotKind::Dotprod:
-      patterns.add<LowerDotToSdot>(context);
+      patterns.add<LowerDotToSdot, LowerDotSignedToSdot>(context);
       break;
     case DotKind::NEON:
-      patterns.add<LowerDotToSmull, LowerUnpackOfSeparated>(context);
+      patterns
+          .add<LowerDotToSmull, LowerDotSignedToSmull, LowerUnpackOfSeparated>(
+              context);
       break;
     }
   }

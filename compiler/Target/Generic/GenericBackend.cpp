@@ -142,8 +142,11 @@ template <typename OpTy> struct LowerDot : OpRewritePattern<OpTy> {
     for (int64_t j = 0; j < bits / 8; ++j) {
       Value up = splat(b, loc, type, bits - 8 - 8 * j);
       Value down = splat(b, loc, type, bits - 8);
-      Value code = arith::ShRUIOp::create(
-          b, loc, arith::ShLIOp::create(b, loc, codes, up), down);
+      Value code = arith::ShLIOp::create(b, loc, codes, up);
+      if constexpr (std::is_same_v<OpTy, ternary::DotSignedOp>)
+        code = arith::ShRSIOp::create(b, loc, code, down);
+      else
+        code = arith::ShRUIOp::create(b, loc, code, down);
       Value activation = arith::ShRSIOp::create(
           b, loc, arith::ShLIOp::create(b, loc, q, up), down);
       acc = arith::AddIOp::create(
@@ -276,7 +279,8 @@ public:
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
   patterns.add<LowerUnpack, LowerUnpackT5, LowerUnpackT3,
-               LowerDot<ternary::DotOp>, LowerDot<ternary::DotPairsOp>,
+               LowerDot<ternary::DotOp>, LowerDot<ternary::DotSignedOp>,
+               LowerDot<ternary::DotPairsOp>,
                LowerAddPairs, LowerLookup, LowerDotBlock>(patterns.getContext(),
                                                           /*benefit=*/0);
 }
