@@ -278,11 +278,11 @@ public:
 } // namespace
 
 void populateGenericVectorLowerings(RewritePatternSet &patterns) {
-  patterns.add<LowerUnpack, LowerUnpackT5, LowerUnpackT3,
-               LowerDot<ternary::DotOp>, LowerDot<ternary::DotSignedOp>,
-               LowerDot<ternary::DotPairsOp>,
-               LowerAddPairs, LowerLookup, LowerDotBlock>(patterns.getContext(),
-                                                          /*benefit=*/0);
+  patterns
+      .add<LowerUnpack, LowerUnpackT5, LowerUnpackT3, LowerDot<ternary::DotOp>,
+           LowerDot<ternary::DotSignedOp>, LowerDot<ternary::DotPairsOp>,
+           LowerAddPairs, LowerLookup, LowerDotBlock>(patterns.getContext(),
+                                                      /*benefit=*/0);
 }
 
 const Backend &getGenericBackend() {
