@@ -159,6 +159,8 @@ def draw_roofline(variants, samples):
 
 def main():
     arguments = parse_arguments()
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         variants = [Variant(options, arguments, Path(scratch)) for options in arguments.variant or [""]]
         peers = [compare.Peer(text) for text in arguments.peer]
