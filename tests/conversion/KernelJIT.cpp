@@ -107,9 +107,9 @@ KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
   uint64_t missing = wanted.cpuFeatures & ~native.cpuFeatures;
   if (missing == 0)
     return Support::Native;
-  return missing == TERCET_CPU_AVXVNNI && avxvnni::installEmulator()
-             ? Support::Emulated
-             : Support::None;
+  if (missing != TERCET_CPU_AVXVNNI || !avxvnni::installEmulator())
+    return Support::None;
+  return avxvnni::executesAVXVNNI() ? Support::Native : Support::Emulated;
 }
 
 KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,

@@ -260,8 +260,23 @@ bool avxvnni::installEmulator() {
   return sigaction(SIGILL, &action, nullptr) == 0;
 }
 
+bool avxvnni::executesAVXVNNI() {
+  static const bool executes = [] {
+    uint64_t before = numEmulated;
+    [] __attribute__((target("avxvnni"))) {
+      __asm__ volatile("%{vex%} vpdpbusd %%xmm0, %%xmm0, %%xmm0" ::: "xmm0");
+    }();
+    uint64_t emulated = numEmulated - before;
+    numEmulated -= emulated;
+    return emulated == 0;
+  }();
+  return executes;
+}
+
 #else
 
 bool avxvnni::installEmulator() { return false; }
+
+bool avxvnni::executesAVXVNNI() { return false; }
 
 #endif

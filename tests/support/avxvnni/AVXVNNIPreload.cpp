@@ -16,6 +16,7 @@ __attribute__((constructor)) static void begin() {
 }
 
 __attribute__((destructor)) static void end() {
-  fprintf(stderr, "emulated %llu dot products\n",
-          static_cast<unsigned long long>(avxvnni::countEmulated()));
+  fprintf(stderr, "emulated %llu dot products%s\n",
+          static_cast<unsigned long long>(avxvnni::countEmulated()),
+          avxvnni::executesAVXVNNI() ? ", this CPU executes them" : "");
 }
