@@ -18,9 +18,14 @@ namespace tercet {
 
 namespace {
 
-/// Independent sums: enough for two dot products a cycle of latency five. Sums
-/// in i16 have a latency of one, and fewer registers.
-constexpr int64_t kNumSums = 10, kNumChainedSums = 6;
+/// Independent sums: more than two dot products a cycle of latency five need,
+/// as the two ports do not take turns exactly. Sums in i16 have a latency of
+/// one, and fewer registers.
+constexpr int64_t kNumSums = 14, kNumChainedSums = 6;
+
+/// Words of q that dot products take in turns: each from memory, as in a
+/// matmul. To make one of a scalar would take the dot products' ports.
+constexpr int64_t kNumWords = 64;
 
 /// As much as the dot_block of a matmul has, 224 kB with the sums.
 constexpr int64_t kBlockTokens = 128, kBlockColumns = 1024, kBlockPlanes = 4;
@@ -64,16 +69,18 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     int64_t products;
   };
 
+  static Value allocate(ImplicitLocOpBuilder &b, ArrayRef<int64_t> shape,
+                        Type element) {
+    return memref::AllocaOp::create(b, MemRefType::get(shape, element),
+                                    b.getI64IntegerAttr(64));
+  }
+
   /// Blocks of a matrix unit that stay in the second-level cache.
   Work buildBlocks(ImplicitLocOpBuilder &b, Value iterations) {
-    auto allocate = [&](ArrayRef<int64_t> shape, Type element) -> Value {
-      return memref::AllocaOp::create(b, MemRefType::get(shape, element),
-                                      b.getI64IntegerAttr(64));
-    };
-    Value q = allocate({kBlockTokens, kBlockColumns}, b.getI8Type());
+    Value q = allocate(b, {kBlockTokens, kBlockColumns}, b.getI8Type());
     Value codes =
-        allocate({kBlockPlanes, kBlockColumns / 4, 64}, b.getI8Type());
-    Value acc = allocate({kBlockPlanes, kBlockTokens, ternary::kRowGroup},
+        allocate(b, {kBlockPlanes, kBlockColumns / 4, 64}, b.getI8Type());
+    Value acc = allocate(b, {kBlockPlanes, kBlockTokens, ternary::kRowGroup},
                          b.getI32Type());
     Value zero = arith::ConstantIndexOp::create(b, 0);
     Value one = arith::ConstantIndexOp::create(b, 1);
@@ -112,15 +119,35 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value zero = arith::ConstantIndexOp::create(b, 0);
     Value one = arith::ConstantIndexOp::create(b, 1);
     Value end = arith::IndexCastOp::create(b, b.getIndexType(), iterations);
-    /// A loop that adds one dot product to each sum in a step; q is its
-    /// induction variable.
+    Value words = allocate(b, {4 * kNumWords}, i8);
+    scf::ForOp::create(
+        b, zero, arith::ConstantIndexOp::create(b, 4 * kNumWords), one,
+        ValueRange(), [&](OpBuilder &, Location, Value i, ValueRange) {
+          Value byte = arith::TruncIOp::create(
+              b, i8, arith::IndexCastOp::create(b, i64, i));
+          memref::StoreOp::create(b, arith::AddIOp::create(b, byte, seed),
+                                  words, ValueRange{i});
+          scf::YieldOp::create(b);
+        });
+    auto loadQ = [&](Value i) -> Value {
+      Value word = arith::RemUIOp::create(
+          b, i, arith::ConstantIndexOp::create(b, kNumWords));
+      Value q = vector::LoadOp::create(
+          b, VectorType::get(4, i8), words,
+          ValueRange{arith::MulIOp::create(
+              b, word, arith::ConstantIndexOp::create(b, 4))});
+      q = vector::BitCastOp::create(b, VectorType::get(1, b.getI32Type()), q);
+      q = vector::BroadcastOp::create(b, ints,
+                                      vector::ExtractOp::create(b, q, 0));
+      return vector::BitCastOp::create(b, bytes, q);
+    };
+    /// A loop that adds one dot product to each sum in a step; q changes from
+    /// step to step.
     auto addDots = [&](Value begin, Value end, ValueRange sums, auto addDot) {
       return scf::ForOp::create(
           b, begin, end, one, sums,
           [&](OpBuilder &, Location, Value iv, ValueRange carried) {
-            Value byte = arith::TruncIOp::create(
-                b, i8, arith::IndexCastOp::create(b, i64, iv));
-            Value q = vector::BroadcastOp::create(b, bytes, byte);
+            Value q = loadQ(iv);
             SmallVector<Value> next;
             for (auto [sum, code] : llvm::zip(carried, codes))
               next.push_back(addDot(sum, code, q));

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni | FileCheck %s -DBYTES=64 -DLANES=16 -DPRODUCTS=640
-// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3+avxvnni | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=320
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni | FileCheck %s -DBYTES=64 -DLANES=16 -DPRODUCTS=896
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3+avxvnni | FileCheck %s -DBYTES=32 -DLANES=8 -DPRODUCTS=448
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v3 | FileCheck %s --check-prefix=CHAIN
-// RUN: tercet-opt %s --add-dot-peak=target=x86-64 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=160
+// RUN: tercet-opt %s --add-dot-peak=target=x86-64 | FileCheck %s -DBYTES=16 -DLANES=4 -DPRODUCTS=224
 // RUN: tercet-opt %s --add-dot-peak=target=x86-64-v4+avx512vnni+amxint8 | FileCheck %s --check-prefix=BLOCKS
 // RUN: not tercet-opt %s --add-dot-peak=target=vax 2>&1 | FileCheck %s --check-prefix=ERROR
 // ERROR: error: unknown target 'vax'
 
-// Ten sums in registers, no memory; codes differ between the sums and q between
+// Sums and their codes in registers, q from memory; codes differ between the sums and q between
 // the iterations, so that no product is done once for many.
 
 // CHECK-LABEL: func @dot_peak
 // CHECK-SAME: (%[[N:.+]]: i64) -> i64
-// CHECK-NOT: memref
+// CHECK: %[[WORDS:.+]] = memref.alloca() {{.*}} : memref<256xi8>
+// CHECK: scf.for
+// CHECK: memref.store {{.+}}, %[[WORDS]]
 // CHECK: scf.for %[[I:[a-z0-9]+]] =
-// CHECK: %[[NARROW:.+]] = arith.index_cast %[[I]]
-// CHECK: %[[BYTE:.+]] = arith.trunci %[[NARROW]]
-// CHECK: %[[Q:.+]] = vector.broadcast %[[BYTE]] : i8 to vector<[[BYTES]]xi8>
-// CHECK-COUNT-10: ternary.dot %{{.+}}, %{{.+}}, %[[Q]] : vector<[[LANES]]xi32>
+// CHECK: arith.remui %[[I]]
+// CHECK: vector.load %[[WORDS]]
+// CHECK: %[[WORD:.+]] = vector.broadcast {{.+}} : i32 to vector<[[LANES]]xi32>
+// CHECK: %[[Q:.+]] = vector.bitcast %[[WORD]] : vector<[[LANES]]xi32> to vector<[[BYTES]]xi8>
+// CHECK-NOT: memref
+// CHECK-COUNT-14: ternary.dot %{{.+}}, %{{.+}}, %[[Q]] : vector<[[LANES]]xi32>
 // CHECK-NOT: ternary.dot
 // CHECK: vector.reduction <xor>
 // CHECK: arith.constant [[PRODUCTS]] : i64
