@@ -36,7 +36,7 @@ Backend::getCandidates(ternary::Packing packing, BatchClass batch,
   ternary::Schedule s = base;
   if (batch == BatchClass::Prefill) {
     for (bool planeMajor : {false, true})
-      for (int64_t tokens : {1, 2, 3, 4, 6, 8}) {
+      for (int64_t tokens : {1, 2, 3, 4, 5, 6, 8}) {
         s.planeMajor = planeMajor;
         s.tokens = tokens;
         if (!planeMajor || !isTable)

@@ -24,13 +24,18 @@ using Values = KernelBuilder::Values;
 /// plane.
 static constexpr int64_t kMaxStripTokens = 4, kMaxStripParts = 2;
 
+/// Tokens of a register tile while t5 is unpacked: its tables and masks take a
+/// third of 32 registers, and leave 5 planes x 3 tokens if one plane of codes
+/// is alive at a time.
+static constexpr int64_t kMaxTokensOfT5 = 3;
+
 /// Tokens from which on blocks are faster than dot products of vectors
 /// (Sapphire Rapids).
 static constexpr int64_t kMinBlockTokens = 8;
 
-/// Tokens from which on it pays to unpack t5 or t3 beforehand (measured on
-/// Zen 4).
-static constexpr int64_t kMinExpandedTokens = 24;
+/// Tokens from which on it pays to unpack a tile beforehand; i2, where a dot
+/// product is one instruction and takes codes in place (Emerald Rapids).
+static constexpr int64_t kMinExpandedTokens = 24, kMinExpandedTokensI2 = 96;
 
 void PackedMatmulKernel::emit() {
   int64_t numRows = getNumColumns(op.getOuts());
@@ -57,11 +62,15 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   cell = isStrip ? layout.getStripCell() : layout.getCell();
   bool usesDotBlocks =
       layout.getBlocks() && !op.getGroup() && numColumns >= kPanelColumns;
-  if (!usesDotBlocks && (isStrip || layout.getPacking() == Packing::I2))
+  // Tiles of two rows are made of two steps, whose codes, if they were four
+  // vectors each, would not find registers.
+  bool staysPacked =
+      isStrip || (layout.getPacking() == Packing::I2 && b.options.dotsTiles);
+  if (!usesDotBlocks && staysPacked)
     return emitTokens();
   Value hasMany = arith::CmpIOp::create(
       b, arith::CmpIPredicate::uge, b.dim(op.getQ(), 0),
-      b.index(usesDotBlocks ? kMinBlockTokens : kMinExpandedTokens));
+      b.index(usesDotBlocks ? kMinBlockTokens : getMinExpandedTokens()));
   auto choice = scf::IfOp::create(b, hasMany, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard insertion(b);
   b.setInsertionPointToStart(choice.thenBlock());
@@ -71,17 +80,26 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
     expandTile();
     emitTokens();
     expanded = {};
+    expands = false;
     cell = layout.getCell();
   }
   b.setInsertionPointToStart(choice.elseBlock());
   emitTokens();
 }
 
+int64_t PackedMatmulKernel::getMinExpandedTokens() const {
+  bool isCheap = layout.getPacking() == Packing::I2 && layout.getChain() == 1 &&
+                 layout.getInPlace();
+  return isCheap ? kMinExpandedTokensI2 : kMinExpandedTokens;
+}
+
 /// The rows are in the cache for every block of tokens but the first.
 void PackedMatmulKernel::emitTokens() {
-  int64_t tokens = b.options.dotsLanes && isStrip
-                       ? std::min(layout.getTokens(), kMaxStripTokens)
-                       : layout.getTokens();
+  int64_t tokens = layout.getTokens();
+  if (keepsTables())
+    tokens = std::min(tokens, kMaxTokensOfT5);
+  if (b.options.dotsLanes && isStrip)
+    tokens = std::min(tokens, kMaxStripTokens);
   b.blockedLoop(b.dim(op.getQ(), 0), tokens,
                 [&](Value token, int64_t count) { emitBlock(token, count); });
 }
@@ -355,7 +373,7 @@ void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
         sum = DotPairsOp::create(b, sum, planes[plane], q);
     }
   };
-  if (layout.getPlaneMajor()) {
+  if (layout.getPlaneMajor() || keepsTables()) {
     for (int64_t plane = firstPlane; plane < endPlane; ++plane)
       for (int64_t token = 0; token < numTokens; ++token)
         addDots(plane, token, loadQ(plane, token));

@@ -11,38 +11,42 @@ using namespace tercet::ternary;
 
 using Values = KernelBuilder::Values;
 
-/// Unpacking takes as long as the dot products of a few tokens. Many blocks of
-/// tokens share it: the worker's scratch gets the fields of every step, in one
-/// or two vectors, as floats. From then on a step is a cell.
+/// Unpacking takes as long as the dot products of a few tokens, and the same
+/// ports. Many blocks of tokens share it: the worker's scratch gets the codes
+/// of every step, a vector of each plane, as floats. From then on a step is a
+/// cell.
 void PackedMatmulKernel::expandTile() {
-  Value scratch =
-      b.workerScratch(llvm::divideCeil(numColumns, getStepColumns()) *
-                      getNumHalves() * kRowGroup);
+  expands = true;
+  Value scratch = b.workerScratch(
+      llvm::divideCeil(numColumns, getStepColumns()) * numPlanes * kRowGroup);
   auto parts = llvm::to_vector(llvm::seq<int64_t>(kRowGroup / lanes));
   auto expandCell = [&](Value index, int64_t columns) {
     forEachStep(
         {index, 0, columns}, parts, /*sums=*/{},
         [&](CellRange step, ArrayRef<Values> fields, MutableArrayRef<Value>) {
           for (int64_t part : parts)
-            for (auto [half, vector] : llvm::enumerate(fields[part]))
+            for (auto [plane, vector] :
+                 llvm::enumerate(getPlanes(fields[part])))
               vector::StoreOp::create(
                   b, b.bitcast(floats(), vector), scratch,
-                  ValueRange{getExpandedIndex(step.index, half, part)});
+                  ValueRange{getExpandedIndex(step.index, plane, part)});
         });
   };
   int64_t numCells = numColumns / cell.columns;
-  b.loop(b.index(0), b.index(numCells), 1,
-         [&](Value index) { expandCell(index, cell.columns); });
+  b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
+    prefetchCell(index, cell.columns);
+    expandCell(index, cell.columns);
+  });
   if (int64_t rest = numColumns % cell.columns)
     expandCell(b.index(numCells), rest);
   expanded = scratch;
-  cell = {cell.rows, getStepColumns(), 64 * getNumHalves()};
+  cell = {cell.rows, getStepColumns(), 64 * numPlanes};
 }
 
-Value PackedMatmulKernel::getExpandedIndex(Value step, int64_t half,
+Value PackedMatmulKernel::getExpandedIndex(Value step, int64_t plane,
                                            int64_t part) {
-  return b.addIndex(b.mulIndex(step, getNumHalves() * kRowGroup),
-                    half * kRowGroup + part * lanes);
+  return b.addIndex(b.mulIndex(step, numPlanes * kRowGroup),
+                    plane * kRowGroup + part * lanes);
 }
 
 /// A part of the 64 bytes from `first` on.
@@ -54,13 +58,13 @@ Value PackedMatmulKernel::loadPacked(Value first, int64_t part) {
 /// The fields of a cell of one step, and of t5 the codes of plane 4.
 Values PackedMatmulKernel::loadFields(Value index, int64_t part) {
   if (expanded) {
-    Values fields;
-    for (int64_t half = 0; half < getNumHalves(); ++half)
-      fields.push_back(b.bitcast(
+    Values planes;
+    for (int64_t plane = 0; plane < numPlanes; ++plane)
+      planes.push_back(b.bitcast(
           bytes(),
           vector::LoadOp::create(b, floats(), expanded,
-                                 getExpandedIndex(index, half, part))));
-    return fields;
+                                 getExpandedIndex(index, plane, part))));
+    return planes;
   }
   Value packed =
       loadPacked(b.addIndex(address, b.mulIndex(index, cell.bytes)), part);
@@ -164,6 +168,8 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
 
 /// The codes of every plane in the fields of a step.
 Values PackedMatmulKernel::getPlanes(ArrayRef<Value> fields) {
+  if (expanded)
+    return Values(fields);
   Values planes;
   for (int64_t plane = 0; plane < getNumFields(); ++plane)
     planes.push_back(getPlane(fields[0], plane));

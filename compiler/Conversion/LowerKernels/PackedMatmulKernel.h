@@ -91,7 +91,7 @@ private:
   void emitStep(CellRange step, mlir::ArrayRef<Values> fields,
                 mlir::MutableArrayRef<mlir::Value> sums);
   void expandTile();
-  mlir::Value getExpandedIndex(mlir::Value step, int64_t half, int64_t part);
+  mlir::Value getExpandedIndex(mlir::Value step, int64_t plane, int64_t part);
   mlir::Value loadPacked(mlir::Value first, int64_t part);
   Values loadFields(mlir::Value index, int64_t part);
   Values getPlanes(mlir::ArrayRef<mlir::Value> fields);
@@ -111,7 +111,10 @@ private:
   int64_t getNumFields() const { return std::min<int64_t>(numPlanes, 4); }
   /// Whether fields may be left with others, which have the same q: their sums
   /// are subtracted at the end.
-  bool sharesFields() const { return layout.getInPlace() && !isStrip; }
+  bool sharesFields() const { return leavesInPlace() && !isStrip; }
+  /// Whether what is in a byte beside a code may stay: not in codes that are
+  /// unpacked for many tokens.
+  bool leavesInPlace() const { return layout.getInPlace() && !expands; }
   /// Whether the dot product takes all fields of a byte from a plane on, of
   /// which each is at most 2.
   bool fitsDot(int64_t plane) const {
@@ -131,7 +134,11 @@ private:
   }
   /// Whether a field by itself stays where it is: one AND.
   bool isInPlace(int64_t plane) const {
-    return layout.getInPlace() && (2 << 2 * plane) <= b.options.maxDotCode;
+    return leavesInPlace() && (2 << 2 * plane) <= b.options.maxDotCode;
+  }
+  /// Whether tables of t5 are in registers beside the sums of a GEMM.
+  bool keepsTables() const {
+    return layout.getPacking() == ternary::Packing::T5 && !expanded;
   }
   /// Whether dot products are of two rows by two tokens and eight columns: the
   /// steps of a tile, each a vector of every plane, in pairs.
@@ -140,8 +147,7 @@ private:
            layout.getChain() == 1 && numTokens % 2 == 0;
   }
   int64_t getStepColumns() const { return cell.columns / cell.steps; }
-  /// Vectors that a step becomes in the scratch.
-  int64_t getNumHalves() const { return llvm::divideCeil(numPlanes, 4); }
+  int64_t getMinExpandedTokens() const;
   using SumEmitter = llvm::function_ref<void(int64_t part, int64_t rowGroup,
                                              int64_t token, mlir::Value exact)>;
   void forEachSum(mlir::ValueRange planeSums, mlir::ArrayRef<int64_t> parts,
@@ -187,8 +193,9 @@ private:
   // The rows of an item.
   mlir::Value address, firstRowGroup;
   bool isStrip;
-  ternary::Cell cell;
-  mlir::Value expanded; ///< what `expandTile` wrote, if anything
+  ternary::Cell cell;   ///< a step, if it is expanded
+  bool expands = false; ///< whether the codes of the item are unpacked first
+  mlir::Value expanded; ///< where, from then on
   // The tokens of a block.
   mlir::Value firstToken;
   int64_t numTokens;

@@ -468,10 +468,9 @@ public:
   /// 16 ymm or xmm hold 4 planes x 2 tokens or x 2 parts of a vector: all that
   /// ymm have, but xmm have four. Without pmaddubsw, codes and q take twice the
   /// registers. t5: tables and masks take a third of 32 zmm, and leave two sets
-  /// of 5 accumulators, or 5 planes x 3 tokens if one plane of codes is alive
-  /// at a time. t3: a table, two masks, signs and what they are subtracted from
-  /// leave 16 ymm one part of a GEMV, both with vpdpbusd, or 3 planes x 2
-  /// tokens.
+  /// of 5 accumulators; unpacked codes leave 5 planes x 5 tokens. t3: a table,
+  /// two masks, signs and what they are subtracted from leave 16 ymm one part
+  /// of a GEMV, both with vpdpbusd, or 3 planes x 2 tokens.
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     DotKind kind = getDotKind(target);
@@ -504,8 +503,7 @@ public:
     }
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
-      schedule.tokens = wide ? 3 : 1;
-      schedule.planeMajor = true;
+      schedule.tokens = wide ? 5 : 1;
     }
     schedule.blocks =
         target.has(TERCET_CPU_AMXINT8) && packing != ternary::Packing::L3;
