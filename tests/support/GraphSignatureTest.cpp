@@ -83,8 +83,8 @@ TEST_F(GraphSignatureTest, RefusesWhatTheABIHasNot) {
   EXPECT_EQ(messageOf("onnx.name = \"x\", "
                       "onnx.type = tensor<1x1x1x1x1x1x1x1x1xf32>"),
             "input 'x' has rank 9; at most 8 is supported");
-  EXPECT_EQ(messageOf("onnx.name = \"x\", onnx.type = tensor<1xf4E2M1FN>"),
-            "input 'x' has elements of type 'f4E2M1FN', which is not "
+  EXPECT_EQ(messageOf("onnx.name = \"x\", onnx.type = tensor<1xf6E2M3FN>"),
+            "input 'x' has elements of type 'f6E2M3FN', which is not "
             "supported");
   EXPECT_EQ(messageOf("onnx.name = \"x\""),
             "'func.func' op expected onnx.name and onnx.type of each input");
