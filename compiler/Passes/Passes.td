@@ -43,8 +43,9 @@ def FuseElementwise : Pass<"fuse-elementwise", "::mlir::func::FuncOp"> {
     An elementwise `linalg.generic` moves into the one that is its only reader, so that
     what is between them is never stored, as long as that reads each element once: it
     may be a reduction, a transposition, or a window that does not overlap the next. The
-    arithmetic stays the same, to the bit. Ops that look at indices or memory stay by themselves. Loops
-    of extent 1 are dropped first, so that the innermost one has neighbours.
+    arithmetic stays the same, to the bit. Ops that look at indices or memory stay by
+    themselves. Loops of extent 1 are dropped first, so that the innermost one has
+    neighbours.
   }];
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect",
                            "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];

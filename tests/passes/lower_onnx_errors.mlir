@@ -25,6 +25,22 @@ func.func @graph(%x: tensor<2x3xf32> {onnx.name = "x"}, %y: tensor<2xf32> {onnx.
 
 // -----
 
+func.func @graph(%x: tensor<2x3xf32> {onnx.name = "x"}) -> tensor<f32> {
+// CHECK: Det (node 'volume', opset 13): a matrix of 2x3 is not square
+  %0 = "onnx.Det"(%x) {onnx.version = 13 : i64} : (tensor<2x3xf32>) -> tensor<f32> loc("volume")
+  return %0 : tensor<f32>
+}
+
+// -----
+
+func.func @graph(%x: tensor<1x1x2x2xf32> {onnx.name = "x"}) -> tensor<1x1x4x4xf32> {
+// CHECK: MaxUnpool (node 'back', opset 11): the indices are of type 'f32', not i64
+  %0 = "onnx.MaxUnpool"(%x, %x) {kernel_shape = array<i64: 2, 2>, onnx.version = 11 : i64} : (tensor<1x1x2x2xf32>, tensor<1x1x2x2xf32>) -> tensor<1x1x4x4xf32> loc("back")
+  return %0 : tensor<1x1x4x4xf32>
+}
+
+// -----
+
 // CHECK: error: an input of the graph has no known rank
 func.func @graph(%x: !onnx.unknown {onnx.name = "x"}) -> tensor<2xf32> {
   %0 = "onnx.Relu"(%x) {onnx.version = 13 : i64} : (!onnx.unknown) -> tensor<2xf32>

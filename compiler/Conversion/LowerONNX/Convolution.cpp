@@ -549,6 +549,9 @@ static LogicalResult lowerMaxUnpool(B &b) {
   std::optional<ArrayRef<int64_t>> kernel = b.getInts("kernel_shape");
   if (rank < 1 || !kernel || int64_t(kernel->size()) != rank)
     return b.error() << "the window does not fit the operand";
+  if (!indices.element.isInteger(64))
+    return b.error() << "the indices are of type " << indices.element
+                     << ", not i64";
   FailureOr<SmallVector<int64_t>> strides = getSpatial(b, "strides", rank, 1),
                                   pads = getSpatial(b, "pads", 2 * rank, 0);
   if (failed(strides) || failed(pads))

@@ -238,6 +238,11 @@ static LogicalResult lowerDet(B &b) {
     return b.error() << "the operand is no matrix";
   Dims dims = b.dims(x);
   Dim n = dims[rank - 1];
+  std::optional<int64_t> rows = getConstantIntValue(dims[rank - 2]),
+                         columns = getConstantIntValue(n);
+  if (rows && columns && *rows != *columns)
+    return b.error() << "a matrix of " << *rows << "x" << *columns
+                     << " is not square";
   b.requireEqual(dims[rank - 2], n, "a matrix is not square");
   dims.truncate(rank - 2);
   Dim batch = b.product(dims);

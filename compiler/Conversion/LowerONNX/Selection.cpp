@@ -72,17 +72,20 @@ static LogicalResult lowerNonZero(B &b) {
       }));
 }
 
+/// The axis that is given; without one x becomes flat.
+static FailureOr<int64_t> getAxisOrFlatten(B &b, Tensor &x) {
+  if (b.node()->hasAttr("axis"))
+    return b.getAxis(x.rank(), 0);
+  x = b.reshape(x, b.product(b.dims(x)));
+  return int64_t(0);
+}
+
 static LogicalResult lowerCompress(B &b) {
   Tensor x = b.input(0), condition = b.input(1);
-  int64_t axis = 0;
-  if (b.node()->hasAttr("axis")) {
-    FailureOr<int64_t> given = b.getAxis(x.rank(), 0);
-    if (failed(given))
-      return failure();
-    axis = *given;
-  } else {
-    x = b.reshape(x, b.product(b.dims(x)));
-  }
+  FailureOr<int64_t> given = getAxisOrFlatten(b, x);
+  if (failed(given))
+    return failure();
+  int64_t axis = *given;
   Tensor positions = findPositions(b, condition, [&](Value stored) {
     return b.load(stored, b.getI1Type());
   });
@@ -229,15 +232,10 @@ static Groups findGroups(B &b, Dim count, Tensor numbers,
 
 static LogicalResult lowerUnique(B &b) {
   Tensor x = b.input(0);
-  int64_t axis = 0;
-  if (b.node()->hasAttr("axis")) {
-    FailureOr<int64_t> given = b.getAxis(x.rank(), 0);
-    if (failed(given))
-      return failure();
-    axis = *given;
-  } else {
-    x = b.reshape(x, b.product(b.dims(x)));
-  }
+  FailureOr<int64_t> given = getAxisOrFlatten(b, x);
+  if (failed(given))
+    return failure();
+  int64_t axis = *given;
   SmallVector<int64_t> order = llvm::to_vector(llvm::seq(x.rank()));
   std::rotate(order.begin(), order.begin() + axis, order.begin() + axis + 1);
   Dims dims = b.dims(x);
