@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 
 #include <cstring>
+#include <map>
 #include <random>
 
 namespace tercet::conformance {
@@ -111,14 +112,18 @@ private:
   T fill;
 };
 
-/// Compiles `body` as the backend of `target` would.
-inline KernelJIT compile(const TargetSpec &target, std::string arguments,
-                         std::string body) {
-  return KernelJIT(llvm::formatv("func.func @kernel({0}) {{\n{1}\nreturn\n}",
-                                 arguments, body)
-                       .str(),
-                   getBackend(target).getFloatAccumulators(target),
-                   target.text);
+/// Compiles `body` as the backend of `target` would, once for all cases that
+/// come to the same text, as sizes do whose padded sizes are equal.
+inline KernelJIT &compile(const TargetSpec &target,
+                          const std::string &arguments,
+                          const std::string &body) {
+  static std::map<std::pair<std::string, std::string>, KernelJIT> kernels;
+  std::string source = llvm::formatv(
+      "func.func @kernel({0}) {{\n{1}\nreturn\n}", arguments, body);
+  return kernels
+      .try_emplace({target.text, source}, source,
+                   getBackend(target).getFloatAccumulators(target), target.text)
+      .first->second;
 }
 
 void addMatmulCases(std::vector<Case> &cases);

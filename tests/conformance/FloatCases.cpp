@@ -105,7 +105,7 @@ void runFMA(const TargetSpec &target, int64_t kind) {
     Triple triple = makeTriple(random, i % 64 ? kind : 0);
     a[i] = triple.a, b[i] = triple.b, c[i] = triple.c;
   }
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       "%a: memref<?xf32>, %b: memref<?xf32>, %c: memref<?xf32>, "
       "%y: memref<?xf32>",
@@ -146,7 +146,7 @@ void runRMSNorm(const TargetSpec &target, int64_t columns) {
   llvm::fill(x.row(1), 0.0f);
   llvm::fill(x.row(2), 1e-20f);
   std::string type = rowsType(columns);
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target, formatv("%x: {0}, %w: memref<{1}xf32>, %y: {0}", type, columns),
       formatv("ternary.rms_norm ins(%x, %w : {0}, memref<{1}xf32>) "
               "outs(%y : {0}) epsilon = 1.0e-5",
@@ -174,7 +174,7 @@ void runQuantizeActivations(const TargetSpec &target, int64_t columns,
   int64_t numGroups = group ? llvm::divideCeil(columns, *group) : 1;
   std::string groupText = group ? formatv("group = {0} ", *group).str() : "",
               sumType = group ? rowsType(numGroups, "i32") : "memref<?xi32>";
-  KernelJIT run =
+  KernelJIT &run =
       compile(target,
               formatv("%x: {0}, %q: {1}, %scale: memref<?xf32>, %sum: {2}",
                       xType, qType, sumType),
@@ -209,7 +209,7 @@ void runGatedActivation(const TargetSpec &target, int64_t columns,
     value *= 40;
   llvm::fill(gate.row(2), -0.0f);
   std::string type = rowsType(columns);
-  KernelJIT run =
+  KernelJIT &run =
       compile(target, formatv("%gate: {0}, %up: {0}, %y: {0}", type),
               formatv("ternary.gated_activation {1} ins(%gate, %up : {0}, {0}) "
                       "outs(%y : {0})",
@@ -228,7 +228,7 @@ void runAdd(const TargetSpec &target, int64_t columns) {
   for (auto [sum, term] : llvm::zip(expected.data, b.data))
     sum = sum + term;
   std::string type = rowsType(columns);
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target, formatv("%a: {0}, %b: {0}, %y: {0}", type),
       formatv("linalg.add ins(%a, %b : {0}, {0}) outs(%y : {0})", type));
   Rows<float> aRows(a, kUntouched), bRows(b, kUntouched);
@@ -242,7 +242,7 @@ void runGatherRows(const TargetSpec &target, int64_t columns) {
   Floats x = random.floats({kTokens, columns});
   Ints rows = random.ids(5, kTokens);
   std::string type = rowsType(columns);
-  KernelJIT run =
+  KernelJIT &run =
       compile(target, formatv("%x: {0}, %rows: memref<?xi32>, %y: {0}", type),
               formatv("ternary.gather_rows ins(%x, %rows : {0}, memref<?xi32>) "
                       "outs(%y : {0})",
@@ -286,7 +286,7 @@ void runEmbedding(const TargetSpec &target, int64_t columns, bool isPacked) {
                                           bf16Pairs(tileRows, 1, 4))
                                       .str()
                                 : "";
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%tokens: memref<?xi32>, %table: {0}, %y: {1}", tableType,
               rowsType(columns)),
@@ -312,7 +312,7 @@ void runPackedLinear(const TargetSpec &target, Head head) {
   Floats x = random.floats({kTokens, head.columns});
   std::vector<uint8_t> packed = packTable(weight, head.tileRows);
   std::string xType = rowsType(head.columns), yType = rowsType(head.rows);
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%x: {0}, %w: memref<{1}xi8>, %y: {2}", xType, packed.size(),
               yType),
@@ -335,12 +335,12 @@ void runLinear(const TargetSpec &target, int64_t rows, int64_t columns) {
   Floats weight = random.floats({rows, columns}),
          x = random.floats({kTokens, columns});
   std::string xType = rowsType(columns), yType = rowsType(rows);
-  KernelJIT run = compile(target,
-                          formatv("%x: {0}, %w: memref<{1}x{2}xf32>, %y: {3}",
-                                  xType, rows, columns, yType),
-                          formatv("ternary.linear ins(%x, %w : {0}, "
-                                  "memref<{1}x{2}xf32>) outs(%y : {3})",
-                                  xType, rows, columns, yType));
+  KernelJIT &run = compile(target,
+                           formatv("%x: {0}, %w: memref<{1}x{2}xf32>, %y: {3}",
+                                   xType, rows, columns, yType),
+                           formatv("ternary.linear ins(%x, %w : {0}, "
+                                   "memref<{1}x{2}xf32>) outs(%y : {3})",
+                                   xType, rows, columns, yType));
   Rows<float> xRows(x, kUntouched), y(kTokens, rows, kUntouched);
   run(xRows.first(), makeMemRef(weight.data, columns, columns), y.first());
   y.expect(linear(x, weight, rows));
@@ -360,7 +360,7 @@ void runLinearRows(const TargetSpec &target, Head head, bool isPacked) {
   std::string op =
       isPacked ? "packed_linear " + bf16Pairs(16, head.unroll, head.tokens)
                : std::string("linear");
-  KernelJIT run =
+  KernelJIT &run =
       compile(target,
               formatv("%x: {0}, %w: {1}, %groups: memref<?xi32>, %y: {2}",
                       xType, wType, yType),
@@ -401,7 +401,7 @@ void runRope(const TargetSpec &target, int64_t heads, int64_t headDim) {
          table = random.floats({context, headDim}, 1);
   Ints positions = random.ids(kTokens, context);
   std::string type = rowsType(columns);
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%x: {0}, %positions: memref<?xi32>, %table: "
               "memref<{1}x{2}xf32>, %y: {0}",
@@ -463,7 +463,7 @@ void runAttention(const TargetSpec &target, Heads heads,
   llvm::raw_string_ostream(cacheType) << type;
   llvm::raw_string_ostream(memory) << memrefType;
   std::string kvType = rowsType(kvColumns), qType = rowsType(columns);
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%k: {0}, %v: {0}, %q: {1}, %positions: memref<?xi32>, "
               "%slots: memref<?xi32>, %memory: {2}, %y: {1}, %layer: index",

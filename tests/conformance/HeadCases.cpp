@@ -35,7 +35,7 @@ void runQuantizeWide(const TargetSpec &target, int64_t columns, int64_t group) {
   int64_t padded = expected.high.shape[1], groups = expected.sums.shape[1];
   std::string xType = rowsType(columns), qType = rowsType(padded, "i8"),
               sumsType = rowsType(groups, "i32");
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%x: {0}, %high: {1}, %low: {1}, %scale: memref<?xf32>, "
               "%sums: {2}",
@@ -90,7 +90,7 @@ void runHead(const TargetSpec &target, CodeFormat format, Head head) {
   std::string qType = rowsType(padded, "i8"),
               sumsType = rowsType(groups, "i32"), yType = rowsType(head.rows),
               wType = formatv("memref<{0}xi8>", packed.size());
-  KernelJIT run = compile(
+  KernelJIT &run = compile(
       target,
       formatv("%high: {0}, %low: {0}, %scale: memref<?xf32>, %sums: {1}, "
               "%w: {2}, %y: {3}",

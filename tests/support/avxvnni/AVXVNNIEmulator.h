@@ -18,8 +18,8 @@ namespace tercet::avxvnni {
 /// Anything else ends the program as before. False where this CPU has no AVX2.
 bool installEmulator();
 
-/// Whether this CPU executes AVX-VNNI, so that nothing is emulated: a hypervisor
-/// may hide an instruction, but cannot take it away. Call it after
+/// Whether this CPU executes AVX-VNNI, so that nothing is emulated: a
+/// hypervisor may hide an instruction, but cannot take it away. Call it after
 /// `installEmulator`.
 bool executesAVXVNNI();
 
