@@ -90,7 +90,7 @@ void Race::run(Clock::time_point deadline) {
     for (Contestant &contestant :
          MutableArrayRef(contestants).take_front(field))
       contestant.seconds.clear();
-    int numRounds = field > 8 ? 3 : field > 2 ? 7 : 15;
+    int numRounds = field > 8 ? 5 : field > 2 ? 15 : 31;
     for (int round = 0;
          round < numRounds && (round == 0 || Clock::now() < deadline); ++round)
       runRound(field);
@@ -258,7 +258,7 @@ Error MatmulTuning::raceSchedules() {
 
 /// The best GEMV of each packing: those that are as good as the best are left.
 void MatmulTuning::raceWinners() {
-  constexpr int kRounds = 11;
+  constexpr int kRounds = 31;
   constexpr double kTie = 1.01;
   size_t field = winners.contestants.size();
   for (Contestant &contestant : winners.contestants)
