@@ -115,6 +115,11 @@ public:
   /// codes and q that are shuffled so that each row meets each token.
   virtual bool dotsTiles(const TargetSpec &target) const { return false; }
 
+  /// Whether a vector is masked while another one is multiplied. Elsewhere the
+  /// instructions of a GEMM that do not multiply take the place of some that
+  /// do.
+  virtual bool masksBesideDots(const TargetSpec &target) const { return false; }
+
   /// Whether an fma of f32 vectors is an instruction. Elsewhere LowerFMA.cpp
   /// computes it in f64.
   virtual bool hasFMA(const TargetSpec &target) const { return true; }

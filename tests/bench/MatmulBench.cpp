@@ -157,7 +157,7 @@ void bench::addMatmuls(const TargetSpec &target) {
     }
     for (const Schedule &schedule :
          getSchedules(packing, selected, /*isGemm=*/true))
-      for (int64_t numTokens : {24, 512})
+      for (int64_t numTokens : {24, 128, 512})
         addCase("gemm", 2560, 2560, numTokens, schedule);
     if (packing == Packing::L3)
       continue; // has no scales of groups

@@ -27,6 +27,7 @@ tercet::getLowerKernelsOptions(const TargetSpec &target) {
   options.shiftsBytes = backend.shiftsBytes(target);
   options.dotsLanes = backend.dotsLanes(target);
   options.dotsTiles = backend.dotsTiles(target);
+  options.masksBesideDots = backend.masksBesideDots(target);
   return options;
 }
 
@@ -42,6 +43,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     options.shiftsBytes = shiftsBytes;
     options.dotsLanes = dotsLanes;
     options.dotsTiles = dotsTiles;
+    options.masksBesideDots = masksBesideDots;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);

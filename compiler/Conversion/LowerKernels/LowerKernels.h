@@ -24,7 +24,8 @@ struct KernelOptions {
   int64_t accumulators = 16;
   /// What Backend says of ternary.dot and its like.
   int64_t maxDotCode = 255;
-  bool shiftsBytes = false, dotsLanes = false, dotsTiles = false;
+  bool shiftsBytes = false, dotsLanes = false, dotsTiles = false,
+       masksBesideDots = false;
 };
 
 #define GEN_PASS_DECL

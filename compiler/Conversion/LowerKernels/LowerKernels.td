@@ -30,7 +30,9 @@ def LowerKernels : Pass<"lower-kernels"> {
     Option<"dotsLanes", "dots-lanes", "bool", "false",
            "ternary.dot with one lane of q for all rows is an instruction">,
     Option<"dotsTiles", "dots-tiles", "bool", "false",
-           "products of two rows by two tokens are an instruction">
+           "products of two rows by two tokens are an instruction">,
+    Option<"masksBesideDots", "masks-beside-dots", "bool", "false",
+           "a vector is masked while another one is multiplied">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

@@ -37,6 +37,11 @@ static constexpr int64_t kMinBlockTokens = 8;
 /// product is one instruction and takes codes in place (Emerald Rapids).
 static constexpr int64_t kMinExpandedTokens = 24, kMinExpandedTokensI2 = 96;
 
+/// Columns whose codes, a byte each, a first-level cache holds beside q: 16 KB
+/// of i2. Chains end there anyway. A register tile of few tokens asks for codes
+/// faster than a second-level cache gives them (Zen 4, two tokens: 40 %).
+static constexpr int64_t kMaxPanelColumns = 256, kMaxTokensOfPanel = 4;
+
 void PackedMatmulKernel::emit() {
   int64_t numRows = getNumColumns(op.getOuts());
   int64_t numTiles = numRows / layout.getTileRows();
@@ -62,11 +67,7 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   cell = isStrip ? layout.getStripCell() : layout.getCell();
   bool usesDotBlocks =
       layout.getBlocks() && !op.getGroup() && numColumns >= kPanelColumns;
-  // Tiles of two rows are made of two steps, whose codes, if they were four
-  // vectors each, would not find registers.
-  bool staysPacked =
-      isStrip || (layout.getPacking() == Packing::I2 && b.options.dotsTiles);
-  if (!usesDotBlocks && staysPacked)
+  if (!usesDotBlocks && (isStrip || staysPacked()))
     return emitTokens();
   Value hasMany = arith::CmpIOp::create(
       b, arith::CmpIPredicate::uge, b.dim(op.getQ(), 0),
@@ -77,20 +78,64 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   if (usesDotBlocks) {
     emitDotBlocks();
   } else {
-    expandTile();
-    emitTokens();
-    expanded = {};
+    emitPanels();
     expands = false;
-    cell = layout.getCell();
   }
   b.setInsertionPointToStart(choice.elseBlock());
   emitTokens();
 }
 
+/// Whether for many tokens too. Tiles of two rows are made of two steps, whose
+/// codes, if they were four vectors each, would not find registers.
+bool PackedMatmulKernel::staysPacked() const {
+  return layout.getPacking() == Packing::I2 &&
+         (b.options.dotsTiles || (isMaskedOnly() && b.options.masksBesideDots));
+}
+
 int64_t PackedMatmulKernel::getMinExpandedTokens() const {
-  bool isCheap = layout.getPacking() == Packing::I2 && layout.getChain() == 1 &&
-                 layout.getInPlace();
-  return isCheap ? kMinExpandedTokensI2 : kMinExpandedTokens;
+  return isMaskedOnly() ? kMinExpandedTokensI2 : kMinExpandedTokens;
+}
+
+/// Panels are equally wide; where K has no such part, all of it is one.
+int64_t PackedMatmulKernel::getPanelColumns() {
+  if (layout.getChain() == 1 || layout.getTokens() > kMaxTokensOfPanel ||
+      op.getGroup())
+    return numColumns;
+  int64_t fewest = llvm::divideCeil(numColumns, kMaxPanelColumns);
+  for (int64_t panels = fewest; panels < 2 * fewest; ++panels)
+    if (numColumns % (panels * cell.columns) == 0)
+      return numColumns / panels;
+  return numColumns;
+}
+
+/// Unpacks some columns and multiplies them with those of all tokens, then the
+/// next ones. In the meantime the sums are where the results will be.
+void PackedMatmulKernel::emitPanels() {
+  expands = true;
+  panelColumns = getPanelColumns();
+  Cell packed = cell;
+  int64_t cells = llvm::divideCeil(panelColumns, packed.columns);
+  if (isWholePanel()) {
+    expandPanel(b.index(0));
+    emitTokens();
+  } else {
+    forEachToken([&] {
+      auto parts = getAllParts();
+      storeSums(zeros(parts, ints()), parts);
+    });
+    b.loop(b.index(0), b.index(numColumns / panelColumns), 1, [&](Value panel) {
+      expandPanel(b.mulIndex(panel, cells));
+      emitTokens();
+      expanded = {};
+      cell = packed;
+    });
+    forEachToken([&] {
+      auto parts = getAllParts();
+      rescaleSums(loadSums(parts), parts);
+    });
+  }
+  expanded = {};
+  cell = packed;
 }
 
 /// The rows are in the cache for every block of tokens but the first.
@@ -131,13 +176,55 @@ void PackedMatmulKernel::emitBlock(Value token, int64_t count) {
 void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
   if (op.getGroup())
     return emitGroups(parts, unroll);
-  Values sums =
-      sumColumns(b.index(0), numColumns, parts, unroll, zeros(parts, ints()));
+  if (expanded && !isWholePanel())
+    return storeSums(
+        sumColumns(firstStep, panelColumns, parts, unroll, loadSums(parts)),
+        parts);
+  rescaleSums(
+      sumColumns(b.index(0), numColumns, parts, unroll, zeros(parts, ints())),
+      parts);
+}
+
+void PackedMatmulKernel::rescaleSums(ValueRange sums, ArrayRef<int64_t> parts) {
   forEachSum(sums, parts, /*group=*/{},
              [&](int64_t part, int64_t rowGroup, int64_t token, Value exact) {
                storeRescaled(b, op, exact, b.addIndex(firstToken, token),
                              b.addIndex(firstRowGroup, rowGroup), part * lanes);
              });
+}
+
+void PackedMatmulKernel::forEachToken(llvm::function_ref<void()> body) {
+  b.loop(b.index(0), b.dim(op.getQ(), 0), 1, [&](Value token) {
+    firstToken = token;
+    numTokens = 1;
+    body();
+  });
+}
+
+/// Where the result of each of the sums is, `getNumSums(parts)`.
+SmallVector<Values> PackedMatmulKernel::getPlaces(ArrayRef<int64_t> parts) {
+  SmallVector<Values> places;
+  for (int64_t part : parts)
+    for (int64_t plane = 0; plane < numPlanes; ++plane)
+      for (int64_t token = 0; token < numTokens; ++token)
+        places.push_back(
+            {b.addIndex(firstToken, token),
+             b.addIndex(b.mulIndex(b.addIndex(firstRowGroup, plane), kRowGroup),
+                        part * lanes)});
+  return places;
+}
+
+Values PackedMatmulKernel::loadSums(ArrayRef<int64_t> parts) {
+  Values sums;
+  for (const Values &place : getPlaces(parts))
+    sums.push_back(b.bitcast(
+        ints(), vector::LoadOp::create(b, floats(), op.getOuts(), place)));
+  return sums;
+}
+
+void PackedMatmulKernel::storeSums(ValueRange sums, ArrayRef<int64_t> parts) {
+  for (auto [sum, place] : llvm::zip_equal(sums, getPlaces(parts)))
+    vector::StoreOp::create(b, b.bitcast(floats(), sum), op.getOuts(), place);
 }
 
 /// The same, one group of columns after the other: a chain for each sum.

@@ -13,40 +13,41 @@ using Values = KernelBuilder::Values;
 
 /// Unpacking takes as long as the dot products of a few tokens, and the same
 /// ports. Many blocks of tokens share it: the worker's scratch gets the codes
-/// of every step, a vector of each plane, as floats. From then on a step is a
-/// cell.
-void PackedMatmulKernel::expandTile() {
-  expands = true;
-  Value scratch = b.workerScratch(
-      llvm::divideCeil(numColumns, getStepColumns()) * numPlanes * kRowGroup);
-  auto parts = llvm::to_vector(llvm::seq<int64_t>(kRowGroup / lanes));
+/// of every step of a panel, one vector or more, as floats. From then on a step
+/// is a cell.
+void PackedMatmulKernel::expandPanel(Value firstCell) {
+  int64_t steps = llvm::divideCeil(panelColumns, getStepColumns());
+  Value scratch = b.workerScratch(steps * getNumExpanded() * kRowGroup);
+  firstStep = b.mulIndex(firstCell, cell.steps);
+  auto parts = getAllParts();
   auto expandCell = [&](Value index, int64_t columns) {
     forEachStep(
         {index, 0, columns}, parts, /*sums=*/{},
         [&](CellRange step, ArrayRef<Values> fields, MutableArrayRef<Value>) {
           for (int64_t part : parts)
-            for (auto [plane, vector] :
-                 llvm::enumerate(getPlanes(fields[part])))
+            for (auto [i, vector] : llvm::enumerate(
+                     expandsPlanes() ? getPlanes(fields[part]) : fields[part]))
               vector::StoreOp::create(
                   b, b.bitcast(floats(), vector), scratch,
-                  ValueRange{getExpandedIndex(step.index, plane, part)});
+                  ValueRange{getExpandedIndex(step.index, i, part)});
         });
   };
-  int64_t numCells = numColumns / cell.columns;
-  b.loop(b.index(0), b.index(numCells), 1, [&](Value index) {
+  Value end = b.addIndex(firstCell, panelColumns / cell.columns);
+  b.loop(firstCell, end, 1, [&](Value index) {
     prefetchCell(index, cell.columns);
     expandCell(index, cell.columns);
   });
-  if (int64_t rest = numColumns % cell.columns)
-    expandCell(b.index(numCells), rest);
+  if (int64_t rest = panelColumns % cell.columns)
+    expandCell(end, rest);
   expanded = scratch;
-  cell = {cell.rows, getStepColumns(), 64 * numPlanes};
+  cell = {cell.rows, getStepColumns(), 64 * getNumExpanded()};
 }
 
-Value PackedMatmulKernel::getExpandedIndex(Value step, int64_t plane,
+Value PackedMatmulKernel::getExpandedIndex(Value step, int64_t i,
                                            int64_t part) {
-  return b.addIndex(b.mulIndex(step, numPlanes * kRowGroup),
-                    plane * kRowGroup + part * lanes);
+  Value inPanel = b.subIndex(step, firstStep);
+  return b.addIndex(b.mulIndex(inPanel, getNumExpanded() * kRowGroup),
+                    i * kRowGroup + part * lanes);
 }
 
 /// A part of the 64 bytes from `first` on.
@@ -58,13 +59,12 @@ Value PackedMatmulKernel::loadPacked(Value first, int64_t part) {
 /// The fields of a cell of one step, and of t5 the codes of plane 4.
 Values PackedMatmulKernel::loadFields(Value index, int64_t part) {
   if (expanded) {
-    Values planes;
-    for (int64_t plane = 0; plane < numPlanes; ++plane)
-      planes.push_back(b.bitcast(
-          bytes(),
-          vector::LoadOp::create(b, floats(), expanded,
-                                 getExpandedIndex(index, plane, part))));
-    return planes;
+    Values vectors;
+    for (int64_t i = 0; i < getNumExpanded(); ++i)
+      vectors.push_back(b.bitcast(
+          bytes(), vector::LoadOp::create(b, floats(), expanded,
+                                          getExpandedIndex(index, i, part))));
+    return vectors;
   }
   Value packed =
       loadPacked(b.addIndex(address, b.mulIndex(index, cell.bytes)), part);
@@ -168,7 +168,7 @@ void PackedMatmulKernel::forEachStepOfT3(CellRange range,
 
 /// The codes of every plane in the fields of a step.
 Values PackedMatmulKernel::getPlanes(ArrayRef<Value> fields) {
-  if (expanded)
+  if (expanded && expandsPlanes())
     return Values(fields);
   Values planes;
   for (int64_t plane = 0; plane < getNumFields(); ++plane)

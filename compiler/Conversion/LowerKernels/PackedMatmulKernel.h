@@ -41,12 +41,18 @@ public:
 
 private:
   void emitItem(mlir::Value address, mlir::Value firstRowGroup, bool isStrip);
+  void emitPanels();
   void emitTokens();
   void emitBlock(mlir::Value token, int64_t count);
   void emitDotBlocks();
   void unpackPanels(mlir::Value codes);
   void prefetchCell(mlir::Value index, int64_t columns);
   void emitParts(mlir::ArrayRef<int64_t> parts, int64_t unroll);
+  void rescaleSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
+  void forEachToken(llvm::function_ref<void()> body);
+  mlir::SmallVector<Values> getPlaces(mlir::ArrayRef<int64_t> parts);
+  Values loadSums(mlir::ArrayRef<int64_t> parts);
+  void storeSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
   void emitGroups(mlir::ArrayRef<int64_t> parts, int64_t unroll);
   Values sumGroup(mlir::Value firstCell, int64_t skipped, int64_t columns,
                   mlir::ArrayRef<int64_t> parts, int64_t unroll);
@@ -90,8 +96,8 @@ private:
                 mlir::MutableArrayRef<mlir::Value> sums);
   void emitStep(CellRange step, mlir::ArrayRef<Values> fields,
                 mlir::MutableArrayRef<mlir::Value> sums);
-  void expandTile();
-  mlir::Value getExpandedIndex(mlir::Value step, int64_t plane, int64_t part);
+  void expandPanel(mlir::Value firstCell);
+  mlir::Value getExpandedIndex(mlir::Value step, int64_t i, int64_t part);
   mlir::Value loadPacked(mlir::Value first, int64_t part);
   Values loadFields(mlir::Value index, int64_t part);
   Values getPlanes(mlir::ArrayRef<mlir::Value> fields);
@@ -106,15 +112,22 @@ private:
     return Values(getNumSums(parts),
                   mlir::arith::ConstantOp::create(b, b.getZeroAttr(type)));
   }
+  mlir::SmallVector<int64_t> getAllParts() const {
+    return llvm::to_vector(llvm::seq<int64_t>(ternary::kRowGroup / lanes));
+  }
+  int64_t getPanelColumns();
+  bool isWholePanel() const { return panelColumns == numColumns; }
   bool isGemv() const { return numTokens == 1 && !expanded; }
   /// Planes that are fields of one byte; t5 has another plane beside them.
   int64_t getNumFields() const { return std::min<int64_t>(numPlanes, 4); }
   /// Whether fields may be left with others, which have the same q: their sums
   /// are subtracted at the end.
   bool sharesFields() const { return leavesInPlace() && !isStrip; }
-  /// Whether what is in a byte beside a code may stay: not in codes that are
-  /// unpacked for many tokens.
-  bool leavesInPlace() const { return layout.getInPlace() && !expands; }
+  /// Whether what is in a byte beside a code may stay: not where the codes of
+  /// every plane are unpacked for many tokens.
+  bool leavesInPlace() const {
+    return layout.getInPlace() && !(expands && expandsPlanes());
+  }
   /// Whether the dot product takes all fields of a byte from a plane on, of
   /// which each is at most 2.
   bool fitsDot(int64_t plane) const {
@@ -147,7 +160,19 @@ private:
            layout.getChain() == 1 && numTokens % 2 == 0;
   }
   int64_t getStepColumns() const { return cell.columns / cell.steps; }
+  bool staysPacked() const;
   int64_t getMinExpandedTokens() const;
+  /// Whether each code of i2 is one AND and one dot product.
+  bool isMaskedOnly() const {
+    return layout.getPacking() == ternary::Packing::I2 &&
+           layout.getChain() == 1 && layout.getInPlace();
+  }
+  /// What is kept of a step that is unpacked: the codes of every plane, or
+  /// where masks cost nothing the bytes that hold them.
+  bool expandsPlanes() const { return !b.options.masksBesideDots; }
+  int64_t getNumExpanded() const {
+    return expandsPlanes() ? numPlanes : llvm::divideCeil(numPlanes, 4);
+  }
   using SumEmitter = llvm::function_ref<void(int64_t part, int64_t rowGroup,
                                              int64_t token, mlir::Value exact)>;
   void forEachSum(mlir::ValueRange planeSums, mlir::ArrayRef<int64_t> parts,
@@ -193,9 +218,11 @@ private:
   // The rows of an item.
   mlir::Value address, firstRowGroup;
   bool isStrip;
-  ternary::Cell cell;   ///< a step, if it is expanded
-  bool expands = false; ///< whether the codes of the item are unpacked first
-  mlir::Value expanded; ///< where, from then on
+  ternary::Cell cell;    ///< a step, if it is expanded
+  bool expands = false;  ///< whether the codes of the item are unpacked first
+  int64_t panelColumns;  ///< of which as many at a time
+  mlir::Value expanded;  ///< where they are, from then on
+  mlir::Value firstStep; ///< the first of them
   // The tokens of a block.
   mlir::Value firstToken;
   int64_t numTokens;

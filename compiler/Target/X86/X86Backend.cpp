@@ -449,6 +449,12 @@ public:
     llvm_unreachable("unknown dot product");
   }
 
+  /// A core of Zen 4 has one port for vpdpbusd of 512 bits, and as many again
+  /// for masks. Intel's have two, for all vectors.
+  bool masksBesideDots(const TargetSpec &target) const override {
+    return target.tuneCpu == "znver4" && target.has(TERCET_CPU_AVX512VNNI);
+  }
+
   /// A Sapphire Rapids core, 20 GB/s: with one stream 14 GB/s of i2, which it
   /// computes with at 57, with two 18 of t5, at 30 (docs/performance.md).
   double getOverlap(int64_t numStreams, const TargetSpec &target,
