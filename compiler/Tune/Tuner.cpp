@@ -85,18 +85,20 @@ void Race::sort(size_t numContestants) {
 }
 
 void Race::run(Clock::time_point deadline) {
-  size_t field = contestants.size();
-  do {
+  // A few rounds tell who is far behind; those that are left are nearly equal.
+  constexpr size_t kFinalists = 4;
+  for (size_t field = contestants.size();; field = divideCeil(field, 2)) {
     for (Contestant &contestant :
          MutableArrayRef(contestants).take_front(field))
       contestant.seconds.clear();
-    int numRounds = field > 8 ? 5 : field > 2 ? 15 : 31;
+    int numRounds = field > 8 ? 3 : field > kFinalists ? 9 : 61;
     for (int round = 0;
          round < numRounds && (round == 0 || Clock::now() < deadline); ++round)
       runRound(field);
     sort(field);
-    field = divideCeil(field, 2);
-  } while (field > 1 && Clock::now() < deadline);
+    if (field <= kFinalists || Clock::now() >= deadline)
+      return;
+  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -244,7 +246,7 @@ Error MatmulTuning::raceSchedules() {
     Race race = makeRace(1);
     if (Expected<bool> isExact = race.add(std::move(contestant)); !isExact)
       return isExact.takeError();
-    if (Error error = add(race, 1, others, after(begin + 0.6 * share)))
+    if (Error error = add(race, 1, others, after(begin + 0.5 * share)))
       return error;
     race.run(after(begin + share));
     begin += share;
