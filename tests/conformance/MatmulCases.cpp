@@ -257,7 +257,7 @@ void addGroupCases(std::vector<Case> &cases) {
   for (auto [lanes, chain, unroll, group] :
        {std::tuple(4, 1, 3, 32), std::tuple(8, 2, 1, 32),
         std::tuple(16, 2, 1, 256)})
-    addSchedule(cases, lanes == 8,
+    addSchedule(cases, false,
                 {.lanes = lanes, .unroll = unroll, .tokens = 2, .chain = chain},
                 {112, 2 * group + 16, Values::Mixed, {1, 2, 3}, group});
 }
