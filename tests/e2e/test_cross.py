@@ -72,6 +72,25 @@ def test_same_bits(tmp_path, here, target, machine):
     assert greedy(command, ids) == tokens
 
 
+@pytest.mark.parametrize("architecture, feature, cpu", [
+    ("aarch64", "+dotprod", "neoverse-n1"),
+    ("riscv64", "+v", "rv64,v=true,vlen=128,vext_spec=v1.0"),
+])
+def test_library(tmp_path, here, architecture, feature, cpu):
+    """A C program for the other machine, linked with the library."""
+    ids, expected, _ = here
+    machine = [f"qemu-{architecture}", "-cpu", cpu, "-L", f"/usr/{architecture}-linux-gnu"]
+    if shutil.which(machine[0]) is None:
+        pytest.skip(f"{machine[0]} is not installed")
+    output(BIN / "tercet", "compile", MODEL, "-o", tmp_path / "libausten.so", "--emit=lib",
+           f"--target={architecture}{feature}")
+    output("clang-22", f"--target={architecture}-linux-gnu", "-fuse-ld=lld", f"-I{tmp_path}",
+           TESTS / "e2e/print_logits.c", f"-L{tmp_path}", "-lausten", f"-Wl,-rpath,{tmp_path}",
+           "-o", tmp_path / "print-logits")
+    done = subprocess.run([*machine, tmp_path / "print-logits", *ids[:40]], capture_output=True, check=True)
+    assert done.stdout == expected[:40].tobytes()
+
+
 @pytest.mark.parametrize("target, machine, feature", [
     ("aarch64+dotprod", ["qemu-aarch64", "-cpu", "cortex-a72"], "dotprod"),
     ("aarch64-linux-gnu+dotprod+i8mm", ["qemu-aarch64", "-cpu", "neoverse-n1"], "i8mm"),
