@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "dialect/ONNX/ONNX.h"
+#include "dialect/ONNX/OperatorSchemas.h"
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -25,6 +26,68 @@ Type ONNXDialect::parseType(DialectAsmParser &parser) const {
 
 void ONNXDialect::printType(Type, DialectAsmPrinter &printer) const {
   printer << "unknown";
+}
+
+LogicalResult ONNXDialect::verifyOperationAttribute(Operation *op,
+                                                    NamedAttribute attribute) {
+  bool isNode = attribute.getName() == kVersionAttr && op->getDialect() == this;
+  return isNode ? verifyNode(op) : success();
+}
+
+Type tercet::onnx::getElementType(MLIRContext *context, int64_t dataType) {
+  auto getUnsigned = [&](unsigned width) {
+    return IntegerType::get(context, width, IntegerType::Unsigned);
+  };
+  switch (dataType) {
+  case 1:
+    return Float32Type::get(context);
+  case 2:
+    return getUnsigned(8);
+  case 3:
+    return IntegerType::get(context, 8);
+  case 4:
+    return getUnsigned(16);
+  case 5:
+    return IntegerType::get(context, 16);
+  case 6:
+    return IntegerType::get(context, 32);
+  case 7:
+    return IntegerType::get(context, 64);
+  case 9:
+    return IntegerType::get(context, 1);
+  case 10:
+    return Float16Type::get(context);
+  case 11:
+    return Float64Type::get(context);
+  case 12:
+    return getUnsigned(32);
+  case 13:
+    return getUnsigned(64);
+  case 16:
+    return BFloat16Type::get(context);
+  case 17:
+    return Float8E4M3FNType::get(context);
+  case 18:
+    return Float8E4M3FNUZType::get(context);
+  case 19:
+    return Float8E5M2Type::get(context);
+  case 20:
+    return Float8E5M2FNUZType::get(context);
+  case 21:
+    return getUnsigned(4);
+  case 22:
+    return IntegerType::get(context, 4);
+  case 23:
+    return Float4E2M1FNType::get(context);
+  case 24:
+    return Float8E8M0FNUType::get(context);
+  case 25:
+    return getUnsigned(2);
+  case 26:
+    return IntegerType::get(context, 2);
+  default:
+    return {};
+  }
 }
 
 StringRef tercet::onnx::getOpName(Operation *op) {

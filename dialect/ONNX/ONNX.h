@@ -28,6 +28,10 @@ public:
   mlir::Type parseType(mlir::DialectAsmParser &parser) const override;
   void printType(mlir::Type type,
                  mlir::DialectAsmPrinter &printer) const override;
+  /// Checks each node by its operator's schema.
+  llvm::LogicalResult
+  verifyOperationAttribute(mlir::Operation *op,
+                           mlir::NamedAttribute attribute) override;
 };
 
 /// `!onnx.unknown`: of a value whose type neither file nor inference tells.
@@ -54,6 +58,10 @@ inline constexpr llvm::StringLiteral kYieldOp = "onnx.yield";
 inline constexpr llvm::StringLiteral kBitLinearOp = "onnx.ternary.bit_linear";
 inline constexpr llvm::StringLiteral kTernaryMatMulOp = "onnx.ternary.matmul";
 inline constexpr llvm::StringLiteral kTernaryConvOp = "onnx.ternary.conv";
+
+/// The type of a TensorProto.DataType, null if no tensor of it is supported
+/// (strings, complex numbers). Signed integers are signless.
+mlir::Type getElementType(mlir::MLIRContext *context, int64_t dataType);
 
 /// "MatMul", "com.microsoft.MatMulNBits".
 llvm::StringRef getOpName(mlir::Operation *op);

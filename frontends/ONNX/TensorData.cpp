@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "frontends/ONNX/TensorData.h"
-#include "dialect/ONNX/ONNX.h"
 #include "frontends/Support/InputError.h"
 
 #include "mlir/IR/AsmState.h"
@@ -18,84 +17,16 @@ using llvm::MemoryBuffer;
 using llvm::StringRef;
 using llvm::WritableMemoryBuffer;
 
-/// The first numbers of TensorProto.DataType that libonnx 1.12 has no names of.
-enum NewerDataType {
-  FLOAT8E4M3FN = 17,
-  FLOAT8E4M3FNUZ = 18,
-  FLOAT8E5M2 = 19,
-  FLOAT8E5M2FNUZ = 20,
-  UINT4 = 21,
-  INT4 = 22,
-  FLOAT4E2M1 = 23,
-  FLOAT8E8M0 = 24,
-  UINT2 = 25,
-  INT2 = 26,
-};
-
-Type tercet::onnx::getElementType(MLIRContext *context, int32_t dataType) {
-  auto getUnsigned = [&](unsigned width) {
-    return IntegerType::get(context, width, IntegerType::Unsigned);
-  };
-  switch (dataType) {
-  case proto::TensorProto::FLOAT:
-    return Float32Type::get(context);
-  case proto::TensorProto::UINT8:
-    return getUnsigned(8);
-  case proto::TensorProto::INT8:
-    return IntegerType::get(context, 8);
-  case proto::TensorProto::UINT16:
-    return getUnsigned(16);
-  case proto::TensorProto::INT16:
-    return IntegerType::get(context, 16);
-  case proto::TensorProto::INT32:
-    return IntegerType::get(context, 32);
-  case proto::TensorProto::INT64:
-    return IntegerType::get(context, 64);
-  case proto::TensorProto::BOOL:
-    return IntegerType::get(context, 1);
-  case proto::TensorProto::FLOAT16:
-    return Float16Type::get(context);
-  case proto::TensorProto::DOUBLE:
-    return Float64Type::get(context);
-  case proto::TensorProto::UINT32:
-    return getUnsigned(32);
-  case proto::TensorProto::UINT64:
-    return getUnsigned(64);
-  case proto::TensorProto::BFLOAT16:
-    return BFloat16Type::get(context);
-  case FLOAT8E4M3FN:
-    return Float8E4M3FNType::get(context);
-  case FLOAT8E4M3FNUZ:
-    return Float8E4M3FNUZType::get(context);
-  case FLOAT8E5M2:
-    return Float8E5M2Type::get(context);
-  case FLOAT8E5M2FNUZ:
-    return Float8E5M2FNUZType::get(context);
-  case UINT4:
-    return getUnsigned(4);
-  case INT4:
-    return IntegerType::get(context, 4);
-  case FLOAT4E2M1:
-    return Float4E2M1FNType::get(context);
-  case FLOAT8E8M0:
-    return Float8E8M0FNUType::get(context);
-  case UINT2:
-    return getUnsigned(2);
-  case INT2:
-    return IntegerType::get(context, 2);
-  default:
-    return {};
-  }
-}
-
 std::string tercet::onnx::printDataType(int32_t dataType) {
-  static constexpr StringRef newerNames[] = {
+  // Those that libonnx 1.12 does not know.
+  static constexpr size_t kFirst = 17;
+  static constexpr StringRef kNewerNames[] = {
       "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "UINT4",
       "INT4",         "FLOAT4E2M1",     "FLOAT8E8M0", "UINT2",          "INT2"};
   if (proto::TensorProto::DataType_IsValid(dataType))
     return proto::TensorProto::DataType_Name(dataType);
-  if (dataType >= FLOAT8E4M3FN && dataType <= INT2)
-    return newerNames[dataType - FLOAT8E4M3FN].str();
+  if (size_t index = dataType - kFirst; index < std::size(kNewerNames))
+    return kNewerNames[index].str();
   return formatv("data type {0}", dataType).str();
 }
 

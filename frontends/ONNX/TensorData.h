@@ -5,16 +5,13 @@
 #ifndef TERCET_FRONTENDS_ONNX_TENSORDATA_H
 #define TERCET_FRONTENDS_ONNX_TENSORDATA_H
 
+#include "dialect/ONNX/ONNX.h"
 #include "frontends/ONNX/ONNXReader.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
 
 namespace tercet::onnx {
-
-/// The type of a TensorProto.DataType, null if no tensor of it is supported
-/// (strings, complex numbers). Signed integers are signless.
-mlir::Type getElementType(mlir::MLIRContext *context, int32_t dataType);
 
 /// "FLOAT", "INT2".
 std::string printDataType(int32_t dataType);

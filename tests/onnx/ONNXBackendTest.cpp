@@ -3,14 +3,17 @@
 // Runs ONNX's backend test data in this process, through the whole compiler:
 //
 //   ONNXBackendTest [--data=DIR] [--unsupported=FILE] [--filter=REGEX] ...
+//   ONNXBackendTest --mutate [--mutation=NAME] ...
 //
 // DIR holds SUITE/TEST/model.onnx and SUITE/TEST/test_data_set_*/. A test that
 // stands in FILE ("SUITE/TEST: reason", sorted) has to fail; every other one
 // has to pass. Tests run in child processes, and one that crashes fails, listed
-// or not.
+// or not. With --mutate models are changed in one place after another, and have
+// to be refused by messages of ours if at all.
 
 #include "dialect/ONNX/ONNX.h"
 #include "frontends/ONNX/ImportONNX.h"
+#include "tests/onnx/Mutations.h"
 #include "tests/onnx/TestTensor.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -45,6 +48,10 @@ static cl::opt<bool> listTests("list", cl::desc("List tests, run none"));
 static cl::opt<bool> printUnsupported(
     "print-unsupported",
     cl::desc("Print failing tests as a list of --unsupported"));
+static cl::opt<bool> mutate("mutate", cl::desc("Lower wrong models, run none"));
+static cl::opt<std::string>
+    mutation("mutation", cl::desc("Print changes whose name has this, and what "
+                                  "comes of them"));
 static cl::opt<unsigned> jobs("jobs", cl::desc("Processes"), cl::init(2));
 static cl::opt<unsigned> timeLimit("time-limit", cl::desc("Seconds of a test"),
                                    cl::init(60));
@@ -127,10 +134,16 @@ static Error runTest(StringRef directory) {
   registerPipelineDialects(registry);
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   auto module = importONNX(context, (directory + "/model.onnx").str());
-  if (!module)
-    return module.takeError();
   CompileOptions options;
   options.target = cantFail(parseTarget(target));
+  if (mutate) {
+    if (!module)
+      return consumeError(module.takeError()), Error::success();
+    options.compileTo = "lower-onnx";
+    return runMutations(**module, options, mutation);
+  }
+  if (!module)
+    return module.takeError();
   auto graph = GraphJIT::create(std::move(*module), options, /*numThreads=*/2);
   if (!graph)
     return graph.takeError();

@@ -6,6 +6,7 @@
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/ADT/MapVector.h"
 
 #include <cmath>
@@ -56,6 +57,8 @@ static Tensor repeatHeads(B &b, Tensor x, Dim queryHeads) {
 /// softmax(scale * q k' + mask) v, in f32.
 static LogicalResult lowerAttention(B &b) {
   bool isMerged = b.input(0).rank() == 3;
+  if (b.has(4) != b.has(5))
+    return b.error() << "past keys without past values, or these without those";
   FailureOr<Tensor> q = splitHeads(b, b.input(0), "q_num_heads"),
                     k = splitHeads(b, b.input(1), "kv_num_heads"),
                     v = splitHeads(b, b.input(2), "kv_num_heads");
@@ -168,6 +171,9 @@ static LogicalResult lowerRotaryEmbedding(B &b) {
     return failure();
   Tensor cosines = b.input(1), sines = b.input(2);
   bool isInterleaved = b.getInt("interleaved", 0), hasPositions = b.has(3);
+  if (int64_t rank = hasPositions ? 2 : 3;
+      cosines.rank() != rank || sines.rank() != rank)
+    return b.error() << "cosines or sines are not of rank " << rank;
   Type type = getComputeType(x->element);
   Dims dims = b.dims(*x);
   int64_t rotated = b.getInt("rotary_embedding_dim", 0);
@@ -237,6 +243,13 @@ static LogicalResult lowerLinearAttention(B &b) {
   if (query.rank() != 3 || heads < 1 || queryHeads % heads != 0 ||
       isGated != b.has(4) || isDelta != b.has(5))
     return b.error() << "operands and attributes do not fit";
+  for (unsigned i : {1, 2, 4, 5})
+    if (b.has(i) &&
+        failed(verifyCompatibleShape(b.input(i).type().getShape().take_front(2),
+                                     query.type().getShape().take_front(2))))
+      return b.error() << "operands differ in batch or time";
+  if (query.size(2) == 0)
+    return b.error() << "heads without elements";
   Type f32 = b.getF32Type();
   Dim batch = b.dim(query, 0), steps = b.dim(query, 1), numHeads = b.dim(heads),
       group = b.dim(queryHeads / heads),
@@ -270,6 +283,9 @@ static LogicalResult lowerLinearAttention(B &b) {
 
   Dims results = {batch, steps, numHeads, group, valueDim},
        stateDims = {batch, numHeads, keyDim, valueDim};
+  if (b.has(3) && failed(verifyCompatibleShape(b.input(3).type(),
+                                               b.tensorType(stateDims, f32))))
+    return b.error() << "the state does not fit the operands";
   Tensor inits[] = {b.empty(results, query.element),
                     b.has(3) ? b.cast(b.input(3), f32)
                              : b.zeros(stateDims, f32)};

@@ -353,8 +353,8 @@ static Tensor reverseWindow(B &b, Tensor w, int64_t groups) {
 static LogicalResult lowerConvTranspose(B &b) {
   Tensor x = b.input(0), w = b.input(1);
   int64_t rank = x.rank() - 2, groups = b.getInt("group", 1);
-  if (rank < 1 || w.rank() != x.rank() || groups < 1)
-    return b.error() << "operands or group do not fit";
+  if (groups < 1)
+    return b.error() << "group is " << groups;
   ArrayRef<int64_t> kernel = w.type().getShape().drop_front(2);
   if (ShapedType::isDynamicShape(kernel))
     return b.error() << "weights without static shape are not supported";
@@ -369,6 +369,8 @@ static LogicalResult lowerConvTranspose(B &b) {
   if (failed(strides) || failed(dilations) || failed(pads))
     return failure();
   std::optional<ArrayRef<int64_t>> shape = b.getInts("output_shape");
+  if (shape && int64_t(shape->size()) < rank)
+    return b.error() << "output_shape does not fit the operand";
   StringRef automatic = b.getString("auto_pad", "NOTSET");
 
   Window window;
@@ -549,9 +551,6 @@ static LogicalResult lowerMaxUnpool(B &b) {
   std::optional<ArrayRef<int64_t>> kernel = b.getInts("kernel_shape");
   if (rank < 1 || !kernel || int64_t(kernel->size()) != rank)
     return b.error() << "the window does not fit the operand";
-  if (!indices.element.isInteger(64))
-    return b.error() << "the indices are of type " << indices.element
-                     << ", not i64";
   FailureOr<SmallVector<int64_t>> strides = getSpatial(b, "strides", rank, 1),
                                   pads = getSpatial(b, "pads", 2 * rank, 0);
   if (failed(strides) || failed(pads))

@@ -87,7 +87,7 @@ static LogicalResult lowerGatherND(B &b) {
   if (indices.rank() == 0 || indices.type().isDynamicDim(indices.rank() - 1))
     return b.error() << "coordinates of unknown size are not supported";
   int64_t depth = indices.size(indices.rank() - 1), outer = indices.rank() - 1;
-  if (batch + depth > x.rank() || batch > outer)
+  if (batch < 0 || batch > outer || batch + depth > x.rank())
     return b.error() << "coordinates do not fit the operand";
   Dims from = b.dims(x), to = b.dims(indices);
   to.pop_back();
@@ -155,7 +155,9 @@ static LogicalResult lowerScatterND(B &b) {
   Tensor x = b.input(0), indices = b.input(1);
   if (indices.rank() == 0 || indices.type().isDynamicDim(indices.rank() - 1))
     return b.error() << "coordinates of unknown size are not supported";
-  int64_t outer = indices.rank() - 1;
+  int64_t outer = indices.rank() - 1, depth = indices.size(outer);
+  if (depth > x.rank() || b.input(2).rank() != outer + x.rank() - depth)
+    return b.error() << "coordinates or updates do not fit the operand";
   return scatter(b, x, b.input(2), [&](ValueRange i) {
     return concatenate(readCoordinates(b, x, indices, i.take_front(outer), 0),
                        i.drop_front(outer));

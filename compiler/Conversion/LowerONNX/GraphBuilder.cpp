@@ -4,8 +4,8 @@
 #include "compiler/Conversion/LowerONNX/Constants.h"
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
 #include "dialect/ONNX/ONNX.h"
+#include "dialect/ONNX/OperatorSchemas.h"
 #include "dialect/Ternary/Ternary.h"
-#include "tercet/graph.h"
 
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -14,6 +14,7 @@
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Matchers.h"
+#include "mlir/IR/Verifier.h"
 #include "llvm/Support/SaveAndRestore.h"
 
 using namespace mlir;
@@ -26,7 +27,8 @@ using Values = GraphBuilder::Values;
 constexpr int64_t kMaxElements = 64;
 
 static bool isSmall(RankedTensorType type) {
-  return type.hasStaticShape() && type.getNumElements() <= kMaxElements;
+  return type.hasStaticShape() && type.getNumElements() <= kMaxElements &&
+         llvm::none_of(type.getShape(), [](int64_t size) { return size < 0; });
 }
 
 GraphBuilder::GraphBuilder(ModuleOp module)
@@ -109,66 +111,17 @@ Values GraphBuilder::getRuntimeAxes(int64_t rank, unsigned index) {
 }
 
 FailureOr<Type> GraphBuilder::getElementType(StringRef name, Type otherwise) {
-  if (!current->hasAttr(name))
+  int64_t number = getInt(name, 0);
+  if (number == 0 && otherwise)
     return otherwise;
-  auto i = [&](unsigned width) -> Type { return getIntegerType(width); };
-  auto ui = [&](unsigned width) -> Type {
-    return getIntegerType(width, /*isSigned=*/false);
-  };
-  switch (int64_t number = getInt(name, 0)) {
-  case TERCET_ELEMENT_F32:
-    return Type(getF32Type());
-  case TERCET_ELEMENT_UI8:
-    return ui(8);
-  case TERCET_ELEMENT_I8:
-    return i(8);
-  case TERCET_ELEMENT_UI16:
-    return ui(16);
-  case TERCET_ELEMENT_I16:
-    return i(16);
-  case TERCET_ELEMENT_I32:
-    return i(32);
-  case TERCET_ELEMENT_I64:
-    return i(64);
-  case TERCET_ELEMENT_BOOL:
-    return i(1);
-  case TERCET_ELEMENT_F16:
-    return Type(getF16Type());
-  case TERCET_ELEMENT_F64:
-    return Type(getF64Type());
-  case TERCET_ELEMENT_UI32:
-    return ui(32);
-  case TERCET_ELEMENT_UI64:
-    return ui(64);
-  case TERCET_ELEMENT_BF16:
-    return Type(getBF16Type());
-  case TERCET_ELEMENT_F8E4M3FN:
-    return Type(getType<Float8E4M3FNType>());
-  case TERCET_ELEMENT_F8E4M3FNUZ:
-    return Type(getType<Float8E4M3FNUZType>());
-  case TERCET_ELEMENT_F8E5M2:
-    return Type(getType<Float8E5M2Type>());
-  case TERCET_ELEMENT_F8E5M2FNUZ:
-    return Type(getType<Float8E5M2FNUZType>());
-  case TERCET_ELEMENT_F4E2M1FN:
-    return Type(getType<Float4E2M1FNType>());
-  case TERCET_ELEMENT_UI4:
-    return ui(4);
-  case TERCET_ELEMENT_I4:
-    return i(4);
-  case TERCET_ELEMENT_UI2:
-    return ui(2);
-  case TERCET_ELEMENT_I2:
-    return i(2);
-  default:
+  Type type = onnx::getElementType(getContext(), number);
+  if (!type || isa<Float8E8M0FNUType>(type))
     return error() << "element type " << number << " is not supported";
-  }
+  return type;
 }
 
 InFlightDiagnostic GraphBuilder::error() {
-  return mlir::emitError(current->getLoc())
-         << onnx::getOpName(current) << " (node '" << onnx::getNodeName(current)
-         << "', opset " << version() << "): ";
+  return onnx::emitNodeError(current);
 }
 
 LogicalResult GraphBuilder::result(Tensor tensor) {
@@ -176,6 +129,18 @@ LogicalResult GraphBuilder::result(Tensor tensor) {
   if (nextResult < current->getNumResults())
     known.lowered[current->getResult(nextResult++)] = tensor;
   return success();
+}
+
+/// Whether MLIR takes the operations after `before`. Lowerings check what
+/// would make them crash; the rest comes out here, or with the If around it.
+static bool isValid(Block &block, Operation *before) {
+  if (!block.getParentOp())
+    return true; // dominance is not known yet
+  ScopedDiagnosticHandler silent(block.getParentOp()->getContext(),
+                                 [](Diagnostic &) {});
+  auto first = before ? std::next(before->getIterator()) : block.begin();
+  return llvm::all_of(llvm::make_range(first, block.end()),
+                      [](Operation &op) { return succeeded(verify(&op)); });
 }
 
 LogicalResult GraphBuilder::lowerNode(Operation *op) {
@@ -190,8 +155,25 @@ LogicalResult GraphBuilder::lowerNode(Operation *op) {
   Lowering lower = findLowering(onnx::getOpName(op));
   if (!lower)
     return error() << "this operator is not supported";
-  if (failed(lower(*this)))
+  Block *block = getInsertionBlock();
+  Operation *before = getInsertionPoint() == block->begin()
+                          ? nullptr
+                          : &*std::prev(getInsertionPoint());
+  SmallVector<RankedTensorType> types;
+  for (unsigned i = 0; i < numInputs(); ++i)
+    types.push_back(
+        has(i) ? cast<RankedTensorType>(input(i).type().clone(input(i).element))
+               : RankedTensorType());
+  if (failed(onnx::verifyOperands(op, types)) || failed(lower(*this)))
     return failure();
+  if (!isValid(*block, before)) {
+    InFlightDiagnostic diagnostic = error();
+    diagnostic << "its inputs do not fit each other or its attributes: ";
+    llvm::interleaveComma(
+        llvm::make_filter_range(types, [](Type t) { return bool(t); }),
+        diagnostic);
+    return diagnostic;
+  }
   for (Value result : op->getResults())
     if (!result.use_empty() && !known.lowered.lookup(result))
       return error() << "output " << cast<OpResult>(result).getResultNumber()
@@ -398,8 +380,17 @@ FailureOr<Tensor> GraphBuilder::elementwise(ArrayRef<Tensor> operands,
 Tensor GraphBuilder::elementwiseTo(ArrayRef<Dim> shape,
                                    ArrayRef<Tensor> operands, Type element,
                                    Body body) {
-  if (isSmall(tensorType(shape, element)) &&
-      llvm::all_of(operands, [&](Tensor t) { return hasElements(t); }))
+  // Operands that do not fit come out below, as an operation that is not valid.
+  auto canCompute = [&](Tensor operand) {
+    if (!hasElements(operand) || operand.rank() > int64_t(shape.size()))
+      return false;
+    ArrayRef<Dim> extents = ArrayRef(shape).take_back(operand.rank());
+    return llvm::all_of(llvm::zip(dims(operand), extents), [](auto pair) {
+      auto [size, extent] = pair;
+      return size == extent || isConstant(size, 1);
+    });
+  };
+  if (isSmall(tensorType(shape, element)) && llvm::all_of(operands, canCompute))
     return elementwiseOfElements(operands, shape, element, body);
 
   // What an operand contributes: an argument of the generic, a scalar, or where

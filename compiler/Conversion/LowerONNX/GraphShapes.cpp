@@ -133,7 +133,8 @@ Tensor GraphBuilder::reshape(Tensor tensor, ArrayRef<Dim> newDims) {
   auto type = tensorType(newDims, tensor.element);
   if (this->dims(tensor) == Dims(newDims))
     return tensor;
-  if (type.hasStaticShape() && tensor.isStatic()) {
+  if (type.hasStaticShape() && tensor.isStatic() &&
+      type.getNumElements() == tensor.type().getNumElements()) {
     if (ElementsAttr value = getConstant(tensor))
       return {constant(reshapeConstant(value, type)).value, tensor.element};
     if (hasElements(tensor))
@@ -235,6 +236,8 @@ Tensor GraphBuilder::slice(Tensor tensor, ArrayRef<Dim> offsets,
 
 Tensor GraphBuilder::insertSlice(Tensor source, Tensor into,
                                  ArrayRef<Dim> offsets, ArrayRef<Dim> strides) {
+  if (llvm::is_contained(source.type().getShape(), 0))
+    return into; // MLIR takes no empty slice behind the last element
   Dims ones(into.rank(), dim(1));
   return withDims(tensor::InsertSliceOp::create(
                       *this, source.value, into.value, offsets, dims(source),

@@ -207,6 +207,15 @@ static LogicalResult lowerGemm(B &b) {
   Type sumType = getSumType(b, x.element);
   Dims dims = {b.dim(x, 0), b.dim(y, 1)};
   bool hasBias = b.has(2) && beta != 0;
+  if (hasBias) {
+    FailureOr<Dims> common =
+        b.broadcastDims({b.empty(dims, sumType), b.input(2)});
+    if (failed(common))
+      return failure();
+    for (auto [size, extent] : llvm::zip(dims, *common))
+      if (B::isConstant(size, 1) && !B::isConstant(extent, 1))
+        return b.error() << "the bias is larger than the product";
+  }
   Tensor init = hasBias && alpha == 1 && beta == 1
                     ? b.broadcastTo(b.cast(b.input(2), sumType), dims)
                     : b.zeros(dims, sumType);

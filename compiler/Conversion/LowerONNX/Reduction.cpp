@@ -126,8 +126,11 @@ static FailureOr<Reduction> readReduction(B &b) {
     return b.error() << "axes of unknown number are not supported";
   bool areGiven = hasInput ? b.input(1).type().getNumElements() > 0
                            : b.getInts("axes").has_value();
-  if (areGiven && hasInput && !b.getConstantInts(b.input(1)))
+  if (areGiven && hasInput && !b.getConstantInts(b.input(1))) {
+    if (b.input(1).type().getNumElements() > x.rank())
+      return b.error() << "more axes than dimensions";
     return splitByAxes(b, x);
+  }
   if (!areGiven && b.getInt("noop_with_empty_axes", 0))
     return reduceAxes(b, x, {});
   if (!areGiven)

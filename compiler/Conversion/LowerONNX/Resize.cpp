@@ -256,8 +256,7 @@ static LogicalResult lowerResize(B &b) {
   };
   Values scales, exact;
   auto isGiven = [&](unsigned index) {
-    return b.has(index) && !(b.input(index).isStatic() &&
-                             b.input(index).type().getNumElements() == 0);
+    return b.has(index) && b.input(index).type().getNumElements() > 0;
   };
   if (auto given = b.node()->getAttrOfType<DenseF32ArrayAttr>("scales"))
     for (float scale : given.asArrayRef())
@@ -293,6 +292,8 @@ static LogicalResult lowerResize(B &b) {
       "tf_crop_and_resize") {
     if (!isGiven(1))
       return b.error() << "tf_crop_and_resize without roi";
+    if (b.input(1).type().getNumElements() != 2 * int64_t(axes.size()))
+      return b.error() << "roi does not fit the operand";
     for (Value end : b.elements(b.input(1)))
       region.push_back(b.castScalar(b.load(end, b.input(1).element),
                                     b.input(1).element, f32));

@@ -211,8 +211,6 @@ static LogicalResult lowerGridSample(B &b) {
 /// Points of [-1, 1], the pixels of an image, times a matrix of each image.
 static LogicalResult lowerAffineGrid(B &b) {
   Tensor theta = b.input(0);
-  if (!b.input(1).isStatic())
-    return b.error() << "a result of unknown rank is not supported";
   Dims size = b.toDims(b.input(1));
   int64_t spatial = int64_t(size.size()) - 2;
   if (theta.rank() != 3 || spatial < 1)

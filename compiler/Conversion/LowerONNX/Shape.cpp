@@ -32,8 +32,6 @@ static std::pair<Dim, Dim> getProducts(B &b, Dims from, Dims to) {
 
 static LogicalResult lowerReshape(B &b) {
   Tensor x = b.input(0), shape = b.input(1);
-  if (!shape.isStatic())
-    return b.error() << "a result of unknown rank is not supported";
   bool allowsZero = b.getInt("allowzero", 0);
   Dims from = b.dims(x), to = b.toDims(shape);
   std::optional<size_t> inferred;
@@ -97,8 +95,7 @@ static LogicalResult lowerFlatten(B &b) {
 
 /// Whether input 1 holds axes that only a run tells; how many is known.
 static bool hasRuntimeAxes(B &b) {
-  return !b.getInts("axes") && b.has(1) && b.input(1).isStatic() &&
-         !b.getConstantInts(b.input(1));
+  return !b.getInts("axes") && b.has(1) && !b.getConstantInts(b.input(1));
 }
 
 /// Whether `axis` is among `axes`, as i1.
@@ -112,6 +109,8 @@ static Value isAmong(B &b, ArrayRef<Value> axes, int64_t axis) {
 
 static LogicalResult squeezeAtRunTime(B &b, Tensor x) {
   B::Values axes = b.getRuntimeAxes(x.rank(), 1);
+  if (int64_t(axes.size()) > x.rank())
+    return b.error() << "more axes than dimensions";
   Dims from = b.dims(x), to(x.rank() - axes.size(), b.dim(1));
   Value position = b.index(0); // of the next that is kept
   for (auto [i, size] : llvm::enumerate(from)) {
@@ -166,7 +165,7 @@ static LogicalResult lowerUnsqueeze(B &b) {
   int64_t count = 0;
   if (std::optional<ArrayRef<int64_t>> axes = b.getInts("axes"))
     count = axes->size();
-  else if (b.has(1) && b.input(1).isStatic())
+  else if (b.has(1))
     count = b.input(1).type().getNumElements();
   FailureOr<SmallVector<int64_t>> axes = b.getAxes(x.rank() + count, 1);
   return failed(axes) ? failure() : b.result(b.unsqueeze(x, *axes));

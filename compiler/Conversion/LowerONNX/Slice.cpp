@@ -36,18 +36,14 @@ static Dim clampEnd(B &b, Dim end, Dim size, bool isForward) {
 }
 
 /// The numbers of an attribute, or of input `index`.
-static FailureOr<Dims> getNumbers(B &b, StringRef name, unsigned index) {
+static Dims getNumbers(B &b, StringRef name, unsigned index) {
   Dims numbers;
   if (std::optional<ArrayRef<int64_t>> values = b.getInts(name)) {
     for (int64_t value : *values)
       numbers.push_back(b.dim(value));
     return numbers;
   }
-  if (!b.has(index))
-    return numbers;
-  if (!b.input(index).isStatic())
-    return b.error() << "input " << index << " has no static shape";
-  return b.toDims(b.input(index));
+  return b.has(index) ? b.toDims(b.input(index)) : numbers;
 }
 
 /// With axes or steps that only a run tells.
@@ -103,11 +99,8 @@ static LogicalResult sliceAtRunTime(B &b, Tensor x, ArrayRef<Dim> starts,
 
 static LogicalResult lowerSlice(B &b) {
   Tensor x = b.input(0);
-  FailureOr<Dims> starts = getNumbers(b, "starts", 1),
-                  ends = getNumbers(b, "ends", 2);
+  Dims starts = getNumbers(b, "starts", 1), ends = getNumbers(b, "ends", 2);
   SmallVector<int64_t> axes, steps;
-  if (failed(starts) || failed(ends))
-    return failure();
   for (auto [list, name, index, first] :
        {std::tuple(&axes, "axes", 3, 0), std::tuple(&steps, "steps", 4, 1)}) {
     if (std::optional<ArrayRef<int64_t>> values = b.getInts(name))
@@ -116,20 +109,20 @@ static LogicalResult lowerSlice(B &b) {
       std::optional<SmallVector<int64_t>> values =
           b.getConstantInts(b.input(index));
       if (!values)
-        return sliceAtRunTime(b, x, *starts, *ends);
+        return sliceAtRunTime(b, x, starts, ends);
       *list = *values;
     } else
-      for (size_t i = 0; i < starts->size(); ++i)
+      for (size_t i = 0; i < starts.size(); ++i)
         list->push_back(first ? 1 : int64_t(i));
   }
-  if (ends->size() != starts->size() || axes.size() != starts->size() ||
-      steps.size() != starts->size())
+  if (ends.size() != starts.size() || axes.size() != starts.size() ||
+      steps.size() != starts.size())
     return b.error() << "starts, ends, axes and steps differ in number";
 
   Dims from = b.dims(x), offsets(x.rank(), b.dim(0)), sizes = from;
   SmallVector<int64_t> strides(x.rank(), 1);
   bool isBackward = false;
-  for (auto [start, end, axis, step] : llvm::zip(*starts, *ends, axes, steps)) {
+  for (auto [start, end, axis, step] : llvm::zip(starts, ends, axes, steps)) {
     FailureOr<int64_t> i = b.normalizeAxis(axis, x.rank());
     if (failed(i))
       return failure();
@@ -174,27 +167,28 @@ static LogicalResult lowerSlice(B &b) {
 static LogicalResult lowerSplit(B &b) {
   Tensor x = b.input(0);
   FailureOr<int64_t> axis = b.getAxis(x.rank(), 0);
-  FailureOr<Dims> lengths = getNumbers(b, "split", 1);
-  if (failed(axis) || failed(lengths))
+  Dims lengths = getNumbers(b, "split", 1);
+  if (failed(axis))
     return failure();
   Dims dims = b.dims(x), offsets(x.rank(), b.dim(0));
-  if (lengths->empty()) { // equal parts, but the last may be smaller
+  if (lengths.empty()) { // equal parts, but the last may be smaller
     Dim length = b.ceilDiv(dims[*axis], b.dim(b.numOutputs()));
     for (unsigned i = 0; i + 1 < b.numOutputs(); ++i)
-      lengths->push_back(length);
-    lengths->push_back(
+      lengths.push_back(length);
+    lengths.push_back(
         b.sub(dims[*axis], b.mul(length, b.dim(int64_t(b.numOutputs()) - 1))));
   }
-  if (lengths->size() < b.numOutputs())
+  if (lengths.size() < b.numOutputs())
     return b.error() << "more outputs than parts";
   bool isShape = x.rank() == 1 && b.hasElements(x);
   Values elements = isShape ? b.elements(x) : Values();
   for (unsigned i = 0; i < b.numOutputs(); ++i) {
-    Dim length = (*lengths)[i];
+    Dim length = lengths[i];
     std::optional<int64_t> offset = getConstantIntValue(offsets[*axis]),
                            size = getConstantIntValue(length);
     dims[*axis] = length;
-    if (isShape && offset && size)
+    if (isShape && offset && size && *size >= 0 &&
+        size_t(*offset + *size) <= elements.size())
       (void)b.result(b.fromElements(ArrayRef(elements).slice(*offset, *size),
                                     *size, x.element));
     else
@@ -210,8 +204,6 @@ static LogicalResult lowerSplit(B &b) {
 
 static LogicalResult lowerExpand(B &b) {
   Tensor x = b.input(0), shape = b.input(1);
-  if (!shape.isStatic())
-    return b.error() << "a result of unknown rank is not supported";
   Tensor like = b.empty(b.toDims(shape), x.element);
   FailureOr<Dims> dims = b.broadcastDims({x, like});
   return failed(dims) ? failure() : b.result(b.broadcastTo(x, *dims));
@@ -219,7 +211,7 @@ static LogicalResult lowerExpand(B &b) {
 
 static LogicalResult lowerTile(B &b) {
   Tensor x = b.input(0), repeats = b.input(1);
-  if (!repeats.isStatic() || repeats.type().getNumElements() != x.rank())
+  if (repeats.type().getNumElements() != x.rank())
     return b.error() << "repeats do not fit the operand";
   Dims from = b.dims(x), to;
   for (auto [size, count] : llvm::zip(from, b.toDims(repeats)))
@@ -255,9 +247,7 @@ static LogicalResult lowerPad(B &b) {
   Tensor x = b.input(0);
   int64_t rank = x.rank();
   StringRef mode = b.getString("mode", "constant");
-  FailureOr<Dims> pads = getNumbers(b, "pads", 1);
-  if (failed(pads))
-    return failure();
+  Dims pads = getNumbers(b, "pads", 1);
   Values axes;
   if (b.has(3)) {
     for (int64_t axis :
@@ -269,7 +259,7 @@ static LogicalResult lowerPad(B &b) {
     for (int64_t i = 0; i < rank; ++i)
       axes.push_back(b.index(i));
   }
-  if (pads->size() != 2 * axes.size())
+  if (pads.size() != 2 * axes.size())
     return b.error() << "pads do not fit the operand";
   if (mode != "constant" && mode != "edge" && mode != "reflect" &&
       mode != "wrap")
@@ -281,8 +271,8 @@ static LogicalResult lowerPad(B &b) {
       auto choose = [&](Dim pad, Dim &old) {
         old = getAsOpFoldResult(b.select(isHere, b.index(pad), b.index(old)));
       };
-      choose((*pads)[i], before[d]);
-      choose((*pads)[axes.size() + i], after[d]);
+      choose(pads[i], before[d]);
+      choose(pads[axes.size() + i], after[d]);
     }
   for (int64_t i = 0; i < rank; ++i)
     to.push_back(b.max(b.add(dims[i], b.add(before[i], after[i])), b.dim(0)));
@@ -345,7 +335,8 @@ static LogicalResult lowerCenterCropPad(B &b) {
 static LogicalResult lowerReverseSequence(B &b) {
   Tensor x = b.input(0), lengths = b.input(1);
   int64_t batch = b.getInt("batch_axis", 1), time = b.getInt("time_axis", 0);
-  if (x.rank() < 2 || batch == time || std::max(batch, time) > 1)
+  if (x.rank() < 2 || batch == time || std::min(batch, time) < 0 ||
+      std::max(batch, time) > 1)
     return b.error() << "axes do not fit the operand";
   return b.result(b.generate(b.dims(x), x.element, [&](ValueRange i) {
     Value length = b.toIndex(b.at(lengths, i[batch]));
