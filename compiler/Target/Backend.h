@@ -110,6 +110,16 @@ public:
   /// Whether `ternary.dot` with one lane of q for all rows is an instruction.
   virtual bool dotsLanes(const TargetSpec &target) const { return false; }
 
+  /// Whether an fma with one lane of a vector for all lanes is an instruction:
+  /// four scalars are then loaded at once.
+  virtual bool multipliesLanes(const TargetSpec &target) const { return false; }
+
+  /// Whether the even bytes of two vectors by turns are an instruction: low and
+  /// high bytes of words.
+  virtual bool interleavesBytes(const TargetSpec &target) const {
+    return false;
+  }
+
   /// Whether products of two rows by two tokens over eight columns are an
   /// instruction. A GEMM then asks for them by two `ternary.dot`s in a row, of
   /// codes and q that are shuffled so that each row meets each token.

@@ -209,17 +209,19 @@ void AttentionKernel::emitQuantizedQuery(int64_t queryHead) {
 Values AttentionKernel::emitFloatProducts(Value firstBlock, int64_t numBlocks,
                                           int64_t firstHead, int64_t numHeads) {
   Value first = offsetOf(firstBlock, 1);
-  Values chains = b.loop(
-      b.index(0), b.index(headDim), 1, Values(numHeads * numBlocks, b.zeros()),
-      [&](Value d, ValueRange carried) {
+  Values chains = b.forEachLane(
+      b.index(0), b.index(headDim), Values(numHeads * numBlocks, b.zeros()),
+      [&](Value d, int64_t lane, int64_t numLanes, ValueRange carried) {
         Values keys, sums;
-        Value offset = b.addIndex(first, b.mulIndex(d, kKeysPerBlock));
+        Value offset =
+            b.addIndex(first, b.mulIndex(b.addIndex(d, lane), kKeysPerBlock));
         for (int64_t i = 0; i < numBlocks; ++i)
           keys.push_back(b.widen(b.load(
               cache, cacheIndices(false, b.addIndex(offset, offsetOf(i, 1))))));
         for (int64_t h = 0; h < numHeads; ++h) {
           Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
-          Value query = b.broadcast(b.loadScalar(op.getQ(), {token, column}));
+          Value query =
+              b.broadcastLane(op.getQ(), {token, column}, lane, numLanes);
           for (int64_t i = 0; i < numBlocks; ++i)
             sums.push_back(b.fma(query, keys[i], carried[h * numBlocks + i]));
         }
@@ -360,14 +362,17 @@ void AttentionKernel::emitValues(Value firstKey, Value lastKey,
   // The keys are in one block of the cache.
   Value block = b.mulIndex(b.divIndex(firstKey, kKeysPerBlock),
                            layout.blockSize - kKeysPerBlock * layout.rowSize);
-  chains =
-      b.loop(firstKey, lastKey, 1, chains, [&](Value key, ValueRange carried) {
+  chains = b.forEachLane(
+      firstKey, lastKey, chains,
+      [&](Value key, int64_t lane, int64_t numLanes, ValueRange carried) {
         // One vector of values at a time: registers are for the chains.
-        Value row = b.addIndex(block, b.mulIndex(key, layout.rowSize));
+        Value row = b.addIndex(
+            block, b.mulIndex(b.addIndex(key, lane), layout.rowSize));
         Values weights, sums(carried.begin(), carried.end());
         for (int64_t h = 0; h < numHeads; ++h)
-          weights.push_back(b.broadcast(b.loadScalar(
-              scratch, b.addIndex(scratchOf(firstHead + h, 0), key))));
+          weights.push_back(b.broadcastLane(
+              scratch, b.addIndex(scratchOf(firstHead + h, 0), key), lane,
+              numLanes));
         for (int64_t v = 0; v < numVectors; ++v) {
           Value offset = b.addIndex(row, (firstVector + v) * kLanes);
           Value values = b.load(cache, cacheIndices(true, offset), lanesOf(v));

@@ -223,6 +223,16 @@ Value KernelBuilder::broadcast(Value scalar) {
       *this, VectorType::get(kLanes, scalar.getType()), scalar);
 }
 
+Value KernelBuilder::broadcastLane(Value memref, ValueRange indices,
+                                   int64_t lane, int64_t numLanes) {
+  if (numLanes == 1)
+    return broadcast(loadScalar(memref, indices));
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  Value vector = vector::LoadOp::create(
+      *this, VectorType::get(numLanes, element), memref, indices);
+  return broadcast(extract(vector, lane));
+}
+
 Value KernelBuilder::fromElements(ValueRange scalars) {
   auto type = VectorType::get(scalars.size(), scalars[0].getType());
   return vector::FromElementsOp::create(*this, type, scalars);
@@ -439,6 +449,28 @@ void KernelBuilder::loop(Value begin, Value end, Value step,
     return Values();
   };
   loop(begin, end, step, ValueRange(), withoutValues, hoist);
+}
+
+KernelBuilder::Values KernelBuilder::forEachLane(Value begin, Value end,
+                                                 ValueRange inits,
+                                                 LaneBody body) {
+  Values carried(inits);
+  auto emitLoop = [&](Value loopEnd, int64_t numLanes) {
+    carried = loop(begin, loopEnd, numLanes, carried,
+                   [&](Value first, ValueRange before) {
+                     Values carried(before);
+                     for (int64_t lane = 0; lane < numLanes; ++lane)
+                       carried = body(first, lane, numLanes, carried);
+                     return carried;
+                   });
+    begin = loopEnd;
+  };
+  if (int64_t numLanes = numBroadcastLanes(); numLanes > 1)
+    emitLoop(addIndex(begin, mulIndex(divIndex(subIndex(end, begin), numLanes),
+                                      numLanes)),
+             numLanes);
+  emitLoop(end, 1);
+  return carried;
 }
 
 void KernelBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {

@@ -112,6 +112,12 @@ public:
 
   // Lanes.
   Value broadcast(Value scalar);
+  /// Elements of a row that are loaded at once, where an fma takes each of them
+  /// for all lanes; otherwise 1.
+  int64_t numBroadcastLanes() { return options.multipliesLanes ? 4 : 1; }
+  /// Element `lane` of `numLanes` in a row of a memref.
+  Value broadcastLane(Value memref, ValueRange indices, int64_t lane,
+                      int64_t numLanes);
   Value fromElements(ValueRange scalars);
   Value extract(Value vector, int64_t lane);
   /// Lane j with lane j + w for w = 8, 4, 2, 1, to a scalar.
@@ -174,6 +180,11 @@ public:
   }
   void loop(Value begin, Value end, Value step,
             llvm::function_ref<void(Value iv)> body, bool hoist = true);
+  /// A loop over what `broadcastLane` multiplies, as many elements at once as
+  /// there are lanes, then one by one. `body` gets the first of them.
+  using LaneBody = llvm::function_ref<Values(
+      Value first, int64_t lane, int64_t numLanes, ValueRange carried)>;
+  Values forEachLane(Value begin, Value end, ValueRange inits, LaneBody body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
   /// Blocks of `size` iterations, then of each smaller power of two: a rest of
   /// r takes at most log2(r) + 1 blocks. `body` gets the first iteration and

@@ -64,7 +64,11 @@ private:
     Value words, magnitudes, signs;
   };
   Codes splitCodes(Value words);
+  Value joinBytes(Value low, Value high);
   Value addEntries(Value sum, const Table &table, const Codes &codes);
+  /// Whether what entries of negative codes lack, 1 each, is summed up once for
+  /// all tokens.
+  bool sumsSignsApart() const { return !hasWordTables() && numTokens > 2; }
 
   VectorType bytes() { return VectorType::get(4 * lanes, b.getI8Type()); }
   VectorType words() { return VectorType::get(2 * lanes, b.getI16Type()); }
@@ -199,6 +203,17 @@ LookupMatmulKernel::Codes LookupMatmulKernel::splitCodes(Value vector) {
           b.shiftRight(b.shiftLeft(vector, 16 - kCodeBits), 15)};
 }
 
+/// Words of the even bytes; odd ones are 0.
+Value LookupMatmulKernel::joinBytes(Value low, Value high) {
+  if (!b.options.interleavesBytes)
+    return arith::OrIOp::create(b, b.bitcast(words(), low),
+                                b.shiftLeft(b.bitcast(words(), high), 8));
+  SmallVector<int64_t> mask;
+  for (int64_t i = 0; i < 4 * lanes; ++i)
+    mask.push_back(i / 2 * 2 + i % 2 * 4 * lanes);
+  return b.bitcast(words(), vector::ShuffleOp::create(b, low, high, mask));
+}
+
 /// Bytes are looked up in the lower half of each word; the upper one has index
 /// 0, and the entry 0 is 0.
 Value LookupMatmulKernel::addEntries(Value sum, const Table &table,
@@ -206,14 +221,11 @@ Value LookupMatmulKernel::addEntries(Value sum, const Table &table,
   if (hasWordTables())
     return b.addInt(sum,
                     LookupOp::create(b, words(), table.words, codes.words));
-  auto lookUp = [&](Value half) {
-    return b.bitcast(words(),
-                     LookupOp::create(b, bytes(), half, codes.magnitudes));
-  };
-  Value entry = arith::OrIOp::create(b, lookUp(table.low),
-                                     b.shiftLeft(lookUp(table.high), 8));
-  entry = arith::XOrIOp::create(b, entry, codes.signs);
-  return b.subInt(b.addInt(sum, entry), codes.signs);
+  Value low = LookupOp::create(b, bytes(), table.low, codes.magnitudes);
+  Value high = LookupOp::create(b, bytes(), table.high, codes.magnitudes);
+  Value entry = arith::XOrIOp::create(b, joinBytes(low, high), codes.signs);
+  sum = b.addInt(sum, entry);
+  return sumsSignsApart() ? sum : b.subInt(sum, codes.signs);
 }
 
 //===----------------------------------------------------------------------===//
@@ -278,13 +290,24 @@ void LookupMatmulKernel::emitParts() {
 /// A sum in i16 for each tile, part, token and half, in this order.
 Values LookupMatmulKernel::sumCells(Value firstCell, Value numCells) {
   Value zero = b.splatInt(0, words());
-  Values sums(numTiles * parts.size() * numTokens * numHalves(), zero);
-  return b.loop(firstCell, b.addIndex(firstCell, numCells), 1, sums,
+  size_t numVectors = numTiles * parts.size();
+  size_t sumsOfVector = numTokens * numHalves();
+  Values sums(numVectors * sumsOfVector, zero);
+  if (sumsSignsApart())
+    sums.append(numVectors, zero);
+  sums = b.loop(firstCell, b.addIndex(firstCell, numCells), 1, sums,
                 [&](Value index, ValueRange carried) {
                   Values sums(carried.begin(), carried.end());
                   emitCell(index, sums);
                   return sums;
                 });
+  if (sumsSignsApart()) {
+    Values signs(ArrayRef(sums).take_back(numVectors));
+    sums.truncate(numVectors * sumsOfVector);
+    for (auto [i, sum] : llvm::enumerate(sums))
+      sum = b.subInt(sum, signs[i / sumsOfVector]);
+  }
+  return sums;
 }
 
 void LookupMatmulKernel::emitCell(Value index, MutableArrayRef<Value> sums) {
@@ -310,6 +333,10 @@ void LookupMatmulKernel::emitCell(Value index, MutableArrayRef<Value> sums) {
             arith::ShRUIOp::create(b, vector, b.splatInt(kCodeBits, words()));
       codes.push_back(splitCodes(vector));
     }
+    if (sumsSignsApart())
+      for (auto [sum, vectorCodes] :
+           llvm::zip_equal(sums.take_back(codes.size()), codes))
+        sum = b.addInt(sum, vectorCodes.signs);
     for (int64_t token = 0; token < numTokens; ++token)
       for (int64_t half = 0; half < numHalves(); ++half) {
         Table table = loadTable(b.addIndex(firstToken, token),

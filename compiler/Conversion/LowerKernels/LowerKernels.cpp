@@ -28,6 +28,8 @@ tercet::getLowerKernelsOptions(const TargetSpec &target) {
   options.dotsLanes = backend.dotsLanes(target);
   options.dotsTiles = backend.dotsTiles(target);
   options.masksBesideDots = backend.masksBesideDots(target);
+  options.multipliesLanes = backend.multipliesLanes(target);
+  options.interleavesBytes = backend.interleavesBytes(target);
   return options;
 }
 
@@ -44,6 +46,8 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     options.dotsLanes = dotsLanes;
     options.dotsTiles = dotsTiles;
     options.masksBesideDots = masksBesideDots;
+    options.multipliesLanes = multipliesLanes;
+    options.interleavesBytes = interleavesBytes;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);

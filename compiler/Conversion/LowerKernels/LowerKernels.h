@@ -26,6 +26,8 @@ struct KernelOptions {
   int64_t maxDotCode = 255;
   bool shiftsBytes = false, dotsLanes = false, dotsTiles = false,
        masksBesideDots = false;
+  /// What it says of lanes as operands of fma, and of bytes of words.
+  bool multipliesLanes = false, interleavesBytes = false;
 };
 
 #define GEN_PASS_DECL

@@ -32,7 +32,11 @@ def LowerKernels : Pass<"lower-kernels"> {
     Option<"dotsTiles", "dots-tiles", "bool", "false",
            "products of two rows by two tokens are an instruction">,
     Option<"masksBesideDots", "masks-beside-dots", "bool", "false",
-           "a vector is masked while another one is multiplied">
+           "a vector is masked while another one is multiplied">,
+    Option<"multipliesLanes", "multiplies-lanes", "bool", "false",
+           "an fma with one lane of a vector for all lanes is an instruction">,
+    Option<"interleavesBytes", "interleaves-bytes", "bool", "false",
+           "the even bytes of two vectors by turns are an instruction">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

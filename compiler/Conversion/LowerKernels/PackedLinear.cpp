@@ -4,6 +4,8 @@
 
 #include "dialect/Ternary/Ternary.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace tercet;
 using namespace tercet::ternary;
@@ -51,7 +53,9 @@ private:
         [&](Value token, int64_t numTokens) { emitTokens(token, numTokens); });
   }
   void emitTokens(Value token, int64_t numTokens);
-  Values emitPair(Value pair, bool hasOdd, ValueRange sums);
+  Values emitColumns(Value pair, int64_t count, int64_t numLanes,
+                     ValueRange sums);
+  Value loadWords(Value pair, int64_t group);
 
   PackedLinearOp op;
   KernelBuilder &b;
@@ -68,40 +72,55 @@ private:
 
 } // namespace
 
-/// Columns 2 * pair and, with `hasOdd`, 2 * pair + 1.
-Values PackedLinearKernel::emitPair(Value pair, bool hasOdd, ValueRange sums) {
-  int64_t tileRows = layout.getTileRows();
-  int64_t tileBytes = layout.getTileBytes(numColumns);
-  Value address = b.addIndex(b.mulIndex(firstTile, tileBytes),
-                             b.mulIndex(pair, tileRows * 4));
-  Values words;
-  for (int64_t group = firstGroup; group < firstGroup + numGroups; ++group) {
-    int64_t offset =
-        group / groupsPerTile * tileBytes + group % groupsPerTile * kLanes * 4;
-    words.push_back(
-        b.loadBytes(b.ints(), op.getWeights(), b.addIndex(address, offset)));
-    if (numTokens == 1 && layout.getPrefetch())
-      b.prefetch(op.getWeights(),
-                 b.addIndex(address, offset + layout.getPrefetch()));
-  }
+/// `count` columns from 2 * pair on, whose x are loaded `numLanes` at a time.
+/// Where a lane of them is an operand of fma, there is one row group after the
+/// other: few weights wait for their x in registers.
+Values PackedLinearKernel::emitColumns(Value firstPair, int64_t count,
+                                       int64_t numLanes, ValueRange sums) {
   Values result(sums.begin(), sums.end());
-  for (int64_t odd = 0; odd <= int64_t(hasOdd); ++odd) {
-    Values weights;
-    for (Value word : words)
-      weights.push_back(b.bitcast(
-          b.floats(), odd ? b.andInt(word, b.splatInt(int32_t(0xffff0000)))
-                          : b.shiftLeft(word, 16)));
-    Value column = b.addIndex(b.mulIndex(pair, 2), odd);
-    for (int64_t t = 0; t < numTokens; ++t) {
-      Value x = b.broadcast(
-          b.loadScalar(op.getX(), {b.addIndex(firstToken, t), column}));
-      for (int64_t g = 0; g < numGroups; ++g) {
-        Value &sum = result[t * numGroups + g];
-        sum = b.fma(weights[g], x, sum);
+  int64_t groupsInTurn = numLanes > 1 ? 1 : numGroups;
+  for (int64_t first = 0; first < count; first += 2)
+    for (int64_t group = 0; group < numGroups; group += groupsInTurn) {
+      Values words;
+      for (int64_t g = group; g < group + groupsInTurn; ++g)
+        words.push_back(loadWords(b.addIndex(firstPair, first / 2), g));
+      for (int64_t i = first; i < std::min(first + 2, count); ++i) {
+        Values weights;
+        for (Value word : words)
+          weights.push_back(
+              b.bitcast(b.floats(),
+                        i % 2 ? b.andInt(word, b.splatInt(int32_t(0xffff0000)))
+                              : b.shiftLeft(word, 16)));
+        Value column =
+            b.addIndex(b.mulIndex(firstPair, 2), i / numLanes * numLanes);
+        for (int64_t t = 0; t < numTokens; ++t) {
+          Value x =
+              b.broadcastLane(op.getX(), {b.addIndex(firstToken, t), column},
+                              i % numLanes, numLanes);
+          for (auto [g, weight] : llvm::enumerate(weights)) {
+            Value &sum = result[t * numGroups + group + g];
+            sum = b.fma(weight, x, sum);
+          }
+        }
       }
     }
-  }
   return result;
+}
+
+/// Two columns of a row group.
+Value PackedLinearKernel::loadWords(Value pair, int64_t group) {
+  int64_t tileBytes = layout.getTileBytes(numColumns);
+  group += firstGroup;
+  int64_t offset =
+      group / groupsPerTile * tileBytes + group % groupsPerTile * kLanes * 4;
+  Value address = b.addIndex(b.mulIndex(firstTile, tileBytes),
+                             b.mulIndex(pair, layout.getTileRows() * 4));
+  Value words =
+      b.loadBytes(b.ints(), op.getWeights(), b.addIndex(address, offset));
+  if (numTokens == 1 && layout.getPrefetch())
+    b.prefetch(op.getWeights(),
+               b.addIndex(address, offset + layout.getPrefetch()));
+  return words;
 }
 
 void PackedLinearKernel::emitTokens(Value token, int64_t count) {
@@ -112,22 +131,18 @@ void PackedLinearKernel::emitTokens(Value token, int64_t count) {
   for (int64_t groups : splitEvenly(numTiles * groupsPerTile, maxGroups)) {
     numGroups = groups;
     int64_t unroll = std::max<int64_t>(1, layout.getUnroll());
-    int64_t numPairs = numColumns / 2, unrolledEnd = numPairs / unroll * unroll;
+    int64_t unrolledEnd = numColumns / 2 / unroll * unroll;
+    int64_t numLanes = std::gcd(2 * unroll, b.numBroadcastLanes());
     Values sums =
         b.loop(b.index(0), b.index(unrolledEnd), unroll,
                Values(numGroups * numTokens, b.zeros()),
                [&](Value pair, ValueRange carried) {
-                 Values sums(carried.begin(), carried.end());
-                 for (int64_t u = 0; u < unroll; ++u)
-                   sums = emitPair(b.addIndex(pair, u), /*hasOdd=*/true, sums);
-                 return sums;
+                 return emitColumns(pair, 2 * unroll, numLanes, carried);
                });
-    for (int64_t pair = unrolledEnd; pair < numPairs; ++pair)
-      sums = emitPair(b.index(pair), /*hasOdd=*/true, sums);
-    // The odd half of the last word is no column: 0 * x would be harmless, but
-    // x has nothing there.
-    if (numColumns % 2)
-      sums = emitPair(b.index(numPairs), /*hasOdd=*/false, sums);
+    // The odd half of a last word is no column: 0 * x would be harmless, but x
+    // has nothing there.
+    sums = emitColumns(b.index(unrolledEnd), numColumns - 2 * unrolledEnd,
+                       /*numLanes=*/1, sums);
 
     for (int64_t g = 0; g < numGroups; ++g) {
       Value row = b.addIndex(b.mulIndex(firstTile, layout.getTileRows()),

@@ -59,13 +59,22 @@ private:
   void emitTokens(Value token, int64_t count);
   Values emitGroup(Value group, int64_t columns, ValueRange chains);
   Values sumGroup(Value address, Value column, int64_t columns);
-  void emitChunk(Value address, Value column, int64_t firstLane, Sums &sums);
+  void emitChunk(Value address, Value column, int64_t firstLane,
+                 ArrayRef<int64_t> parts, Sums &sums);
   Value loadCodes(Value address, int64_t plane);
   Value addDot(Value sum, Value codes, Value digits);
 
   /// Whether codes are signed bytes, less their zero.
   bool isCentred() const {
     return info.bits == 8 && b.options.maxDotCode == 127;
+  }
+  /// Vectors of rows that are summed at a time. The fields of several tokens'
+  /// codes are taken apart in the registers of some.
+  int64_t getParts() const {
+    bool hasFewRegisters =
+        b.options.dotsLanes && info.planes() > 2 && numTokens > 1;
+    return hasFewRegisters ? std::max<int64_t>(1, layout.getParts() / 2)
+                           : layout.getParts();
   }
   /// As many as there are lanes of digits in a vector.
   int64_t getChunksAtOnce() const {
@@ -205,7 +214,7 @@ Values PackedQuantizedLinearKernel::emitGroup(Value group, int64_t columns,
 Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
                                              int64_t columns) {
   int64_t numChunks = llvm::divideCeil(columns, info.chunkColumns());
-  int64_t parts = layout.getParts();
+  int64_t parts = getParts();
   Value zero = arith::ConstantOp::create(b, b.getZeroAttr(ints()));
   Value eight = arith::ConstantOp::create(
       b, DenseElementsAttr::get(ints(), b.getI32IntegerAttr(8)));
@@ -218,12 +227,20 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
         b.index(0), b.index(numChunks), getChunksAtOnce(), sums.values,
         [&](Value chunk, ValueRange carried) {
           Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
-          for (int64_t i = 0; i < getChunksAtOnce(); ++i)
-            emitChunk(
-                b.addIndex(address, b.mulIndex(b.addIndex(chunk, i),
-                                               rowGroups * info.chunkSize())),
-                b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
-                i * info.planes(), next);
+          auto emitParts = [&](ArrayRef<int64_t> parts) {
+            for (int64_t i = 0; i < getChunksAtOnce(); ++i)
+              emitChunk(
+                  b.addIndex(address, b.mulIndex(b.addIndex(chunk, i),
+                                                 rowGroups * info.chunkSize())),
+                  b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
+                  i * info.planes(), parts, next);
+          };
+          auto all = llvm::to_vector(llvm::seq<int64_t>(0, parts));
+          if (!b.options.dotsLanes)
+            emitParts(all);
+          else
+            for (int64_t part : all)
+              emitParts(part);
           return next.values;
         });
     for (int64_t part = 0; part < parts; ++part)
@@ -243,18 +260,21 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
 
 /// Whole bytes of codes: one dot product for each plane, part, token and digit.
 /// Planes are the outer loop: the digits of one are alive at a time. Where they
-/// are lanes of one vector, parts are.
+/// are lanes of one vector, there is one part after the other.
 void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
-                                            int64_t firstLane, Sums &sums) {
-  int64_t endRow = sums.firstRow + layout.getParts() * lanes;
+                                            int64_t firstLane,
+                                            ArrayRef<int64_t> parts,
+                                            Sums &sums) {
+  int64_t firstRow = sums.firstRow + parts.front() * lanes;
+  int64_t endRow = sums.firstRow + (parts.back() + 1) * lanes;
   if (numTokens == 1 && layout.getPrefetch())
-    for (int64_t row = llvm::alignTo(sums.firstRow, kRowGroup); row < endRow;
+    for (int64_t row = llvm::alignTo(firstRow, kRowGroup); row < endRow;
          row += kRowGroup)
       for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
         b.prefetch(
             op.getWeights(),
             b.addIndex(address, getOffset(row) + line + layout.getPrefetch()));
-  auto emitDots = [&](int64_t plane, ArrayRef<int64_t> parts) {
+  for (int64_t plane = 0; plane < info.planes(); ++plane) {
     int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
     int64_t lane = (firstLane + plane) % numLanes;
     Value first = b.addIndex(column, (firstLane + plane) / numLanes * kStep);
@@ -272,15 +292,7 @@ void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
           sum = addDot(sum, codes, digits[2 * t + digit]);
         }
     }
-  };
-  auto parts = llvm::to_vector(llvm::seq<int64_t>(0, layout.getParts()));
-  if (b.options.dotsLanes)
-    for (int64_t part : parts)
-      for (int64_t plane = 0; plane < info.planes(); ++plane)
-        emitDots(plane, part);
-  else
-    for (int64_t plane = 0; plane < info.planes(); ++plane)
-      emitDots(plane, parts);
+  }
 }
 
 Value PackedQuantizedLinearKernel::addDot(Value sum, Value codes,

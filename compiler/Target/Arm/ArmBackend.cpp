@@ -9,6 +9,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Matchers.h"
 #include "llvm/TargetParser/Triple.h"
@@ -35,6 +37,11 @@ VectorType registerOf(Type element) {
                          element);
 }
 
+/// Elements of a register.
+int64_t getLanes(VectorType type) {
+  return 8 * kRegisterBytes / type.getElementTypeBitWidth();
+}
+
 bool isWholeRegisters(VectorType type) {
   int64_t bits = type.getNumElements() * type.getElementTypeBitWidth();
   return bits % (8 * kRegisterBytes) == 0;
@@ -57,6 +64,19 @@ Value splat(OpBuilder &b, Location loc, Type element, int64_t value) {
 
 Value splatByte(OpBuilder &b, Location loc, uint8_t value) {
   return splat(b, loc, b.getI8Type(), int8_t(value));
+}
+
+//===----------------------------------------------------------------------===//
+// Fields of bytes
+//===----------------------------------------------------------------------===//
+
+/// Says of bytes that an intrinsic returns that they are not above `largest`.
+void setLargest(OpBuilder &b, Value bytes, uint8_t largest) {
+  NamedAttribute range(LLVM::LLVMDialect::getRangeAttrName(),
+                       LLVM::ConstantRangeAttr::get(b.getContext(), APInt(8, 0),
+                                                    APInt(8, largest + 1)));
+  cast<LLVM::CallIntrinsicOp>(bytes.getDefiningOp())
+      .setResAttrsAttr(b.getArrayAttr(b.getDictionaryAttr(range)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -209,6 +229,140 @@ Value rejoin(OpBuilder &b, Location loc, Value bytes) {
   return vector::ShuffleOp::create(b, loc, bytes, bytes, mask);
 }
 
+/// The distance of a shift that is the same in all lanes.
+template <typename ShiftTy> std::optional<int64_t> matchShift(ShiftTy shift) {
+  DenseElementsAttr distance;
+  if (!shift || !matchPattern(shift.getRhs(), m_Constant(&distance)) ||
+      !distance.isSplat())
+    return {};
+  return distance.getSplatValue<APInt>().getZExtValue();
+}
+
+/// Bits `mask` of `bytes`, which are shifted left first, or right if `left` is
+/// negative.
+struct Field {
+  Value bytes;
+  int64_t left = 0;
+  uint8_t mask = 0xff;
+
+  uint8_t shifted(uint8_t byte) const {
+    return left < 0 ? byte >> -left : byte << left;
+  }
+};
+
+std::optional<Field> matchField(Value value) {
+  auto masked = value.getDefiningOp<arith::AndIOp>();
+  DenseElementsAttr mask;
+  if (!masked || !matchPattern(masked.getRhs(), m_Constant(&mask)) ||
+      !mask.isSplat())
+    return {};
+  Field field = {masked.getLhs()};
+  field.mask = mask.getSplatValue<APInt>().getZExtValue();
+  auto left = field.bytes.getDefiningOp<arith::ShLIOp>();
+  auto right = field.bytes.getDefiningOp<arith::ShRUIOp>();
+  if (auto distance = matchShift(left))
+    field = {left.getLhs(), *distance, field.mask};
+  else if (auto distance = matchShift(right))
+    field = {right.getLhs(), -*distance, field.mask};
+  return field;
+}
+
+/// The bits of two fields, one of which is shifted as it is inserted beside the
+/// other: before (v & 15) | ((w << 4) & 48), after (v sli w, 4) & 63. For dot
+/// products that begin with `separate`, so do they: LLVM drops the two shuffles
+/// in a row, and fields of the same bytes share one.
+class LowerFieldsToInsertion : public OpRewritePattern<arith::OrIOp> {
+public:
+  LowerFieldsToInsertion(MLIRContext *context, bool separates)
+      : OpRewritePattern(context), separates(separates) {}
+
+  LogicalResult matchAndRewrite(arith::OrIOp op,
+                                PatternRewriter &b) const override {
+    if (op.getType() != registerOf(b.getI8Type()))
+      return b.notifyMatchFailure(op, "no register of bytes");
+    std::optional<Field> low = matchField(op.getLhs()),
+                         high = matchField(op.getRhs());
+    if (!low || !high || low->mask & high->mask)
+      return b.notifyMatchFailure(op, "no two fields");
+    Location loc = op.getLoc();
+    uint8_t both = low->mask | high->mask;
+    uint8_t kept =
+        high->left > 0 ? llvm::maskTrailingOnes<uint8_t>(high->left) : 0;
+    uint8_t inserted = low->left < 0 ? low->shifted(0xff) : 0;
+    bool insertsHigh = low->left == 0 && kept && (both & kept) == low->mask;
+    bool insertsLow = inserted && (both & inserted) == low->mask;
+    if (!insertsHigh && !insertsLow && !separates)
+      return b.notifyMatchFailure(op, "no shift of one beside the other");
+    if (separates)
+      for (Field *field : {&*low, &*high})
+        field->bytes = separate(b, loc, field->bytes);
+
+    auto insert = [&](StringRef instruction, Value into, Value bytes,
+                      int64_t distance) {
+      return intrinsic(
+          b, loc, instruction + ".v16i8", op.getType(),
+          {into, bytes,
+           arith::ConstantIntOp::create(b, loc, b.getI32Type(), distance)});
+    };
+    auto mask = [&](Value bytes, uint8_t bits) -> Value {
+      return arith::AndIOp::create(b, loc, bytes, splatByte(b, loc, bits));
+    };
+    Value codes;
+    if (insertsHigh) {
+      codes = mask(insert("vsli", low->bytes, high->bytes, high->left), both);
+    } else if (insertsLow) {
+      codes = insert("vsri", shift(b, loc, high->bytes, high->left), low->bytes,
+                     -low->left);
+      if ((high->shifted(0xff) | inserted) == both)
+        setLargest(b, codes, both);
+      else
+        codes = mask(codes, both);
+    } else {
+      codes = arith::AddIOp::create(
+          b, loc, mask(shift(b, loc, low->bytes, low->left), low->mask),
+          mask(shift(b, loc, high->bytes, high->left), high->mask));
+    }
+    b.replaceOp(op, separates ? rejoin(b, loc, codes) : codes);
+    return success();
+  }
+
+private:
+  static Value shift(OpBuilder &b, Location loc, Value bytes, int64_t left) {
+    if (left == 0)
+      return bytes;
+    Value distance = splatByte(b, loc, std::abs(left));
+    return left > 0
+               ? arith::ShLIOp::create(b, loc, bytes, distance).getResult()
+               : arith::ShRUIOp::create(b, loc, bytes, distance).getResult();
+  }
+
+  const bool separates;
+};
+
+/// The bits that codes may have.
+uint8_t getBits(Value codes) {
+  DenseElementsAttr mask;
+  if (auto masked = codes.getDefiningOp<arith::AndIOp>())
+    if (matchPattern(masked.getRhs(), m_Constant(&mask)) && mask.isSplat())
+      return mask.getSplatValue<APInt>().getZExtValue();
+  if (auto both = codes.getDefiningOp<arith::OrIOp>())
+    return getBits(both.getLhs()) | getBits(both.getRhs());
+  if (auto sum = codes.getDefiningOp<arith::AddIOp>()) {
+    uint8_t left = getBits(sum.getLhs()), right = getBits(sum.getRhs());
+    return left & right ? 0xff : left | right;
+  }
+  if (auto shuffle = codes.getDefiningOp<vector::ShuffleOp>())
+    return getBits(shuffle.getV1()) | getBits(shuffle.getV2());
+  if (auto call = codes.getDefiningOp<LLVM::CallIntrinsicOp>())
+    if (ArrayAttr results = call.getResAttrsAttr())
+      if (auto range = cast<DictionaryAttr>(results[0])
+                           .getAs<LLVM::ConstantRangeAttr>(
+                               LLVM::LLVMDialect::getRangeAttrName()))
+        return llvm::maskTrailingOnes<uint8_t>(
+            (range.getUpper() - 1).getActiveBits());
+  return 0xff;
+}
+
 /// The products of even bytes, then of odd ones: of pairs in the same lanes.
 std::array<Value, 2> multiply(OpBuilder &b, Location loc, Value codes,
                               Value q) {
@@ -268,6 +422,33 @@ struct LowerUnpackOfSeparated : LowerRegisters<ternary::UnpackOp> {
   }
 };
 
+/// Two dot products in a row, the first of which is widened with the second:
+/// 16 bits have room for both.
+struct LowerDotsToSmull : OpRewritePattern<ternary::DotOp> {
+  LowerDotsToSmull(MLIRContext *context)
+      : OpRewritePattern(context, /*benefit=*/2) {}
+  LogicalResult matchAndRewrite(ternary::DotOp op,
+                                PatternRewriter &b) const override {
+    auto next =
+        op->hasOneUse() ? dyn_cast<ternary::DotOp>(*op->user_begin()) : nullptr;
+    if (op.getType() != registerOf(b.getI32Type()) || !next ||
+        next.getAcc() != op.getResult())
+      return b.notifyMatchFailure(op, "no pair of dot products");
+    int64_t largest = getBits(op.getCodes()) + getBits(next.getCodes());
+    if (2 * largest * -INT8_MIN > INT16_MAX)
+      return b.notifyMatchFailure(op, "too large for 16 bits");
+    Location loc = op.getLoc();
+    b.setInsertionPoint(next);
+    Value pairs = splat(b, loc, b.getI16Type(), 0);
+    for (ternary::DotOp dot : {op, next})
+      pairs = ternary::DotPairsOp::create(b, loc, pairs, dot.getCodes(),
+                                          dot.getQ());
+    b.replaceOp(next, ternary::AddPairsOp::create(b, loc, op.getAcc(), pairs));
+    b.eraseOp(op);
+    return success();
+  }
+};
+
 /// acc + codes . q half-way in 16 bits, or if codes are wide with products of
 /// 16 bits: 255 * -128 fits.
 struct LowerDotToSmull : LowerRegisters<ternary::DotOp> {
@@ -293,6 +474,87 @@ struct LowerDotToSmull : LowerRegisters<ternary::DotOp> {
     acc =
         addPairs(b, loc, acc, arith::MulIOp::create(b, loc, evenCodes, evenQ));
     return addPairs(b, loc, acc, arith::MulIOp::create(b, loc, oddCodes, oddQ));
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// The registers of a vector that are not one, or nothing.
+std::optional<int64_t> countRegisters(VectorType type) {
+  if (type.getRank() != 1 || !type.getElementType().isIntOrFloat() ||
+      !isWholeRegisters(type) || type.getNumElements() == getLanes(type))
+    return {};
+  return type.getNumElements() / getLanes(type);
+}
+
+/// Register by register: LLVM then sees the addresses of all, and lets
+/// instructions with two of them step to the next.
+template <typename OpTy> struct SplitMemory : OpRewritePattern<OpTy> {
+  using OpRewritePattern<OpTy>::OpRewritePattern;
+  LogicalResult matchAndRewrite(OpTy op, PatternRewriter &b) const override {
+    VectorType type = op.getVectorType();
+    std::optional<int64_t> numRegisters = countRegisters(type);
+    if (!numRegisters)
+      return b.notifyMatchFailure(op, "not several registers");
+    Location loc = op.getLoc();
+    int64_t lanes = getLanes(type);
+    auto part = VectorType::get(lanes, type.getElementType());
+    Value whole;
+    if constexpr (std::is_same_v<OpTy, vector::LoadOp>)
+      whole = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+    for (int64_t i = 0; i < *numRegisters; ++i) {
+      SmallVector<Value> indices(op.getIndices());
+      indices.back() = arith::AddIOp::create(
+          b, loc, indices.back(),
+          arith::ConstantIndexOp::create(b, loc, i * lanes));
+      if constexpr (std::is_same_v<OpTy, vector::LoadOp>) {
+        Value loaded =
+            vector::LoadOp::create(b, loc, part, op.getBase(), indices);
+        whole = vector::InsertStridedSliceOp::create(b, loc, loaded, whole,
+                                                     i * lanes, 1);
+      } else {
+        Value stored = vector::ExtractStridedSliceOp::create(
+            b, loc, op.getValueToStore(), i * lanes, lanes, 1);
+        vector::StoreOp::create(b, loc, stored, op.getBase(), indices);
+      }
+    }
+    if constexpr (std::is_same_v<OpTy, vector::LoadOp>)
+      b.replaceOp(op, whole);
+    else
+      b.eraseOp(op);
+    return success();
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Maxima
+//===----------------------------------------------------------------------===//
+
+/// a > b ? a : b with a magnitude a, and b what a loop has carried of these
+/// since +0. fmaxnm differs in the sign of zeros, which is none of these's, and
+/// for NaN, which b never is.
+struct LowerLargestToFmaxnm : OpRewritePattern<arith::SelectOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::SelectOp op,
+                                PatternRewriter &b) const override {
+    Value magnitude = op.getTrueValue(), largest = op.getFalseValue();
+    auto compare = op.getCondition().getDefiningOp<arith::CmpFOp>();
+    if (!compare || compare.getPredicate() != arith::CmpFPredicate::OGT ||
+        compare.getLhs() != magnitude || compare.getRhs() != largest ||
+        !magnitude.getDefiningOp<math::AbsFOp>())
+      return b.notifyMatchFailure(op, "no maximum of a magnitude");
+    auto carried = dyn_cast<BlockArgument>(largest);
+    auto loop = carried
+                    ? dyn_cast<scf::ForOp>(carried.getOwner()->getParentOp())
+                    : nullptr;
+    if (!loop || carried == loop.getInductionVar() ||
+        !matchPattern(loop.getTiedLoopInit(carried)->get(), m_PosZeroFloat()) ||
+        loop.getTiedLoopYieldedValue(carried)->get() != op.getResult())
+      return b.notifyMatchFailure(op, "not of all magnitudes");
+    b.replaceOpWithNewOp<arith::MaxNumFOp>(op, magnitude, largest);
+    return success();
   }
 };
 
@@ -323,15 +585,6 @@ struct LowerLookupToTbl : OpRewritePattern<ternary::LookupOp> {
     return success();
   }
 };
-
-/// The distance of a shift that is the same in all lanes.
-template <typename ShiftTy> std::optional<int64_t> matchShift(ShiftTy shift) {
-  DenseElementsAttr distance;
-  if (!shift || !matchPattern(shift.getRhs(), m_Constant(&distance)) ||
-      !distance.isSplat())
-    return {};
-  return distance.getSplatValue<APInt>().getZExtValue();
-}
 
 /// The bytes whose upper halves are `nibbles`, if there are such.
 Value matchUpperNibbles(Value nibbles) {
@@ -393,12 +646,7 @@ struct LowerUnpackT3ToTbl : LowerRegisters<ternary::UnpackT3Op> {
     Value fields = intrinsic(b, loc, "tbl2.v16i8", type,
                              {halfOfTable(false), halfOfTable(true), index});
     // Nothing is above plane 2.
-    NamedAttribute range(
-        LLVM::LLVMDialect::getRangeAttrName(),
-        LLVM::ConstantRangeAttr::get(b.getContext(), APInt(8, 0),
-                                     APInt(8, 2 * 0b010101 + 1)));
-    cast<LLVM::CallIntrinsicOp>(fields.getDefiningOp())
-        .setResAttrsAttr(b.getArrayAttr(b.getDictionaryAttr(range)));
+    setLargest(b, fields, 2 * 0b010101);
     return fields;
   }
 };
@@ -439,8 +687,8 @@ public:
 
   /// 32 registers hold the sums of 4 planes x 4 tokens beside their q, or with
   /// usmmla, which takes half as many operands, of 3 pairs of tokens. A GEMV
-  /// has the sums of a whole vector. What unpacks t3, and the low and high
-  /// bytes of l3, leave room for those of half a vector or of fewer tokens.
+  /// has the sums of a whole vector. What unpacks t3 leaves room for those of
+  /// half a vector or of fewer tokens, and l3 for those of one part.
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
@@ -459,7 +707,8 @@ public:
     }
     if (packing == ternary::Packing::L3) {
       schedule.unroll = 1;
-      schedule.tokens = schedule.parts = 2;
+      schedule.tokens = 4;
+      schedule.parts = 2;
       schedule.chain = ternary::kMaxTableChain;
       schedule.inPlace = false;
     }
@@ -467,15 +716,12 @@ public:
   }
 
   /// The sums of 4 parts of a vector x 2 digits x 2 tokens are half of the
-  /// registers. What unpacks q6 and q4, and what smull needs beside its
-  /// operands, take more of them.
+  /// registers. What smull needs beside its operands takes more of them.
   ternary::CodeLayoutAttr
   selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
                    const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
-    int64_t parts = format == ternary::CodeFormat::Q6 ? 2 : 4;
-    if (isNEON && format != ternary::CodeFormat::I8)
-      parts /= 2;
+    int64_t parts = isNEON && format != ternary::CodeFormat::I8 ? 2 : 4;
     return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
                                         /*lanes=*/4, parts,
                                         /*tokens=*/isNEON ? 1 : 2,
@@ -489,6 +735,10 @@ public:
   bool dotsLanes(const TargetSpec &target) const override {
     return getDotKind(target) != DotKind::NEON;
   }
+  bool multipliesLanes(const TargetSpec &target) const override { return true; }
+  bool interleavesBytes(const TargetSpec &target) const override {
+    return true;
+  }
   bool dotsTiles(const TargetSpec &target) const override {
     return getDotKind(target) == DotKind::I8MM;
   }
@@ -496,7 +746,11 @@ public:
                                const TargetSpec &target) const override {
     MLIRContext *context = patterns.getContext();
     patterns.add<LowerLookupToTbl, LowerUnpackT3ToTbl, LowerAddPairsToSadalp,
-                 LowerDotPairsToSmull>(context);
+                 LowerDotPairsToSmull, LowerLargestToFmaxnm,
+                 SplitMemory<vector::LoadOp>, SplitMemory<vector::StoreOp>>(
+        context);
+    patterns.add<LowerFieldsToInsertion>(
+        context, /*separates=*/getDotKind(target) == DotKind::NEON);
     switch (getDotKind(target)) {
     case DotKind::I8MM:
       patterns.add<LowerDotToUsdot, LowerDotsToUsmmla>(context);
@@ -505,9 +759,8 @@ public:
       patterns.add<LowerDotToSdot, LowerDotSignedToSdot>(context);
       break;
     case DotKind::NEON:
-      patterns
-          .add<LowerDotToSmull, LowerDotSignedToSmull, LowerUnpackOfSeparated>(
-              context);
+      patterns.add<LowerDotsToSmull, LowerDotToSmull, LowerDotSignedToSmull,
+                   LowerUnpackOfSeparated>(context);
       break;
     }
   }
