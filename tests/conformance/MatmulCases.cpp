@@ -272,6 +272,11 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
   addMatmul(
       cases, "tails", false,
       {80, 100, Values::Random, llvm::to_vector(llvm::seq<int64_t>(1, 131))});
+  // What is unpacked for many tokens: panels of K, or of some packings all of
+  // it, from any number of tokens on.
+  for (int64_t columns : {576, 592})
+    addMatmul(cases, "panels", columns == 576,
+              {80, columns, Values::Random, {23, 24, 96, 131}});
   for (int64_t columns : {2560, 6912, 20000})
     addMatmul(cases, "long", false,
               {80, columns, Values::Random, {1, 2, 7, 13}});
