@@ -84,6 +84,27 @@ void Race::sort(size_t numContestants) {
   std::move(sorted.begin(), sorted.end(), contestants.begin());
 }
 
+/// Puts it last of those that stay in the field, rather than behind them.
+void Race::keepPredicted(size_t field) {
+  auto at = find_if(contestants, [](auto &c) { return c.isPredicted; });
+  auto end = contestants.begin() + field;
+  if (at >= end && at != contestants.end())
+    std::iter_swap(end - 1, at);
+}
+
+void Race::preferPredicted(size_t field) {
+  constexpr double kTie = 1.02;
+  for (Contestant &contestant :
+       MutableArrayRef(contestants).take_front(field)) {
+    std::vector<double> ratios;
+    for (auto [its, best] :
+         zip_equal(contestant.seconds, contestants[0].seconds))
+      ratios.push_back(its / best);
+    if (contestant.isPredicted && summarize(ratios).seconds <= kTie)
+      return std::swap(contestants[0], contestant);
+  }
+}
+
 void Race::run(Clock::time_point deadline) {
   // A few rounds tell who is far behind; those that are left are nearly equal.
   constexpr size_t kFinalists = 4;
@@ -97,7 +118,8 @@ void Race::run(Clock::time_point deadline) {
       runRound(field);
     sort(field);
     if (field <= kFinalists || Clock::now() >= deadline)
-      return;
+      return preferPredicted(field);
+    keepPredicted(divideCeil(field, 2));
   }
 }
 
@@ -248,6 +270,13 @@ Error MatmulTuning::raceSchedules() {
       return isExact.takeError();
     if (Error error = add(race, 1, others, after(begin + 0.5 * share)))
       return error;
+    auto predicted = find_if(ranked, [&](const LayoutChoice &choice) {
+      return choice.packing == base.packing;
+    });
+    for (Contestant &other : race.contestants)
+      other.isPredicted = predicted != ranked.end() &&
+                          other.choice.packing == predicted->packing &&
+                          other.choice.schedule == predicted->schedule;
     race.run(after(begin + share));
     begin += share;
     if (Expected<bool> isExact = winners.add(std::move(race.contestants[0]));

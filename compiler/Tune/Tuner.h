@@ -28,6 +28,7 @@ struct Contestant {
   LayoutChoice choice;
   MatmulKernel kernel;
   std::vector<double> seconds = {}; ///< of each round
+  bool isPredicted = false;         ///< wins a tie
 
   double getMedian() const { return summarize(seconds).seconds; }
 };
@@ -46,8 +47,10 @@ public:
   /// Adds a sample to each of the first contestants.
   void runRound(size_t numContestants);
 
-  /// Halves the field until one is left or time is up, and sorts it, the
+  /// Halves the field until few are left or time is up, and sorts it, the
   /// fastest first. A contestant is compared with those of its rounds only.
+  /// Which of nearly equal ones is the fastest depends on what else the machine
+  /// does at the time: the predicted one is kept, and comes first if it is.
   void run(Clock::time_point deadline);
 
   /// Sorts the first contestants by the median of their times, each as a part
@@ -58,6 +61,8 @@ public:
 
 private:
   double sample(Contestant &contestant);
+  void keepPredicted(size_t field);
+  void preferPredicted(size_t field);
 
   MatmulData &data;
   int64_t numTokens;
