@@ -13,6 +13,7 @@
 #include "llvm/Support/MathExtras.h"
 #include "gtest/gtest.h"
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <random>
@@ -117,12 +118,12 @@ private:
 inline KernelJIT &compile(const TargetSpec &target,
                           const std::string &arguments,
                           const std::string &body) {
-  static std::map<std::pair<std::string, std::string>, KernelJIT> kernels;
+  static std::map<std::array<std::string, 3>, KernelJIT> kernels;
   std::string source = llvm::formatv(
       "func.func @kernel({0}) {{\n{1}\nreturn\n}", arguments, body);
   return kernels
-      .try_emplace({target.text, source}, source,
-                   getBackend(target).getFloatAccumulators(target), target.text)
+      .try_emplace({target.text, target.tuneCpu, source}, source,
+                   getBackend(target).getFloatAccumulators(target), target)
       .first->second;
 }
 

@@ -85,12 +85,9 @@ static OwningOpRef<ModuleOp> lower(MLIRContext &context, llvm::StringRef source,
   return module;
 }
 
-static TargetSpec getTarget(llvm::StringRef text) {
-  if (text.empty()) {
-    const char *target = std::getenv("TERCET_TEST_TARGET");
-    text = target ? target : "native";
-  }
-  return llvm::cantFail(parseTarget(text));
+static TargetSpec getTestTarget() {
+  const char *target = std::getenv("TERCET_TEST_TARGET");
+  return llvm::cantFail(parseTarget(target ? target : "native"));
 }
 
 /// Whether it is for another architecture than this machine's.
@@ -113,8 +110,8 @@ KernelJIT::Support KernelJIT::prepareFor(llvm::StringRef target) {
 }
 
 KernelJIT::KernelJIT(llvm::StringRef source, int64_t accumulators,
-                     llvm::StringRef targetText) {
-  TargetSpec target = getTarget(targetText);
+                     std::optional<TargetSpec> given) {
+  TargetSpec target = given ? *given : getTestTarget();
   DialectRegistry registry;
   registry.insert<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect,
                   linalg::LinalgDialect, math::MathDialect,

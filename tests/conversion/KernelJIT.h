@@ -66,7 +66,7 @@ public:
   /// target, it is that of the environment's TERCET_TEST_TARGET, or this
   /// machine.
   explicit KernelJIT(llvm::StringRef source, int64_t accumulators = 16,
-                     llvm::StringRef target = "");
+                     std::optional<TargetSpec> target = {});
 
   /// Whether this machine runs code for a target; Emulated: its dot products
   /// only, by AVXVNNIEmulator, which counts them; Foreign: as EmulatedKernel.

@@ -409,7 +409,7 @@ TEST_P(PackedMatmulTest, EqualBits) {
                      "ins(%q, %scale, %sum, %w, %scales : {1}) outs(%y : {2})",
                      shape.schedule, types, yType)
                  .str()),
-      /*accumulators=*/16, shape.target);
+      /*accumulators=*/16, llvm::cantFail(parseTarget(shape.target)));
   run(makeMemRef(q, columns, qStride), makeMemRef(scale), makeMemRef(sum),
       makeMemRef(packed), makeMemRef(rowScales),
       makeMemRef(y, rows16, yStride));

@@ -171,6 +171,15 @@ Value toBytes(OpBuilder &b, Location loc, Value words) {
   return vector::BitCastOp::create(b, loc, type, words);
 }
 
+/// The dot product of registers that alone adds to this one, if there is one.
+ternary::DotOp findNextDot(ternary::DotOp op) {
+  auto next =
+      op->hasOneUse() ? dyn_cast<ternary::DotOp>(*op->user_begin()) : nullptr;
+  bool isPair = next && next.getAcc() == op.getResult() &&
+                op.getType() == registerOf(Builder(op).getI32Type());
+  return isPair ? next : nullptr;
+}
+
 /// Two dot products in a row of two rows by two tokens: the first four of their
 /// eight columns, then the last four.
 struct LowerDotsToUsmmla : OpRewritePattern<ternary::DotOp> {
@@ -178,10 +187,8 @@ struct LowerDotsToUsmmla : OpRewritePattern<ternary::DotOp> {
       : OpRewritePattern(context, /*benefit=*/2) {}
   LogicalResult matchAndRewrite(ternary::DotOp op,
                                 PatternRewriter &b) const override {
-    auto next =
-        op->hasOneUse() ? dyn_cast<ternary::DotOp>(*op->user_begin()) : nullptr;
-    if (op.getType() != registerOf(b.getI32Type()) || !next ||
-        next.getAcc() != op.getResult())
+    ternary::DotOp next = findNextDot(op);
+    if (!next)
       return b.notifyMatchFailure(op, "no pair of dot products");
     Value codes = matchWords(op.getCodes(), {0, 0, 2, 2});
     Value q = matchWords(op.getQ(), {0, 2, 0, 2});
@@ -429,10 +436,8 @@ struct LowerDotsToSmull : OpRewritePattern<ternary::DotOp> {
       : OpRewritePattern(context, /*benefit=*/2) {}
   LogicalResult matchAndRewrite(ternary::DotOp op,
                                 PatternRewriter &b) const override {
-    auto next =
-        op->hasOneUse() ? dyn_cast<ternary::DotOp>(*op->user_begin()) : nullptr;
-    if (op.getType() != registerOf(b.getI32Type()) || !next ||
-        next.getAcc() != op.getResult())
+    ternary::DotOp next = findNextDot(op);
+    if (!next)
       return b.notifyMatchFailure(op, "no pair of dot products");
     int64_t largest = getBits(op.getCodes()) + getBits(next.getCodes());
     if (2 * largest * -INT8_MIN > INT16_MAX)
