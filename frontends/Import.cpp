@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "frontends/Import.h"
+#include "frontends/GGUF/ImportGGUF.h"
 #include "frontends/ONNX/ImportONNX.h"
 #include "frontends/Safetensors/ImportSafetensors.h"
 #include "frontends/Support/InputError.h"
@@ -22,8 +23,7 @@ tercet::importModel(MLIRContext &context, StringRef model,
   if (extension == ".onnx")
     return importONNX(context, model);
   if (extension == ".gguf")
-    return inputError(model, "gguf models are not supported yet; use the "
-                             "Hugging Face directory of the model");
+    return importGGUF(context, model, options);
   return inputError(model,
                     "is no model: expected a Hugging Face directory, a "
                     ".safetensors file with its config.json beside it, or an "

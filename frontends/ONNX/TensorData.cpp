@@ -45,11 +45,6 @@ static std::optional<int64_t> getNumElements(ArrayRef<int64_t> shape) {
   return llvm::is_contained(shape, 0) ? 0 : count;
 }
 
-/// "[2, 3]"
-static std::string printShape(ArrayRef<int64_t> shape) {
-  return formatv("[{0:$[, ]}]", llvm::make_range(shape.begin(), shape.end()));
-}
-
 Type tercet::onnx::getValueType(MLIRContext *context,
                                 const proto::TypeProto &type) {
   Type elementType =

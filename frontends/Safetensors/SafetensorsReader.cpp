@@ -31,10 +31,6 @@ static uint64_t getBitWidth(StringRef dtype) {
       .Default(0);
 }
 
-std::string tercet::printShape(ArrayRef<int64_t> shape) {
-  return formatv("[{0:$[, ]}]", make_range(shape.begin(), shape.end())).str();
-}
-
 const Tensor *SafetensorsReader::find(StringRef name) const {
   auto it = byName.find(name);
   return it == byName.end() ? nullptr : &tensors[it->second];

@@ -27,9 +27,6 @@ struct Tensor {
   llvm::ArrayRef<uint8_t> bytes;
 };
 
-/// "[640, 2560]"
-std::string printShape(llvm::ArrayRef<int64_t> shape);
-
 class SafetensorsReader {
 public:
   /// Opens a .safetensors file, or a directory that holds model.safetensors or

@@ -6,6 +6,7 @@
 #ifndef TERCET_FRONTENDS_SUPPORT_INPUTERROR_H
 #define TERCET_FRONTENDS_SUPPORT_INPUTERROR_H
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/FormatVariadic.h"
 
@@ -17,6 +18,9 @@ llvm::Error makeInputError(std::string message);
 
 /// A number of a message: 1e-05, 500000.
 std::string printNumber(double number);
+
+/// "[640, 2560]"
+std::string printShape(llvm::ArrayRef<int64_t> shape);
 
 /// `where: message`, the message in the style of llvm::formatv.
 template <typename... Ts>

@@ -25,6 +25,10 @@ std::string tercet::printNumber(double number) {
   return text;
 }
 
+std::string tercet::printShape(ArrayRef<int64_t> shape) {
+  return formatv("[{0:$[, ]}]", make_range(shape.begin(), shape.end())).str();
+}
+
 Expected<std::unique_ptr<MemoryBuffer>> tercet::openInputFile(StringRef path) {
   sys::fs::file_status status;
   if (std::error_code ec = sys::fs::status(path, status))

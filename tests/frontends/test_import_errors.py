@@ -127,7 +127,7 @@ def test_what_is_no_model(tmp_path):
     assert "config.json: cannot open" in error(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config()))
     assert "holds neither model.safetensors nor" in error(tmp_path)
-    for name, expected in (("m.gguf", "gguf models are not supported yet"),
+    for name, expected in (("m.gguf", "is no GGUF file"),
                            ("m.onnx", "is no ONNX model"), ("m.bin", "is no model")):
         (tmp_path / name).write_bytes(b"x")
         assert expected in error(tmp_path / name)
