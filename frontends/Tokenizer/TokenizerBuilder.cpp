@@ -2,7 +2,7 @@
 
 #include "frontends/Tokenizer/TokenizerBuilder.h"
 #include "frontends/Tokenizer/JsonFile.h"
-#include "frontends/Tokenizer/TokenizerModel.h"
+#include "frontends/Tokenizer/TokenizerJson.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
@@ -208,7 +208,7 @@ llvm::Expected<TextAssets> tercet::buildTextAssets(StringRef directory,
   }
 
   if (tokenizer->root()) {
-    auto model = readTokenizerModel(tokenizer->root(), vocabSize);
+    auto model = readTokenizerJson(tokenizer->root(), vocabSize);
     if (!model)
       return model.takeError();
     if (llvm::Error error = readSpecialTokens(*model, tokenizerConfig->root(),

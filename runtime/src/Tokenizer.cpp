@@ -338,9 +338,7 @@ namespace {
 /// candidate pairs makes that O(n log n), so a piece may be as long as a text.
 template <typename Impl> class Merger {
 public:
-  explicit Merger(const Impl &tokenizer)
-      : tokenizer(tokenizer),
-        merges(tokenizer.array(tokenizer.header->merges)) {}
+  explicit Merger(const Impl &tokenizer) : tokenizer(tokenizer) {}
 
   void merge(std::string_view piece, std::vector<int32_t> &out) {
     if (tokenizer.header->ignoreMerges)
@@ -352,7 +350,7 @@ public:
       std::pop_heap(queue.begin(), queue.end(), std::greater<>());
       uint64_t candidate = queue.back();
       queue.pop_back();
-      apply(static_cast<uint32_t>(candidate), merges[candidate >> 32].result);
+      apply(static_cast<uint32_t>(candidate), candidate >> 32);
     }
     for (uint32_t i = 0; i < symbols.size(); i = symbols[i].next)
       out.push_back(symbols[i].token);
@@ -398,8 +396,8 @@ private:
   }
 
   /// Orders by rank, then by position.
-  uint64_t candidate(const BlobMerge &merge, uint32_t position) const {
-    return static_cast<uint64_t>(&merge - merges.data()) << 32 | position;
+  static uint64_t candidate(const BlobMerge &merge, uint32_t position) {
+    return static_cast<uint64_t>(merge.rank) << 32 | position;
   }
 
   const BlobMerge *mergeAt(uint32_t position) const {
@@ -417,17 +415,17 @@ private:
   }
 
   /// Merges the pair at `position` unless it has changed since it was queued.
-  /// As in Hugging Face, a pair that changed into another one with the same
-  /// result counts as unchanged.
-  void apply(uint32_t position, int32_t result) {
+  /// (If it changed into one of the same rank, that one is queued as well, and
+  /// next in turn.)
+  void apply(uint32_t position, uint32_t rank) {
     Symbol &left = symbols[position];
     if (left.token == noToken)
       return;
-    const BlobMerge *current = mergeAt(position);
-    if (!current || current->result != result)
+    const BlobMerge *merge = mergeAt(position);
+    if (!merge || merge->rank != rank)
       return;
     Symbol &right = symbols[left.next];
-    left.token = result;
+    left.token = merge->result;
     left.next = right.next;
     right.token = noToken;
     if (left.next != none)
@@ -438,7 +436,6 @@ private:
   }
 
   const Impl &tokenizer;
-  std::span<const BlobMerge> merges;
   std::vector<Symbol> symbols;
   std::vector<uint64_t> queue;
 };

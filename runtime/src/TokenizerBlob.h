@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little,
               "the blob is read in place");
 
 inline constexpr uint32_t tokenizerBlobMagic = 0x4B4F5454; // "TTOK"
-inline constexpr uint32_t tokenizerBlobVersion = 1;
+inline constexpr uint32_t tokenizerBlobVersion = 2;
 inline constexpr int32_t noToken = -1;
 
 template <typename T> struct BlobArray {
@@ -34,9 +34,12 @@ template <typename T> struct BlobArray {
 /// index + 1, or 0 where a probe ends; at most two thirds are taken.
 using BlobHashTable = BlobArray<uint32_t>;
 
-/// Two adjacent tokens and what they merge into; rank = index in the array.
+/// Two adjacent tokens and what they merge into. The lowest rank is merged
+/// first, of equal ones the leftmost: sentencepiece ranks by the result's
+/// score.
 struct BlobMerge {
   int32_t left, right, result;
+  uint32_t rank;
 };
 
 enum class StepKind : uint32_t {
@@ -100,7 +103,7 @@ struct TokenizerBlobHeader {
   BlobArray<uint8_t> tokenFlags; // BlobTokenFlags
   BlobHashTable vocabulary;      // bytes -> token, without added tokens
   BlobArray<BlobMerge> merges;
-  BlobHashTable mergeTable; // (left, right) -> rank
+  BlobHashTable mergeTable; // (left, right) -> merge
   BlobArray<BlobStep> steps;
   // Longest match wins, the first trie's before the second's.
   BlobArray<BlobTrieNode> addedTokens[2];

@@ -134,7 +134,7 @@ TEST(TokenizerBuilder, NamesFileAndFieldOfWhatIsWrong) {
       {tokenizerJson(R"({"vocab": {"a": 1, "b": 1}, "merges": []})"),
        "two tokens with the id 1"},
       {tokenizerJson(R"({"vocab": {"a": 1}, "merges": ["a b"]})"),
-       "model.merges[0] merges \"b\", which is not in model.vocab"},
+       "model.merges[0] merges \"b\", which is not in the vocabulary"},
       {tokenizerJson(R"({"vocab": {"a": 1}, "merges": ["a a"]})"),
        "model.merges[0] merges into \"aa\""},
       {tokenizerJson(R"({"vocab": {"a": 1}, "merges": [3]})"),
