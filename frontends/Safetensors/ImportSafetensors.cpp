@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Two steps: bind() finds and checks every tensor that config.json asks for,
-// Emitter writes the IR and cannot fail.
+// bind() finds and checks every tensor that config.json asks for.
 
 #include "frontends/Safetensors/ImportSafetensors.h"
-#include "dialect/Ternary/Ternary.h"
+#include "frontends/LanguageModel/LanguageModel.h"
 #include "frontends/Safetensors/ModelConfig.h"
 #include "frontends/Safetensors/SafetensorsReader.h"
 #include "frontends/Support/InputError.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
-#include "mlir/IR/Verifier.h"
 #include "llvm/ADT/BitVector.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include <cmath>
 
 using namespace mlir;
 using namespace tercet;
 using llvm::Error;
 using llvm::Expected;
 using llvm::formatv;
-
-//===----------------------------------------------------------------------===//
-// Binding: config.json and tensors must agree
-//===----------------------------------------------------------------------===//
 
 namespace {
 
@@ -38,26 +26,6 @@ struct Dim {
   const char *fields;
 };
 
-struct Linear {
-  enum class Kind { Packed, Latent, Float } kind;
-  std::string module;
-  const Tensor *weight;
-  int64_t rows;
-  float scale; ///< Packed: what the integer sum is multiplied with
-};
-
-struct Layer {
-  std::string name;
-  const Tensor *inputNorm, *postAttentionNorm;
-  const Tensor *attentionSubNorm, *ffnSubNorm; ///< null in a Llama
-  Linear q, k, v, o, gate, up, down;
-};
-
-struct Model {
-  const Tensor *embedding, *norm, *head;
-  std::vector<Layer> layers;
-};
-
 /// Looks tensors up. The first error is kept and binding goes on, so that the
 /// functions below read as lists; nothing is used after an error.
 class Binder {
@@ -65,17 +33,18 @@ public:
   Binder(const ModelConfig &config, const SafetensorsReader &reader)
       : config(config), reader(reader), used(reader.getTensors().size()) {}
 
-  Expected<Model> bind();
+  Expected<LanguageModel> bind();
 
 private:
   const Tensor *find(const Twine &name);
-  const Tensor *getFloat(const Twine &name, ArrayRef<Dim> dims);
-  const Tensor *getSubNorm(const Twine &prefix, ArrayRef<const char *> names,
-                           Dim dim);
+  Parameter getFloat(const Twine &name, ArrayRef<Dim> dims);
+  Norm getNorm(const Twine &module, Dim dim);
+  std::optional<Norm> getSubNorm(const Twine &prefix,
+                                 ArrayRef<const char *> names, Dim dim);
   Linear getLinear(const Twine &module, Dim rows, Dim columns);
   float getScale(const Twine &module);
   Layer getLayer(int64_t index);
-  const Tensor *getHead(const Tensor *embedding);
+  Parameter getHead(const Parameter &embedding);
   void checkShape(const Tensor &tensor, ArrayRef<Dim> dims,
                   int64_t rowsPerEntry = 1);
   void checkAllUsed();
@@ -101,6 +70,18 @@ private:
 
 static bool isFloat(const Tensor &tensor) {
   return llvm::is_contained({"F32", "F16", "BF16"}, tensor.dtype);
+}
+
+static ternary::Encoding getEncoding(const Tensor &tensor) {
+  return tensor.dtype == "F32"   ? ternary::Encoding::F32
+         : tensor.dtype == "F16" ? ternary::Encoding::F16
+         : tensor.dtype == "U8"  ? ternary::Encoding::HFPacked
+                                 : ternary::Encoding::BF16;
+}
+
+static Parameter makeParameter(const Tensor &tensor, ArrayRef<int64_t> shape) {
+  return {tensor.name, getEncoding(tensor), SmallVector<int64_t, 2>(shape),
+          tensor.path, tensor.offset,       tensor.bytes.size()};
 }
 
 const Tensor *Binder::find(const Twine &name) {
@@ -134,26 +115,30 @@ void Binder::checkShape(const Tensor &tensor, ArrayRef<Dim> dims,
          printShape(tensor.shape), config.path, reasons, printShape(expected));
 }
 
-const Tensor *Binder::getFloat(const Twine &name, ArrayRef<Dim> dims) {
+Parameter Binder::getFloat(const Twine &name, ArrayRef<Dim> dims) {
   const Tensor *tensor = find(name);
   if (!tensor)
-    return nullptr;
+    return {};
   if (!isFloat(*tensor))
     fail(*tensor, "has dtype {0}; only BF16, F16 and F32 are supported here",
          tensor->dtype);
   checkShape(*tensor, dims);
-  return tensor;
+  return makeParameter(*tensor, tensor->shape);
+}
+
+Norm Binder::getNorm(const Twine &module, Dim dim) {
+  return {module.str(), getFloat(module + ".weight", dim)};
 }
 
 /// The norm before a projection, under the first of its names that exists.
-const Tensor *Binder::getSubNorm(const Twine &prefix,
-                                 ArrayRef<const char *> names, Dim dim) {
+std::optional<Norm> Binder::getSubNorm(const Twine &prefix,
+                                       ArrayRef<const char *> names, Dim dim) {
   if (config.family != ModelConfig::Family::BitNet)
-    return nullptr;
+    return std::nullopt;
   for (const char *name : names)
     if (reader.find((prefix + name + ".weight").str()))
-      return getFloat(prefix + name + ".weight", dim);
-  return find(prefix + names.front() + ".weight");
+      return getNorm(prefix + name, dim);
+  return getNorm(prefix + names.front(), dim);
 }
 
 /// The factor that a packed matrix' weight_scale stands for.
@@ -187,14 +172,15 @@ float Binder::getScale(const Twine &module) {
 }
 
 Linear Binder::getLinear(const Twine &module, Dim rows, Dim columns) {
-  Linear linear{Linear::Kind::Float, module.str(), nullptr, rows.size, 1};
-  linear.weight = find(module + ".weight");
-  if (!linear.weight)
+  Linear linear{Linear::Kind::Float, module.str(), {}, 1};
+  const Tensor *tensor = find(module + ".weight");
+  if (!tensor)
     return linear;
-  const Tensor &weight = *linear.weight;
+  const Tensor &weight = *tensor;
+  linear.weight = makeParameter(weight, {rows.size, columns.size});
   bool latent = config.weights == ModelConfig::Weights::Latent;
   if (weight.dtype == "U8") {
-    linear.kind = Linear::Kind::Packed;
+    linear.kind = Linear::Kind::Trits;
     if (latent)
       fail(weight,
            "is packed (U8), but {0} has no quantization_config that says how "
@@ -234,10 +220,10 @@ Layer Binder::getLayer(int64_t index) {
            "num_key_value_heads * head_dim"};
 
   Layer layer;
-  layer.name = formatv("model.layers.{0}", index);
-  std::string attention = layer.name + ".self_attn.",
-              mlp = layer.name + ".mlp.";
-  layer.inputNorm = getFloat(layer.name + ".input_layernorm.weight", hidden);
+  layer.module = formatv("model.layers.{0}", index);
+  std::string attention = layer.module + ".self_attn.",
+              mlp = layer.module + ".mlp.";
+  layer.inputNorm = getNorm(layer.module + ".input_layernorm", hidden);
   layer.q = getLinear(attention + "q_proj", queries, hidden);
   layer.k = getLinear(attention + "k_proj", keys, hidden);
   layer.v = getLinear(attention + "v_proj", keys, hidden);
@@ -245,7 +231,7 @@ Layer Binder::getLayer(int64_t index) {
       getSubNorm(attention, {"attn_sub_norm", "inner_attn_ln"}, queries);
   layer.o = getLinear(attention + "o_proj", hidden, queries);
   layer.postAttentionNorm =
-      getFloat(layer.name + ".post_attention_layernorm.weight", hidden);
+      getNorm(layer.module + ".post_attention_layernorm", hidden);
   layer.gate = getLinear(mlp + "gate_proj", ffn, hidden);
   layer.up = getLinear(mlp + "up_proj", ffn, hidden);
   layer.ffnSubNorm = getSubNorm(mlp, {"ffn_sub_norm", "ffn_layernorm"}, ffn);
@@ -253,16 +239,16 @@ Layer Binder::getLayer(int64_t index) {
   return layer;
 }
 
-const Tensor *Binder::getHead(const Tensor *embedding) {
+Parameter Binder::getHead(const Parameter &embedding) {
   if (config.tiedEmbeddings) {
     // Some checkpoints store the tied head a second time.
     if (!reader.find("lm_head.weight"))
       return embedding;
-    const Tensor *head = find("lm_head.weight");
-    if (embedding &&
-        (head->bytes != embedding->bytes || head->dtype != embedding->dtype))
+    const Tensor *head = find("lm_head.weight"),
+                 *table = reader.find(embedding.name);
+    if (table && (head->bytes != table->bytes || head->dtype != table->dtype))
       fail(*head, "differs from '{0}', but {1} has tie_word_embeddings = true",
-           embedding->name, config.path);
+           table->name, config.path);
     return embedding;
   }
   const Tensor *head = reader.find("lm_head.weight");
@@ -303,302 +289,19 @@ void Binder::checkAllUsed() {
   }
 }
 
-Expected<Model> Binder::bind() {
-  Model model;
+Expected<LanguageModel> Binder::bind() {
+  LanguageModel model;
   Dim hidden{config.hiddenSize, "hidden_size"};
   model.embedding = getFloat("model.embed_tokens.weight",
                              {{config.vocabSize, "vocab_size"}, hidden});
   for (int64_t i = 0; i < config.numLayers && message.empty(); ++i)
     model.layers.push_back(getLayer(i));
-  model.norm = getFloat("model.norm.weight", hidden);
+  model.norm = getNorm("model.norm", hidden);
   model.head = getHead(model.embedding);
   checkAllUsed();
   if (!message.empty())
     return llvm::createStringError(message);
   return model;
-}
-
-//===----------------------------------------------------------------------===//
-// Emitting
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-/// Writes @step. Every op is located at the module it comes from
-/// ("model.layers.0.mlp.up_proj"), which later diagnostics name.
-class Emitter {
-public:
-  Emitter(MLIRContext &context, const ModelConfig &config, int64_t numPositions,
-          ternary::KVElement kvElement)
-      : b(UnknownLoc::get(&context), &context), config(config),
-        numPositions(numPositions), kvElement(kvElement) {}
-
-  OwningOpRef<ModuleOp> emit(const Model &model);
-
-private:
-  void setLocation(const Twine &name) {
-    b.setLoc(NameLoc::get(b.getStringAttr(name)));
-  }
-  void declare(const Tensor *tensor, RankedTensorType type,
-               ternary::Encoding encoding);
-  void declareNorm(const Tensor *tensor);
-  void declareFloat(const Tensor *tensor);
-  void declareLinear(const Linear &linear);
-  void declareParameters(const Model &model);
-
-  /// An uninitialised tensor<? x features x f32> for as many rows as `count`.
-  Value empty(int64_t features, Value count);
-  Value getParameter(StringRef name);
-  Value norm(const Tensor *weight, Value x, Value count);
-  Value linear(const Linear &linear, Value x);
-  Value rope(Value x);
-  Value attention(const Layer &layer, int64_t index, Value x);
-  Value feedForward(const Layer &layer, Value x);
-
-  ImplicitLocOpBuilder b;
-  const ModelConfig &config;
-  int64_t numPositions;
-  ternary::KVElement kvElement;
-  llvm::StringMap<RankedTensorType> parameters;
-  Value positions, slots, cache, numTokens;
-};
-
-constexpr StringRef kRopeTable = "rope_table";
-
-} // namespace
-
-void Emitter::declare(const Tensor *tensor, RankedTensorType type,
-                      ternary::Encoding encoding) {
-  if (!parameters.try_emplace(tensor->name, type).second)
-    return;
-  setLocation(tensor->name);
-  auto source =
-      ternary::SourceAttr::get(b.getContext(), tensor->path, tensor->offset,
-                               tensor->bytes.size(), encoding,
-                               /*absmean=*/FloatAttr());
-  ternary::ParameterOp::create(b, tensor->name, type, source);
-}
-
-static ternary::Encoding getEncoding(const Tensor &tensor) {
-  return tensor.dtype == "F32"   ? ternary::Encoding::F32
-         : tensor.dtype == "F16" ? ternary::Encoding::F16
-                                 : ternary::Encoding::BF16;
-}
-
-void Emitter::declareFloat(const Tensor *tensor) {
-  ternary::Encoding encoding = getEncoding(*tensor);
-  Type element = encoding == ternary::Encoding::F32   ? Type(b.getF32Type())
-                 : encoding == ternary::Encoding::F16 ? Type(b.getF16Type())
-                                                      : Type(b.getBF16Type());
-  declare(tensor, RankedTensorType::get(tensor->shape, element), encoding);
-}
-
-/// Norm weights are few: they are widened when they are read.
-void Emitter::declareNorm(const Tensor *tensor) {
-  if (tensor)
-    declare(tensor, RankedTensorType::get(tensor->shape, b.getF32Type()),
-            getEncoding(*tensor));
-}
-
-void Emitter::declareLinear(const Linear &linear) {
-  if (linear.kind != Linear::Kind::Packed)
-    return declareFloat(linear.weight);
-  auto type = RankedTensorType::get({linear.rows, linear.weight->shape[1]},
-                                    b.getIntegerType(2));
-  declare(linear.weight, type, ternary::Encoding::HFPacked);
-}
-
-void Emitter::declareParameters(const Model &model) {
-  declareFloat(model.embedding);
-  for (const Layer &layer : model.layers) {
-    declareNorm(layer.inputNorm);
-    for (const Linear *linear : {&layer.q, &layer.k, &layer.v})
-      declareLinear(*linear);
-    declareNorm(layer.attentionSubNorm);
-    declareLinear(layer.o);
-    declareNorm(layer.postAttentionNorm);
-    for (const Linear *linear : {&layer.gate, &layer.up})
-      declareLinear(*linear);
-    declareNorm(layer.ffnSubNorm);
-    declareLinear(layer.down);
-  }
-  declareNorm(model.norm);
-  declareFloat(model.head);
-
-  setLocation("model.rotary_emb");
-  auto type =
-      RankedTensorType::get({numPositions, config.headDim}, b.getF32Type());
-  parameters.try_emplace(kRopeTable, type);
-  ternary::ParameterOp::create(
-      b, kRopeTable, type,
-      ternary::RopeTableAttr::get(b.getContext(),
-                                  b.getF64FloatAttr(config.ropeTheta)));
-}
-
-Value Emitter::empty(int64_t features, Value count) {
-  return tensor::EmptyOp::create(
-      b, ArrayRef<int64_t>{ShapedType::kDynamic, features}, b.getF32Type(),
-      count);
-}
-
-Value Emitter::getParameter(StringRef name) {
-  return ternary::GetParameterOp::create(b, parameters.at(name), name);
-}
-
-Value Emitter::norm(const Tensor *weight, Value x, Value count) {
-  setLocation(StringRef(weight->name).drop_back(strlen(".weight")));
-  Value out = empty(weight->shape[0], count);
-  return ternary::RMSNormOp::create(b, out.getType(), x,
-                                    getParameter(weight->name), out,
-                                    b.getF32FloatAttr(config.epsilon))
-      .getResult();
-}
-
-Value Emitter::linear(const Linear &linear, Value x) {
-  setLocation(linear.module);
-  Value weight = getParameter(linear.weight->name);
-  Value out = empty(linear.rows, numTokens), scale;
-  switch (linear.kind) {
-  case Linear::Kind::Float:
-    return ternary::LinearOp::create(b, x, weight, out).getResult();
-  case Linear::Kind::Packed:
-    scale = arith::ConstantOp::create(b, b.getF32FloatAttr(linear.scale));
-    break;
-  case Linear::Kind::Latent:
-    auto type =
-        cast<RankedTensorType>(weight.getType()).clone(b.getIntegerType(2));
-    auto quantised =
-        ternary::AbsmeanQuantizeOp::create(b, type, b.getF32Type(), weight);
-    weight = quantised.getTrits();
-    scale = quantised.getScale();
-    break;
-  }
-  return ternary::BitLinearOp::create(b, out.getType(), x, weight, scale, out,
-                                      /*group=*/nullptr)
-      .getResult();
-}
-
-Value Emitter::rope(Value x) {
-  Value out =
-      empty(cast<RankedTensorType>(x.getType()).getDimSize(1), numTokens);
-  return ternary::RopeOp::create(b, out.getType(), x, positions,
-                                 getParameter(kRopeTable), out)
-      .getResult();
-}
-
-Value Emitter::attention(const Layer &layer, int64_t index, Value x) {
-  x = norm(layer.inputNorm, x, numTokens);
-  Value q = linear(layer.q, x), k = linear(layer.k, x), v = linear(layer.v, x);
-  setLocation(layer.name + ".self_attn");
-  q = rope(q);
-  k = rope(k);
-  Value layerIndex = arith::ConstantIndexOp::create(b, index);
-  ternary::KVUpdateOp::create(b, k, v, positions, slots, cache, layerIndex);
-  Value out = empty(layer.q.rows, numTokens);
-  auto scale = b.getF32FloatAttr(1 / std::sqrt(double(config.headDim)));
-  Value y = ternary::AttentionOp::create(b, out.getType(), q, positions, slots,
-                                         cache, layerIndex, out, scale)
-                .getResult();
-  if (layer.attentionSubNorm)
-    y = norm(layer.attentionSubNorm, y, numTokens);
-  return linear(layer.o, y);
-}
-
-Value Emitter::feedForward(const Layer &layer, Value x) {
-  x = norm(layer.postAttentionNorm, x, numTokens);
-  Value gate = linear(layer.gate, x), up = linear(layer.up, x);
-  setLocation(layer.name + ".mlp");
-  Value out = empty(config.intermediateSize, numTokens);
-  auto activation = config.activation == ModelConfig::Activation::ReLU2
-                        ? ternary::Activation::ReLU2
-                        : ternary::Activation::SiLU;
-  Value y = ternary::GatedActivationOp::create(b, out.getType(), gate, up, out,
-                                               activation)
-                .getResult();
-  if (layer.ffnSubNorm)
-    y = norm(layer.ffnSubNorm, y, numTokens);
-  return linear(layer.down, y);
-}
-
-OwningOpRef<ModuleOp> Emitter::emit(const Model &model) {
-  OwningOpRef<ModuleOp> module =
-      ModuleOp::create(b.getLoc(), config.architecture);
-  b.setInsertionPointToStart(module->getBody());
-  declareParameters(model);
-
-  auto ids = RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type());
-  auto logitsType = RankedTensorType::get(
-      {ShapedType::kDynamic, config.vocabSize}, b.getF32Type());
-  auto cacheType = ternary::KVCacheType::get(b.getContext(), config.numLayers,
-                                             config.numKVHeads, numPositions,
-                                             config.headDim, kvElement);
-  setLocation("model");
-  auto step = func::FuncOp::create(
-      b, "step",
-      b.getFunctionType({ids, ids, ids, ids, cacheType}, logitsType));
-  Block *entry = step.addEntryBlock();
-  static constexpr StringLiteral kNames[] = {"tokens", "positions", "slots",
-                                             "logit_rows", "cache"};
-  for (auto [argument, name] : llvm::zip_equal(entry->getArguments(), kNames))
-    argument.setLoc(NameLoc::get(b.getStringAttr(name)));
-  b.setInsertionPointToStart(entry);
-  Value tokens = entry->getArgument(0), logitRows = entry->getArgument(3);
-  positions = entry->getArgument(1);
-  slots = entry->getArgument(2);
-  cache = entry->getArgument(4);
-  numTokens = tensor::DimOp::create(b, tokens, 0);
-
-  setLocation("model.embed_tokens");
-  Value out = empty(config.hiddenSize, numTokens);
-  Value x = ternary::EmbeddingOp::create(b, out.getType(), tokens,
-                                         getParameter(model.embedding->name),
-                                         out, nullptr)
-                .getResult();
-  auto addResidual = [&](const Layer &layer, Value y) {
-    setLocation(layer.name);
-    Value out = empty(config.hiddenSize, numTokens);
-    x = linalg::AddOp::create(b, ValueRange{x, y}, out).getResult(0);
-  };
-  for (const auto &[index, layer] : llvm::enumerate(model.layers)) {
-    addResidual(layer, attention(layer, index, x));
-    addResidual(layer, feedForward(layer, x));
-  }
-
-  // Only the rows whose logits are asked for go through the final norm and
-  // head.
-  setLocation("model");
-  Value numRows = tensor::DimOp::create(b, logitRows, 0);
-  out = empty(config.hiddenSize, numRows);
-  x = ternary::GatherRowsOp::create(b, out.getType(), x, logitRows, out)
-          .getResult();
-  x = norm(model.norm, x, numRows);
-  setLocation("lm_head");
-  out = empty(config.vocabSize, numRows);
-  Value logits =
-      ternary::LinearOp::create(b, x, getParameter(model.head->name), out)
-          .getResult();
-  func::ReturnOp::create(b, logits);
-  return module;
-}
-
-//===----------------------------------------------------------------------===//
-// Entry
-//===----------------------------------------------------------------------===//
-
-static Expected<int64_t> getNumPositions(MLIRContext &context,
-                                         const ModelConfig &config,
-                                         const ImportOptions &options) {
-  if (options.context == 0)
-    return config.maxPositions;
-  if (options.context < 0 || options.context > ModelConfig::kMaxPositions)
-    return inputError(config.path, "a context of {0} is not in 1 to {1}",
-                      options.context, ModelConfig::kMaxPositions);
-  if (options.context > config.maxPositions)
-    emitWarning(UnknownLoc::get(&context))
-        << "a context of " << options.context
-        << " exceeds max_position_embeddings = " << config.maxPositions
-        << ": the model was not trained for positions beyond it";
-  return options.context;
 }
 
 Expected<OwningOpRef<ModuleOp>>
@@ -611,23 +314,11 @@ tercet::importSafetensors(MLIRContext &context, StringRef directoryOrFile,
   Expected<ModelConfig> config = ModelConfig::read(configPath);
   if (!config)
     return config.takeError();
-  Expected<int64_t> numPositions = getNumPositions(context, *config, options);
-  if (!numPositions)
-    return numPositions.takeError();
   Expected<SafetensorsReader> reader = SafetensorsReader::open(directoryOrFile);
   if (!reader)
     return reader.takeError();
-  Expected<Model> model = Binder(*config, *reader).bind();
+  Expected<LanguageModel> model = Binder(*config, *reader).bind();
   if (!model)
     return model.takeError();
-
-  context.loadDialect<arith::ArithDialect, func::FuncDialect,
-                      linalg::LinalgDialect, tensor::TensorDialect,
-                      ternary::TernaryDialect>();
-  OwningOpRef<ModuleOp> module =
-      Emitter(context, *config, *numPositions, options.kv).emit(*model);
-  if (failed(verify(*module)))
-    return llvm::createStringError(
-        "internal error: the imported module is invalid");
-  return module;
+  return emitLanguageModel(context, *config, *model, options);
 }

@@ -265,11 +265,9 @@ Expected<ModelConfig> ModelConfig::parse(StringRef text, StringRef path) {
                                               : "LlamaForCausalLM";
   refuseOtherArithmetic(fields);
 
-  constexpr int64_t maxFeatures =
-      131072; // int32 accumulation is exact up to here
-  config.hiddenSize = fields.integer("hidden_size", std::nullopt, maxFeatures);
+  config.hiddenSize = fields.integer("hidden_size", std::nullopt, kMaxFeatures);
   config.intermediateSize =
-      fields.integer("intermediate_size", std::nullopt, maxFeatures);
+      fields.integer("intermediate_size", std::nullopt, kMaxFeatures);
   config.numLayers = fields.integer("num_hidden_layers", std::nullopt, 4096);
   config.numHeads = fields.integer("num_attention_heads", std::nullopt, 4096);
   config.numKVHeads =
@@ -292,17 +290,17 @@ Expected<ModelConfig> ModelConfig::parse(StringRef text, StringRef path) {
   if (config.headDim % 2 != 0)
     fields.fail("'head_dim' = {0} is odd; rotary embedding needs halves",
                 config.headDim);
-  if (config.numHeads * config.headDim > maxFeatures)
+  if (config.numHeads * config.headDim > kMaxFeatures)
     fields.fail(
         "'num_attention_heads' = {0} times 'head_dim' = {1} exceeds {2}",
-        config.numHeads, config.headDim, maxFeatures);
+        config.numHeads, config.headDim, kMaxFeatures);
 
   StringRef activation = fields.string("hidden_act", bitnet ? "relu2" : "silu");
   if (activation != "relu2" && activation != "silu" && activation != "swish")
     fields.fail("'hidden_act' = '{0}' is not supported, only relu2 and silu",
                 activation);
-  config.activation =
-      activation == "relu2" ? Activation::ReLU2 : Activation::SiLU;
+  config.activation = activation == "relu2" ? ternary::Activation::ReLU2
+                                            : ternary::Activation::SiLU;
   config.epsilon =
       fields.number("rms_norm_eps", bitnet ? 1e-5 : 1e-6, 1e-12, 0.1);
   config.ropeTheta = readRopeTheta(fields, path, bitnet ? 500000 : 10000);

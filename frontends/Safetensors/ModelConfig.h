@@ -6,15 +6,11 @@
 #ifndef TERCET_FRONTENDS_SAFETENSORS_MODELCONFIG_H
 #define TERCET_FRONTENDS_SAFETENSORS_MODELCONFIG_H
 
-#include "llvm/ADT/StringRef.h"
-#include "llvm/Support/Error.h"
-#include <optional>
-#include <string>
-#include <vector>
+#include "frontends/LanguageModel/LanguageModel.h"
 
 namespace tercet {
 
-struct ModelConfig {
+struct ModelConfig : TransformerConfig {
   enum class Family {
     BitNet, ///< BitNetForCausalLM, BitnetForCausalLM: sub-norms in each layer
     Llama,  ///< LlamaForCausalLM with quantization_config (Falcon3 and -E too)
@@ -26,20 +22,9 @@ struct ModelConfig {
               ///< offline)
     Divide,   ///< packed; y is divided by weight_scale (BitLinear)
   };
-  enum class Activation { ReLU2, SiLU };
 
-  /// Of any context: floats count up to here without gaps.
-  static constexpr int64_t kMaxPositions = int64_t(1) << 24;
-
-  std::string path;         ///< of the config.json
-  std::string architecture; ///< "BitNetForCausalLM"
   Family family;
   Weights weights;
-  Activation activation;
-  int64_t hiddenSize, intermediateSize, numLayers, numHeads, numKVHeads,
-      headDim;
-  int64_t vocabSize, maxPositions;
-  double epsilon, ropeTheta;
   bool tiedEmbeddings;
   /// quantization_config.modules_to_not_convert; absent, only the head is kept.
   std::optional<std::vector<std::string>> floatModules;
