@@ -282,10 +282,11 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
     return contents;
   }
 
-  auto text =
-      buildTextAssets(getModelDirectory(request.model), model.vocabSize);
+  auto text = buildTextAssets(request.model, model.vocabSize);
   if (!text)
     return text.takeError();
+  for (const std::string &warning : text->warnings)
+    mlir::emitWarning(mlir::UnknownLoc::get(&context)) << warning;
   header.vocab_size = model.vocabSize;
   header.context = model.context;
   header.max_step_tokens = model.maxStepTokens;

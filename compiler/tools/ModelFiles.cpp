@@ -11,7 +11,7 @@
 using namespace llvm;
 using namespace tercet;
 
-StringRef tercet::getModelDirectory(StringRef model) {
+static StringRef getModelDirectory(StringRef model) {
   if (sys::fs::is_directory(model))
     return model;
   StringRef parent = sys::path::parent_path(model);

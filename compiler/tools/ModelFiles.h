@@ -21,9 +21,6 @@ struct ModelFile {
 /// and the JSON files beside it.
 llvm::Expected<std::vector<ModelFile>> listModelFiles(llvm::StringRef model);
 
-/// Directory of MODEL's configuration and tokenizer files.
-llvm::StringRef getModelDirectory(llvm::StringRef model);
-
 /// The model's own name: of its directory, or of the file without extension.
 std::string getModelName(llvm::StringRef model);
 

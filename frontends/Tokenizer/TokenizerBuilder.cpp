@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "frontends/Tokenizer/TokenizerBuilder.h"
+#include "frontends/Tokenizer/GGUFText.h"
+#include "frontends/Tokenizer/Generation.h"
 #include "frontends/Tokenizer/JsonFile.h"
 #include "frontends/Tokenizer/TokenizerJson.h"
 
-#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 using namespace tercet;
@@ -74,19 +76,20 @@ static llvm::Expected<std::string> readChatTemplate(StringRef directory,
 
 namespace {
 
+auto complaint(const JsonField &field) {
+  return [field](StringRef message) { return field.error(message); };
+}
+
 class GenerationReader {
 public:
-  explicit GenerationReader(uint32_t vocabSize) : vocabSize(vocabSize) {
-    generation.bos_token = noToken;
-    generation.top_p = 1;
-  }
+  explicit GenerationReader(uint32_t vocabSize) : vocabSize(vocabSize) {}
 
   llvm::Error readSampling(const JsonField &root);
   llvm::Error readBos(const JsonField &field);
   llvm::Error readEos(const JsonField &field);
   llvm::Error addEos(const JsonField &place, int64_t token);
 
-  tercet_generation generation = {};
+  tercet_generation generation = makeGeneration();
 
 private:
   llvm::Error checkToken(const JsonField &place, int64_t token) {
@@ -102,29 +105,21 @@ private:
 
 llvm::Error GenerationReader::readSampling(const JsonField &root) {
   bool sample = false;
-  // What transformers assumes where the file says nothing.
-  double temperature = 1, topP = 1;
-  int64_t topK = 50;
+  Sampling sampling;
+  JsonField temperature = root["temperature"], topP = root["top_p"],
+            topK = root["top_k"];
   if (llvm::Error error = root["do_sample"].read(sample))
     return error;
-  if (llvm::Error error = root["temperature"].read(temperature))
+  if (llvm::Error error = temperature.read(sampling.temperature))
     return error;
-  if (llvm::Error error = root["top_p"].read(topP))
+  if (llvm::Error error = topP.read(sampling.topP))
     return error;
-  if (llvm::Error error = root["top_k"].read(topK))
+  if (llvm::Error error = topK.read(sampling.topK))
     return error;
   if (!sample)
     return llvm::Error::success();
-  if (!(temperature >= 0))
-    return root["temperature"].error("is negative");
-  if (!(topP > 0 && topP <= 1))
-    return root["top_p"].error("is not in (0, 1]");
-  if (topK < 0 || topK > INT32_MAX)
-    return root["top_k"].error("is not a count");
-  generation.temperature = static_cast<float>(temperature);
-  generation.top_p = static_cast<float>(topP);
-  generation.top_k = static_cast<int32_t>(topK);
-  return llvm::Error::success();
+  return setSampling(generation, sampling, complaint(temperature),
+                     complaint(topP), complaint(topK));
 }
 
 llvm::Error GenerationReader::readBos(const JsonField &field) {
@@ -156,15 +151,7 @@ llvm::Error GenerationReader::readEos(const JsonField &field) {
 llvm::Error GenerationReader::addEos(const JsonField &place, int64_t token) {
   if (llvm::Error error = checkToken(place, token))
     return error;
-  llvm::MutableArrayRef<int32_t> known(generation.eos_tokens,
-                                       generation.num_eos);
-  if (llvm::is_contained(known, token))
-    return llvm::Error::success();
-  if (generation.num_eos == TERCET_MAX_EOS)
-    return place.error("is one end token more than the supported " +
-                       Twine(TERCET_MAX_EOS));
-  generation.eos_tokens[generation.num_eos++] = static_cast<int32_t>(token);
-  return llvm::Error::success();
+  return addEndToken(generation, static_cast<int32_t>(token), complaint(place));
 }
 
 /// Tokens that end a turn. Older checkpoints of the LLaMA-3 kind name only
@@ -174,8 +161,8 @@ constexpr StringRef turnEnds[] = {"<|eot_id|>", "<|im_end|>"};
 
 } // namespace
 
-llvm::Expected<TextAssets> tercet::buildTextAssets(StringRef directory,
-                                                   uint32_t vocabSize) {
+static llvm::Expected<TextAssets> readDirectory(StringRef directory,
+                                                uint32_t vocabSize) {
   auto tokenizer = JsonFile::read(directory, "tokenizer.json");
   auto tokenizerConfig = JsonFile::read(directory, "tokenizer_config.json");
   auto specialTokens = JsonFile::read(directory, "special_tokens_map.json");
@@ -230,4 +217,14 @@ llvm::Expected<TextAssets> tercet::buildTextAssets(StringRef directory,
   }
   assets.generation = generation.generation;
   return assets;
+}
+
+llvm::Expected<TextAssets> tercet::buildTextAssets(StringRef model,
+                                                   uint32_t vocabSize) {
+  if (llvm::sys::path::extension(model) == ".gguf")
+    return readGGUFText(model, vocabSize);
+  return readDirectory(llvm::sys::fs::is_directory(model)
+                           ? model
+                           : llvm::sys::path::parent_path(model),
+                       vocabSize);
 }

@@ -260,7 +260,7 @@ llvm::Error Reader::readByteLevel(const JsonField &component) {
     model.steps.push_back({StepKind::PrefixSpace});
   if (useRegex)
     if (llvm::Error error =
-            addSplit(component, gpt2SplitPattern, "Isolated", false))
+            addSplit(component, kGPT2SplitPattern, "Isolated", false))
       return error;
   model.steps.push_back({StepKind::MapBytes});
   sawByteLevel = true;
@@ -304,7 +304,7 @@ llvm::Error Reader::readNormalizer(const JsonField &component, StringRef type) {
   if (type == "Prepend" && model.mergesCharacters) {
     if (llvm::Error error = component["prepend"].read(text))
       return error;
-    if (text != visibleSpace)
+    if (text != kVisibleSpace)
       return component["prepend"].error("is not U+2581");
     model.steps.push_back({StepKind::AlwaysPrefix});
     return llvm::Error::success();
@@ -314,7 +314,7 @@ llvm::Error Reader::readNormalizer(const JsonField &component, StringRef type) {
       return error;
     if (llvm::Error error = component["content"].read(text))
       return error;
-    if (pattern != " " || text != visibleSpace)
+    if (pattern != " " || text != kVisibleSpace)
       return component.error("replaces something else than spaces by U+2581");
     model.steps.push_back({StepKind::UnifySpaces});
     sawSpaces = true;
@@ -326,7 +326,7 @@ llvm::Error Reader::readNormalizer(const JsonField &component, StringRef type) {
 }
 
 llvm::Error Reader::readMetaspace(const JsonField &component) {
-  std::string replacement(visibleSpace), scheme = "always";
+  std::string replacement(kVisibleSpace), scheme = "always";
   bool addPrefixSpace = true, split = true;
   if (llvm::Error error = component["replacement"].read(replacement))
     return error;
@@ -336,7 +336,7 @@ llvm::Error Reader::readMetaspace(const JsonField &component) {
     return error;
   if (llvm::Error error = component["split"].read(split))
     return error;
-  if (replacement != visibleSpace)
+  if (replacement != kVisibleSpace)
     return component["replacement"].error("is not U+2581");
   model.steps.push_back({StepKind::UnifySpaces});
   if (scheme == "first")

@@ -43,7 +43,7 @@ int32_t TokenizerModel::find(StringRef content) const {
 
 std::string TokenizerModel::decode(StringRef content) const {
   if (mergesCharacters)
-    return llvm::join(llvm::split(content, visibleSpace), " ");
+    return llvm::join(llvm::split(content, kVisibleSpace), " ");
   return spelledBytes(content).value_or(content.str());
 }
 
@@ -54,13 +54,13 @@ void TokenizerModel::spell(int32_t id, StringRef content) {
   if (mergesCharacters) {
     byte = fallbackByte(content);
     if (byte)
-      token.bytes.assign(1, *byte);
+      token.bytes.assign(1, static_cast<char>(*byte));
     // Texts have no literal spaces when they are looked up.
     token.inVocabulary = !byte && !content.contains(' ');
   } else {
     token.inVocabulary = spelledBytes(content).has_value();
     if (token.inVocabulary && token.bytes.size() == 1)
-      byte = token.bytes.front();
+      byte = static_cast<uint8_t>(token.bytes.front());
   }
   if (byte)
     byteTokens[*byte] = id;

@@ -19,11 +19,11 @@
 namespace tercet {
 
 /// The split of GPT-2, and of a ByteLevel with use_regex.
-inline constexpr llvm::StringLiteral gpt2SplitPattern =
+inline constexpr llvm::StringLiteral kGPT2SplitPattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 /// Sentencepiece's visible space, U+2581.
-inline constexpr llvm::StringLiteral visibleSpace = "\xE2\x96\x81";
+inline constexpr llvm::StringLiteral kVisibleSpace = "\xE2\x96\x81";
 
 struct TokenizerModel {
   struct Token {
@@ -74,6 +74,7 @@ struct TokenizerModel {
   std::vector<int32_t> prefix, suffix;
   int32_t bosToken = noToken, eosToken = noToken;
   int32_t padToken = noToken, unknownToken = noToken;
+  std::vector<int32_t> endTokens; // of generation, if the file says
 };
 
 /// The bytes of runtime/src/TokenizerBlob.h.

@@ -10,6 +10,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
@@ -18,16 +19,18 @@ namespace {
 
 namespace cl = llvm::cl;
 
-enum class Mode { Encode, Decode, Chat, Check };
+enum class Mode { Encode, Decode, Chat, Generation, Check };
 
-cl::opt<std::string> directory(cl::Positional, cl::Required,
-                               cl::desc("<Hugging Face directory>"));
+cl::opt<std::string> model(cl::Positional, cl::Required,
+                           cl::desc("<Hugging Face directory or .gguf>"));
 cl::opt<Mode>
     mode("mode", cl::desc("What to do with stdin"), cl::init(Mode::Encode),
          cl::values(clEnumValN(Mode::Encode, "encode", "text to token ids"),
                     clEnumValN(Mode::Decode, "decode", "token ids to text"),
                     clEnumValN(Mode::Chat, "chat",
                                "a JSON list of messages to a prompt"),
+                    clEnumValN(Mode::Generation, "generation",
+                               "nothing: print BOS, ends and sampling"),
                     clEnumValN(Mode::Check, "check", "nothing: only load")));
 cl::opt<uint32_t> vocabSize("vocab-size", cl::init(1u << 24),
                             cl::desc("Tokens of the model"));
@@ -74,12 +77,27 @@ int chat(const tercet::TextAssets &assets, const tercet::Tokenizer &tokenizer,
   return 0;
 }
 
+void printGeneration(const tercet_generation &generation) {
+  llvm::outs() << "bos " << generation.bos_token << " eos";
+  for (int32_t i = 0; i < generation.num_eos; ++i)
+    llvm::outs() << ' ' << generation.eos_tokens[i];
+  llvm::outs() << llvm::formatv(" temperature {0:f3} top_p {1:f3} top_k {2}",
+                                generation.temperature, generation.top_p,
+                                generation.top_k);
+}
+
 int run() {
-  auto assets = tercet::buildTextAssets(directory, vocabSize);
+  auto assets = tercet::buildTextAssets(model, vocabSize);
   if (!assets)
     return fail(llvm::toString(assets.takeError()));
+  for (const std::string &warning : assets->warnings)
+    llvm::errs() << "warning: " << warning << '\n';
   if (mode == Mode::Check)
     return 0;
+  if (mode == Mode::Generation) {
+    printGeneration(assets->generation);
+    return 0;
+  }
   std::unique_ptr<tercet::Tokenizer> tokenizer;
   if (tercet::Error error =
           tercet::Tokenizer::create(assets->tokenizer, tokenizer))
