@@ -452,7 +452,7 @@ public:
   /// A core of Zen 4 has one port for vpdpbusd of 512 bits, and as many again
   /// for masks. Intel's have two, for all vectors.
   bool masksBesideDots(const TargetSpec &target) const override {
-    return target.tuneCpu == "znver4" && target.has(TERCET_CPU_AVX512VNNI);
+    return prefetchesAhead(target) && target.has(TERCET_CPU_AVX512VNNI);
   }
 
   /// A Sapphire Rapids core, 20 GB/s: with one stream 14 GB/s of i2, which it
@@ -509,7 +509,7 @@ public:
     }
     if (packing == ternary::Packing::T5) {
       schedule.unroll = wide ? 2 : 1;
-      schedule.tokens = wide ? 5 : 1;
+      schedule.tokens = !wide ? 1 : masksBesideDots(target) ? 4 : 5;
     }
     schedule.blocks =
         target.has(TERCET_CPU_AMXINT8) && packing != ternary::Packing::L3;
