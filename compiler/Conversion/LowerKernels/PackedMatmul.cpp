@@ -39,7 +39,8 @@ static constexpr int64_t kMinExpandedTokens = 24, kMinExpandedTokensI2 = 96;
 
 /// Columns whose codes, a byte each, a first-level cache holds beside q: 16 KB
 /// of i2. Chains end there anyway. A register tile of few tokens asks for codes
-/// faster than a second-level cache gives them (Zen 4, two tokens: 40 %).
+/// faster than a second-level cache gives them (AVX2 on Zen 4 loses 40 %,
+/// AVX-VNNI on Zen 5 25 %).
 static constexpr int64_t kMaxPanelColumns = 256, kMaxTokensOfPanel = 4;
 
 void PackedMatmulKernel::emit() {
@@ -68,7 +69,7 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   bool usesDotBlocks =
       layout.getBlocks() && !op.getGroup() && numColumns >= kPanelColumns;
   if (!usesDotBlocks && (isStrip || staysPacked()))
-    return emitTokens();
+    return emitTokens(/*prefetchesNext=*/!isStrip);
   Value hasMany = arith::CmpIOp::create(
       b, arith::CmpIPredicate::uge, b.dim(op.getQ(), 0),
       b.index(usesDotBlocks ? kMinBlockTokens : getMinExpandedTokens()));
@@ -98,8 +99,8 @@ int64_t PackedMatmulKernel::getMinExpandedTokens() const {
 
 /// Panels are equally wide; where K has no such part, all of it is one.
 int64_t PackedMatmulKernel::getPanelColumns() {
-  if (layout.getChain() == 1 || layout.getTokens() > kMaxTokensOfPanel ||
-      op.getGroup())
+  bool isWholeDot = layout.getChain() == 1 && lanes == kRowGroup;
+  if (isWholeDot || layout.getTokens() > kMaxTokensOfPanel || op.getGroup())
     return numColumns;
   int64_t fewest = llvm::divideCeil(numColumns, kMaxPanelColumns);
   for (int64_t panels = fewest; panels < 2 * fewest; ++panels)
@@ -117,7 +118,7 @@ void PackedMatmulKernel::emitPanels() {
   int64_t cells = llvm::divideCeil(panelColumns, packed.columns);
   if (isWholePanel()) {
     expandPanel(b.index(0));
-    emitTokens();
+    emitTokens(/*prefetchesNext=*/true);
   } else {
     forEachToken([&] {
       auto parts = getAllParts();
@@ -139,14 +140,37 @@ void PackedMatmulKernel::emitPanels() {
 }
 
 /// The rows are in the cache for every block of tokens but the first.
-void PackedMatmulKernel::emitTokens() {
+void PackedMatmulKernel::emitTokens(bool prefetchesNext) {
   int64_t tokens = layout.getTokens();
   if (keepsTables())
     tokens = std::min(tokens, kMaxTokensOfT5);
   if (b.options.dotsLanes && isStrip)
     tokens = std::min(tokens, kMaxStripTokens);
-  b.blockedLoop(b.dim(op.getQ(), 0), tokens,
-                [&](Value token, int64_t count) { emitBlock(token, count); });
+  b.blockedLoop(b.dim(op.getQ(), 0), tokens, [&](Value token, int64_t count) {
+    if (prefetchesNext && count == tokens && count > 1)
+      prefetchNextTile(token, count);
+    emitBlock(token, count);
+  });
+}
+
+/// Many tokens keep a core so long with one tile that nothing would ask memory
+/// for the next one: each block asks for its part.
+void PackedMatmulKernel::prefetchNextTile(Value token, int64_t count) {
+  if (!layout.getPrefetch())
+    return;
+  int64_t size = layout.getTileBytes(numColumns);
+  int64_t numLines = llvm::divideCeil(size, 64);
+  Value numTokens = b.dim(op.getQ(), 0);
+  auto getLine = [&](Value token) {
+    return b.divIndex(b.mulIndex(token, numLines), numTokens);
+  };
+  Value begin = getLine(token);
+  Value end = b.select(b.isLess(numTokens, b.index(kMinExpandedTokens)), begin,
+                       getLine(b.addIndex(token, count)));
+  Value next = b.addIndex(address, size);
+  b.loop(begin, end, 1, [&](Value line) {
+    b.prefetch(op.getWeights(), b.addIndex(next, b.mulIndex(line, 64)));
+  });
 }
 
 /// A GEMV takes whole 64-byte vectors and several of them at a time, if there

@@ -42,11 +42,12 @@ public:
 private:
   void emitItem(mlir::Value address, mlir::Value firstRowGroup, bool isStrip);
   void emitPanels();
-  void emitTokens();
+  void emitTokens(bool prefetchesNext = false);
   void emitBlock(mlir::Value token, int64_t count);
   void emitDotBlocks();
   void unpackPanels(mlir::Value codes);
   void prefetchCell(mlir::Value index, int64_t columns);
+  void prefetchNextTile(mlir::Value token, int64_t count);
   void emitParts(mlir::ArrayRef<int64_t> parts, int64_t unroll);
   void rescaleSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
   void forEachToken(llvm::function_ref<void()> body);
