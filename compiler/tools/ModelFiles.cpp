@@ -26,6 +26,16 @@ std::string tercet::getModelName(StringRef model) {
                                      : sys::path::stem(path).str();
 }
 
+/// Whether a file beside the file `model` is part of it: what configures it, or
+/// the other parts of a split .gguf, called NAME-00001-of-00003.gguf.
+static bool belongsTo(StringRef name, StringRef model) {
+  if (sys::path::extension(model) != ".gguf")
+    return name.ends_with(".json");
+  auto [stem, numParts] = model.rsplit("-00001-of-");
+  return name.size() == model.size() && name.starts_with((stem + "-").str()) &&
+         name.ends_with(("-of-" + numParts).str());
+}
+
 Expected<std::vector<ModelFile>> tercet::listModelFiles(StringRef model) {
   if (!sys::fs::exists(model))
     return createStringError("no such model: '" + model + "'");
@@ -35,8 +45,8 @@ Expected<std::vector<ModelFile>> tercet::listModelFiles(StringRef model) {
   for (sys::fs::directory_iterator it(getModelDirectory(model), code), end;
        !code && it != end; it.increment(code)) {
     StringRef name = sys::path::filename(it->path());
-    if (!isDirectory && name != sys::path::filename(model) &&
-        !name.ends_with(".json"))
+    StringRef modelName = sys::path::filename(model);
+    if (!isDirectory && name != modelName && !belongsTo(name, modelName))
       continue;
     sys::fs::file_status status;
     if (sys::fs::status(it->path(), status) || !is_regular_file(status))

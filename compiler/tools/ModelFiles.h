@@ -18,7 +18,7 @@ struct ModelFile {
 };
 
 /// The files that MODEL is made of, by name: those of a directory, or the file
-/// and the JSON files beside it.
+/// and the JSON files (of a .gguf file, its other parts) beside it.
 llvm::Expected<std::vector<ModelFile>> listModelFiles(llvm::StringRef model);
 
 /// The model's own name: of its directory, or of the file without extension.
