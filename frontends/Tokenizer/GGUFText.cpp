@@ -21,6 +21,30 @@ static llvm::Error readChatTemplate(const GGUFMetadata &metadata,
   return llvm::Error::success();
 }
 
+/// Microsoft's converter gives every BitNet one template, whose chats do not
+/// end because no model was trained with it.
+static constexpr StringRef kForeignTemplateMark = "BITNETAssistant: ";
+
+/// Of microsoft/bitnet-b1.58-2B-4T.
+static constexpr StringRef kBitNetTemplate =
+    "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + "
+    "'<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}";
+
+static void correctChatTemplate(const GGUFMetadata &metadata,
+                                const TokenizerModel &model,
+                                TextAssets &assets) {
+  if (!StringRef(assets.chatTemplate).contains(kForeignTemplateMark) ||
+      model.find("<|eot_id|>") == noToken)
+    return;
+  assets.chatTemplate = kBitNetTemplate.str();
+  assets.warnings.push_back(metadata.describe(
+      "tokenizer.chat_template",
+      "is the converter's, which no model was trained with; chats are those of "
+      "bitnet-b1.58-2B-4T instead"));
+}
+
 /// Converters copy them from generation_config.json.
 static llvm::Error readSampling(const GGUFMetadata &metadata,
                                 tercet_generation &generation) {
@@ -67,6 +91,7 @@ llvm::Expected<TextAssets> tercet::readGGUFText(StringRef path,
   auto model = readTokenizerMetadata(metadata, vocabSize, assets.warnings);
   if (!model)
     return model.takeError();
+  correctChatTemplate(metadata, *model, assets);
   assets.tokenizer = writeTokenizerBlob(*model);
   assets.generation.bos_token = model->bosToken;
   for (int32_t end : model->endTokens)

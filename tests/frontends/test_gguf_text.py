@@ -160,6 +160,22 @@ def test_chat_template(tmp_path):
     assert succeed(path, "chat", '[{"role": "user", "content": "hi"}]') == "<s>[hi]</s>"
 
 
+def test_chat_template_of_a_converter(tmp_path):
+    """It is replaced where the model can be the one whose template is known."""
+    foreign = template("{{ 'Human: ' + messages[0].content + 'BITNETAssistant: ' + eos_token }}")
+    chat = '[{"role": "user", "content": " hi "}, {"role": "assistant", "content": "ho"}]'
+    fields = {"tokens": ["<|eot_id|>", "<s>", "</s>"], "token_type": [CONTROL] * 3, "merges": [], "eos_token_id": 2}
+    path = write(tmp_path / "m.gguf", GPT2, foreign, **fields, bos_token_id=1)
+    warning = "'tokenizer.chat_template' is the converter's, which no model was trained with"
+    assert succeed(path, "chat", chat, "--generation-prompt", warning=warning) == (
+        "<s>User: hi<|eot_id|>Assistant: ho<|eot_id|>Assistant: ")
+    assert succeed(path, "chat", chat, warning=warning) == "<s>User: hi<|eot_id|>Assistant: ho<|eot_id|>"
+
+    fields["tokens"][0] = "<eot>"
+    path = write(tmp_path / "m.gguf", GPT2, foreign, **fields)
+    assert succeed(path, "chat", chat) == "Human:  hi BITNETAssistant: </s>"
+
+
 UNSAID = "'tokenizer.ggml.pre' does not say how text is cut into words"
 
 
