@@ -393,6 +393,37 @@ struct LowerDotToPairs : LowerDotToMadd {
   }
 };
 
+/// Of a core from its caches, 2560x2560 (KernelBench, docs/performance.md).
+struct PackingRates {
+  DotKind kind;
+  ternary::Packing packing;
+  MatmulRates zen4, zen5;
+};
+
+constexpr MatmulRates giga(double gemv, double gemm) {
+  return {gemv * 1e9, gemm * 1e9};
+}
+
+/// Zen 4 has no AVX-VNNI: its rates there are those of Zen 5.
+constexpr PackingRates kRates[] = {
+    {DotKind::AVX512VNNI, ternary::Packing::I2, giga(226, 230), giga(484, 529)},
+    {DotKind::AVX512VNNI, ternary::Packing::T5, giga(148, 229), giga(347, 531)},
+    {DotKind::AVX512VNNI, ternary::Packing::T3, giga(120, 219), giga(202, 520)},
+    {DotKind::AVX512VNNI, ternary::Packing::L3, giga(209, 243), giga(293, 438)},
+    {DotKind::AVX512BW, ternary::Packing::I2, giga(117, 170), giga(267, 456)},
+    {DotKind::AVX512BW, ternary::Packing::T3, giga(77, 163), giga(154, 428)},
+    {DotKind::AVX512BW, ternary::Packing::L3, giga(180, 251), giga(361, 526)},
+    {DotKind::AVXVNNI, ternary::Packing::I2, giga(239, 243), giga(239, 243)},
+    {DotKind::AVXVNNI, ternary::Packing::T3, giga(136, 201), giga(136, 201)},
+    {DotKind::AVXVNNI, ternary::Packing::L3, giga(46, 59), giga(60, 75)},
+    {DotKind::AVX2, ternary::Packing::I2, giga(116, 158), giga(136, 216)},
+    {DotKind::AVX2, ternary::Packing::T3, giga(67, 166), giga(79, 210)},
+    {DotKind::AVX2, ternary::Packing::L3, giga(46, 59), giga(59, 74)},
+    {DotKind::SSSE3, ternary::Packing::I2, giga(56, 77), giga(65, 94)},
+    {DotKind::SSSE3, ternary::Packing::L3, giga(23, 30), giga(30, 37)},
+    {DotKind::SSE2, ternary::Packing::I2, giga(15, 15), giga(37, 36)},
+};
+
 class X86Backend : public Backend {
 public:
   llvm::StringRef getName() const override { return "X86"; }
@@ -403,50 +434,25 @@ public:
     return llvm::StringRef(target.triple).starts_with("x86_64");
   }
 
-  /// 10^9 multiply-accumulates per second of a Zen 4 core from its caches
-  /// (docs/performance.md), of AVX-VNNI of a Zen 5 core. t5 needs byte tables,
-  /// l3 a table of words: Intel's cores have half the vpermw of Zen 4.
+  /// t5 needs byte tables, l3 a table of words: Intel's cores have half the
+  /// vpermw of Zen 4.
   std::optional<MatmulRates>
   getRates(ternary::Packing packing, const TargetSpec &target,
            const CpuDescription &cpu) const override {
     using ternary::Packing;
-    auto rates = [](double gemv, double gemm) {
-      return MatmulRates{gemv * 1e9, gemm * 1e9};
-    };
-    double words = cpu.vendor == "AuthenticAMD" ? 1 : 0.5;
     DotKind kind = getDotKind(target);
-    if (packing == Packing::T5) {
-      if (kind == DotKind::AVX512VNNI && hasByteTables(target))
-        return rates(148, 229);
+    if (packing == Packing::T5 && !hasByteTables(target))
       return std::nullopt;
-    }
-    switch (kind) {
-    case DotKind::AVX512VNNI:
-      return packing == Packing::I2   ? rates(226, 230)
-             : packing == Packing::T3 ? rates(120, 219)
-                                      : rates(209 * words, 243 * words);
-    case DotKind::AVX512BW:
-      return packing == Packing::I2   ? rates(117, 170)
-             : packing == Packing::T3 ? rates(77, 163)
-                                      : rates(180 * words, 251 * words);
-    case DotKind::AVXVNNI:
-      return packing == Packing::I2   ? rates(232, 232)
-             : packing == Packing::T3 ? rates(117, 220)
-                                      : rates(46, 59);
-    case DotKind::AVX2:
-      return packing == Packing::I2   ? rates(116, 149)
-             : packing == Packing::T3 ? rates(67, 145)
-                                      : rates(46, 59);
-    case DotKind::SSSE3:
-      if (packing == Packing::T3)
-        return std::nullopt;
-      return packing == Packing::I2 ? rates(56, 68) : rates(23, 30);
-    case DotKind::SSE2:
-      if (packing == Packing::I2)
-        return rates(15, 15);
-      return std::nullopt;
-    }
-    llvm_unreachable("unknown dot product");
+    bool isAMD = cpu.vendor == "AuthenticAMD";
+    bool isZen5 = target.tuneCpu == "znver5" || (isAMD && cpu.family >= 26);
+    bool looksUpWords = packing == Packing::L3 && getLanes(kind) == 16;
+    double factor = looksUpWords && !isAMD ? 0.5 : 1;
+    for (const PackingRates &row : kRates)
+      if (row.kind == kind && row.packing == packing) {
+        const MatmulRates &rates = isZen5 ? row.zen5 : row.zen4;
+        return MatmulRates{factor * rates.gemv, factor * rates.gemm};
+      }
+    return std::nullopt;
   }
 
   /// A core of Zen 4 has one port for vpdpbusd of 512 bits, and as many again
