@@ -3,9 +3,12 @@
 #include "compiler/Inspect/CheckParameters.h"
 #include "compiler/Inspect/PackedTrits.h"
 #include "compiler/Support/ParameterReader.h"
+#include "dialect/Ternary/SourceEncoding.h"
 
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Parallel.h"
+
+#include <cmath>
 
 using namespace llvm;
 using namespace tercet;
@@ -13,7 +16,8 @@ using namespace tercet::ternary;
 
 namespace {
 
-/// A range of a parameter's bytes, small enough to be shared out evenly.
+/// A range of a parameter's bytes, or of its rows where only what they decode
+/// to can be judged; small enough to be shared out evenly.
 struct Chunk {
   mutable ParameterOp parameter; // an op's accessors are not const
   SourceAttr source;
@@ -22,12 +26,21 @@ struct Chunk {
   bool invalid = false;
   uint64_t zeros = 0;
 
+  mlir::RankedTensorType type() const {
+    return cast<mlir::RankedTensorType>(parameter.getType());
+  }
   ArrayRef<uint8_t> bytes() const { return parameterBytes.slice(begin, size); }
 };
 
 } // namespace
 
-constexpr size_t kChunkBytes = 1 << 20;
+constexpr size_t kChunkBytes = 1 << 20, kChunkElements = 1 << 20;
+
+static bool isDecoded(SourceAttr source) {
+  return !is_contained(
+      {Encoding::F32, Encoding::F16, Encoding::BF16, Encoding::HFPacked},
+      source.getEncoding());
+}
 
 /// Whether a float has all bits of `Exponent` set: infinity or NaN.
 template <typename Word, Word Exponent>
@@ -54,7 +67,36 @@ static size_t findInvalid(ArrayRef<uint8_t> bytes) {
   return i;
 }
 
-static void check(Chunk &chunk) {
+/// The first element of a row that is no trit and no finite number.
+static std::optional<int64_t> findInvalid(ParameterReader &reader,
+                                          const Chunk &chunk, int64_t row,
+                                          uint64_t &zeros) {
+  int64_t columns = chunk.type().getShape().back();
+  if (chunk.type().getElementType().isInteger(2)) {
+    std::vector<int8_t> trits(columns);
+    Error error = reader.readTrits(chunk.parameter, row, row + 1, trits);
+    zeros += llvm::count(trits, 0);
+    if (!error)
+      return std::nullopt;
+    consumeError(std::move(error));
+    return llvm::find(trits, 2) - trits.begin();
+  }
+  std::vector<float> floats(columns);
+  if (Error error = reader.readFloats(chunk.parameter, row * columns,
+                                      (row + 1) * columns, floats))
+    return consumeError(std::move(error)), 0;
+  auto it = llvm::find_if_not(floats,
+                              [](float value) { return std::isfinite(value); });
+  return it == floats.end() ? std::nullopt : std::optional(it - floats.begin());
+}
+
+static void checkRows(ParameterReader &reader, Chunk &chunk) {
+  for (size_t row = chunk.begin; row < chunk.begin + chunk.size; ++row)
+    chunk.invalid |=
+        findInvalid(reader, chunk, int64_t(row), chunk.zeros).has_value();
+}
+
+static void check(ParameterReader &reader, Chunk &chunk) {
   switch (chunk.source.getEncoding()) {
   case Encoding::F32:
     chunk.invalid = anyInvalid<uint32_t, 0x7f800000>(chunk.bytes());
@@ -69,6 +111,8 @@ static void check(Chunk &chunk) {
     chunk.invalid = anyCode3(chunk.bytes());
     chunk.zeros = countZeroTrits(chunk.bytes());
     return;
+  default:
+    return checkRows(reader, chunk);
   }
 }
 
@@ -80,9 +124,28 @@ static Error failure(const Chunk &chunk, const char *format, Ts &&...args) {
                            formatv(format, std::forward<Ts>(args)...).str());
 }
 
-static Error describeInvalid(const Chunk &chunk) {
+static Error describeInvalidRows(ParameterReader &reader, const Chunk &chunk) {
+  std::optional<int64_t> column;
+  uint64_t zeros;
+  auto row = int64_t(chunk.begin);
+  while (!(column = findInvalid(reader, chunk, row, zeros)))
+    ++row;
+  if (chunk.type().getElementType().isInteger(2))
+    return failure(chunk,
+                   "row {0}, column {1} has the invalid code 3; the file is "
+                   "damaged, or not of type {2}",
+                   row, *column, stringifyEncoding(chunk.source.getEncoding()));
+  return failure(chunk,
+                 "row {0}, column {1} is infinite or not a number; the file is "
+                 "damaged",
+                 row, *column);
+}
+
+static Error describeInvalid(ParameterReader &reader, const Chunk &chunk) {
+  if (isDecoded(chunk.source))
+    return describeInvalidRows(reader, chunk);
   ArrayRef<uint8_t> bytes = chunk.bytes();
-  auto type = cast<mlir::RankedTensorType>(chunk.parameter.getType());
+  mlir::RankedTensorType type = chunk.type();
   Encoding encoding = chunk.source.getEncoding();
   if (encoding == Encoding::HFPacked) {
     size_t at = 0;
@@ -112,6 +175,20 @@ static Error describeInvalid(const Chunk &chunk) {
                  where);
 }
 
+/// Divides a parameter into chunks.
+static void addChunks(ParameterOp parameter, SourceAttr source,
+                      ArrayRef<uint8_t> bytes, std::vector<Chunk> &chunks) {
+  size_t end = bytes.size(), step = kChunkBytes;
+  if (isDecoded(source)) {
+    auto type = cast<mlir::RankedTensorType>(parameter.getType());
+    auto columns = size_t(type.getShape().back());
+    end = type.getNumElements() / columns;
+    step = std::max<size_t>(kChunkElements / columns, 1);
+  }
+  for (size_t at = 0; at < end; at += step)
+    chunks.push_back({parameter, source, bytes, at, std::min(step, end - at)});
+}
+
 Error tercet::checkParameters(mlir::ModuleOp module) {
   ParameterReader reader;
   std::vector<Chunk> chunks;
@@ -122,25 +199,24 @@ Error tercet::checkParameters(mlir::ModuleOp module) {
     Expected<ArrayRef<uint8_t>> bytes = reader.rawBytes(parameter);
     if (!bytes)
       return bytes.takeError();
-    for (size_t at = 0; at < bytes->size(); at += kChunkBytes)
-      chunks.push_back({parameter, source, *bytes, at,
-                        std::min(kChunkBytes, bytes->size() - at)});
+    addChunks(parameter, source, *bytes, chunks);
   }
-  parallelFor(0, chunks.size(), [&](size_t i) { check(chunks[i]); });
+  parallelFor(0, chunks.size(), [&](size_t i) { check(reader, chunks[i]); });
 
   // Sequential from here, so that the error does not depend on the threads.
   uint64_t zeros = 0;
-  for (const Chunk &chunk : chunks) {
+  for (const auto &[index, chunk] : enumerate(chunks)) {
     if (chunk.invalid)
-      return describeInvalid(chunk);
+      return describeInvalid(reader, chunk);
     zeros = chunk.begin == 0 ? chunk.zeros : zeros + chunk.zeros;
-    bool last = chunk.begin + chunk.size == chunk.parameterBytes.size();
-    if (chunk.source.getEncoding() == Encoding::HFPacked && last &&
-        isSignOnly(zeros, 4 * chunk.parameterBytes.size()))
+    bool last = index + 1 == chunks.size() || chunks[index + 1].begin == 0;
+    uint64_t count = chunk.type().getNumElements();
+    if (last && getEncodingInfo(chunk.source.getEncoding()).isTernary &&
+        chunk.type().getElementType().isInteger(2) && isSignOnly(zeros, count))
       return failure(chunk,
                      "only {0} of {1} weights are zero; this is no ternary "
                      "matrix but the signs of one: convert the model again",
-                     zeros, 4 * chunk.parameterBytes.size());
+                     zeros, count);
   }
   return Error::success();
 }

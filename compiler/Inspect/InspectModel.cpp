@@ -27,7 +27,9 @@ namespace {
 struct Matrix {
   mutable ParameterOp parameter; // an op's accessors are not const
   bool latent;
-  float scale; ///< what the integer sum is multiplied with
+  /// What the integer sum is multiplied with; nothing if groups of columns have
+  /// scales of their own.
+  std::optional<float> scale;
   WeightMeasures measures;
 
   StringRef name() const {
@@ -63,6 +65,12 @@ static ParameterOp lookup(mlir::Value value) {
              : ParameterOp();
 }
 
+/// Bytes of a parameter of floats, once it is decoded.
+static uint64_t getSize(ParameterOp parameter) {
+  auto type = cast<mlir::RankedTensorType>(parameter.getType());
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
 static int64_t width(mlir::Value value) {
   return cast<mlir::ShapedType>(value.getType()).getShape().back();
 }
@@ -77,13 +85,11 @@ static void addMatrices(BitLinearOp op, Report &report) {
     ParameterOp parameter = lookup(quantise ? quantise.getLatent() : weight);
     if (!parameter)
       continue;
-    mlir::FloatAttr constant;
-    bool known = matchPattern(scale, mlir::m_Constant(&constant));
-    report.matrices.push_back(
-        {parameter,
-         bool(quantise),
-         known ? float(constant.getValueAsDouble()) : 0.0f,
-         {}});
+    Matrix matrix{parameter, bool(quantise), std::nullopt, {}};
+    if (mlir::FloatAttr constant;
+        matchPattern(scale, mlir::m_Constant(&constant)))
+      matrix.scale = float(constant.getValueAsDouble());
+    report.matrices.push_back(matrix);
   }
 }
 
@@ -109,8 +115,8 @@ static void gatherStructure(mlir::ModuleOp module, Report &report) {
           report.activation = op.getActivation();
         })
         .Case([&](RMSNormOp op) {
-          ParameterOp weight = lookup(op.getWeight());
-          StringRef name = weight ? weight.getSymName() : "";
+          auto location = dyn_cast<mlir::NameLoc>(op.getLoc());
+          StringRef name = location ? location.getName().getValue() : "";
           report.oldSubNorms |= name.contains("inner_attn_ln");
           report.subNorms |= name.contains("attn_sub_norm");
         })
@@ -123,8 +129,7 @@ static void gatherStructure(mlir::ModuleOp module, Report &report) {
   report.subNorms |= report.oldSubNorms;
   report.tied = table && head && lookup(table) == lookup(head);
   if (ParameterOp parameter = head ? lookup(head) : ParameterOp())
-    if (auto source = dyn_cast<SourceAttr>(parameter.getValue()))
-      report.headBytes = source.getSize();
+    report.headBytes = getSize(parameter);
   report.cacheBytes = 2 * sizeof(float) * report.layers * report.kvHeads *
                       report.context * report.headDim;
   SmallPtrSet<mlir::Operation *, 32> ternary;
@@ -133,9 +138,8 @@ static void gatherStructure(mlir::ModuleOp module, Report &report) {
     report.ternaryBytes += divideCeil(matrix.size(), 4);
   }
   for (auto parameter : module.getOps<ParameterOp>())
-    if (auto source = dyn_cast<SourceAttr>(parameter.getValue()))
-      if (!ternary.contains(parameter))
-        report.floatBytes += source.getSize();
+    if (isa<SourceAttr>(parameter.getValue()) && !ternary.contains(parameter))
+      report.floatBytes += getSize(parameter);
 }
 
 static Error measure(Report &report) {
@@ -200,8 +204,10 @@ static std::string printBytes(uint64_t bytes) {
                             : formatv("{0:F1} MB", bytes / 1e6).str();
 }
 
-/// "model.layers.0.mlp.up_proj" is "0.up_proj" in a table.
+/// "model.layers.0.mlp.up_proj" and "blk.0.up_proj" are "0.up_proj" in a table.
 static std::string shorten(StringRef name) {
+  if (name.consume_front("blk."))
+    return name.str();
   if (!name.consume_front("model.layers."))
     return name.str();
   return (name.take_until([](char c) { return c == '.'; }) + "." +
@@ -256,11 +262,11 @@ static void printText(const Report &report, raw_ostream &os) {
                        : "dist");
   for (const Matrix &matrix : report.matrices) {
     StringRef distribution = nameDistribution(matrix.zeroFraction());
-    os << formatv("{0,-14} {1,-12} {2,-10} {3,6:F1}  {4}",
-                  shorten(matrix.name()),
-                  formatv("{0}x{1}", matrix.shape()[0], matrix.shape()[1]),
-                  formatv("{0:F6}", matrix.scale), 100 * matrix.zeroFraction(),
-                  distribution);
+    os << formatv(
+        "{0,-14} {1,-12} {2,-10} {3,6:F1}  {4}", shorten(matrix.name()),
+        formatv("{0}x{1}", matrix.shape()[0], matrix.shape()[1]),
+        matrix.scale ? formatv("{0:F6}", *matrix.scale).str() : "groups",
+        100 * matrix.zeroFraction(), distribution);
     if (const auto &latent = matrix.measures.latent)
       os.indent(14 - distribution.size())
           << formatv("{0,8:F4} {1,12:F6} {2,11:F4}", latent->cosWeights,
@@ -299,7 +305,8 @@ static void printJSON(const Report &report, raw_ostream &os) {
           out.attribute("name", matrix.name());
           out.attribute("shape", json::Array(matrix.shape()));
           out.attribute("weights", matrix.latent ? "latent" : "packed");
-          out.attribute("gamma", matrix.scale);
+          out.attribute("gamma", matrix.scale ? json::Value(*matrix.scale)
+                                              : json::Value(nullptr));
           out.attribute("zero_fraction", matrix.zeroFraction());
           out.attribute("distribution",
                         nameDistribution(matrix.zeroFraction()));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Inspect/MeasureWeights.h"
-#include "compiler/Inspect/PackedTrits.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include <cmath>
@@ -25,10 +24,15 @@ StringRef tercet::nameDistribution(double zeroFraction) {
 
 Expected<WeightMeasures> tercet::measurePacked(ParameterReader &reader,
                                                ParameterOp parameter) {
-  Expected<ArrayRef<uint8_t>> bytes = reader.rawBytes(parameter);
-  if (!bytes)
-    return bytes.takeError();
-  return WeightMeasures{0, countZeroTrits(*bytes), std::nullopt};
+  auto type = cast<mlir::RankedTensorType>(parameter.getType());
+  WeightMeasures result{0, 0, std::nullopt};
+  std::vector<int8_t> trits(type.getDimSize(1));
+  for (int64_t row = 0; row < type.getDimSize(0); ++row) {
+    if (Error error = reader.readTrits(parameter, row, row + 1, trits))
+      return std::move(error);
+    result.zeros += llvm::count(trits, 0);
+  }
+  return result;
 }
 
 namespace {

@@ -66,10 +66,10 @@ struct QuantizeWeights : impl::QuantizeWeightsBase<QuantizeWeights> {
       auto trits = ternary::ParameterOp::create(
           b, parameter.getLoc(), (parameter.getSymName() + ".trits").str(),
           entry.second.front().getTrits().getType(),
-          ternary::SourceAttr::get(&getContext(), source.getPath(),
-                                   source.getOffset(), source.getSize(),
-                                   source.getEncoding(),
-                                   b.getF32FloatAttr(scale)));
+          ternary::SourceAttr::get(
+              &getContext(), source.getPath(), source.getOffset(),
+              source.getSize(), source.getEncoding(), b.getF32FloatAttr(scale),
+              source.getRotaryHeads()));
       symbols.insert(trits);
       for (ternary::AbsmeanQuantizeOp op : entry.second) {
         b.setInsertionPoint(op);

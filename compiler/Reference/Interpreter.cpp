@@ -2,6 +2,7 @@
 
 #include "compiler/Reference/Interpreter.h"
 #include "compiler/Support/PackedLayout.h"
+#include "dialect/Ternary/SourceEncoding.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -138,7 +139,7 @@ Expected<Value> Interpreter::readPackedParameter(mlir::ShapedType type,
                         : type.getElementType().isBF16() ? Encoding::BF16
                                                          : Encoding::F16;
     Floats floats(type.getShape());
-    widenFloats(bytes, encoding, floats.data);
+    decodeFloats(encoding, bytes, /*begin=*/0, floats.data);
     return floats;
   }
   assert(type.getElementType().isInteger(8) && "packed bytes or floats");

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Support/ParameterReader.h"
+#include "dialect/Ternary/SourceEncoding.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/bit.h"
-#include "llvm/Support/Endian.h"
 
 #include <cmath>
 
@@ -20,52 +19,6 @@ static Error failure(ParameterOp parameter, const Twine &message) {
 //===----------------------------------------------------------------------===//
 // Floats
 //===----------------------------------------------------------------------===//
-
-static float widen(float value) { return value; }
-
-struct BF16 {
-  uint16_t bits;
-};
-static float widen(BF16 value) {
-  return bit_cast<float>(uint32_t(value.bits) << 16);
-}
-
-struct F16 {
-  uint16_t bits;
-};
-/// Multiplying by 2^112 rebases the exponent and normalises subnormals, both
-/// exactly; only infinities and NaNs need their exponent completed.
-static float widen(F16 value) {
-  uint32_t magnitude = uint32_t(value.bits & 0x7fff) << 13;
-  uint32_t bits = bit_cast<uint32_t>(bit_cast<float>(magnitude) * 0x1p112f);
-  if ((value.bits & 0x7c00) == 0x7c00)
-    bits |= 0x7f800000;
-  return bit_cast<float>(bits | uint32_t(value.bits & 0x8000) << 16);
-}
-
-/// Source bytes have any alignment; memcpy of one element is a plain load.
-template <typename T>
-static void widenElements(const uint8_t *bytes, MutableArrayRef<float> floats) {
-  for (float &result : floats) {
-    T element;
-    memcpy(&element, bytes, sizeof(T));
-    result = widen(element);
-    bytes += sizeof(T);
-  }
-}
-
-void tercet::widenFloats(const uint8_t *bytes, Encoding encoding,
-                         MutableArrayRef<float> floats) {
-  if (encoding == Encoding::F32)
-    return widenElements<float>(bytes, floats);
-  if (encoding == Encoding::BF16)
-    return widenElements<BF16>(bytes, floats);
-  widenElements<F16>(bytes, floats);
-}
-
-static int64_t getFloatSize(Encoding encoding) {
-  return encoding == Encoding::F32 ? 4 : 2;
-}
 
 /// Row p of the [C, H] table: cos(p * f_i), i < H/2, then sin(p * f_i).
 static void readRopeTable(double theta, int64_t width, int64_t begin,
@@ -84,6 +37,25 @@ static void readRopeTable(double theta, int64_t width, int64_t begin,
   }
 }
 
+/// Calls `decode` with the parts of a range of elements that are stored one
+/// after another, and where each is stored.
+static void
+forEachRun(SourceAttr source, mlir::RankedTensorType type, int64_t begin,
+           MutableArrayRef<float> floats,
+           function_ref<void(int64_t, MutableArrayRef<float>)> decode) {
+  if (source.getRotaryHeads() == 0)
+    return decode(begin, floats);
+  int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
+  while (!floats.empty()) {
+    int64_t row = begin / columns, column = begin % columns;
+    size_t size = std::min<size_t>(columns - column, floats.size());
+    decode(source.getStoredRow(row, rows) * columns + column,
+           floats.take_front(size));
+    floats = floats.drop_front(size);
+    begin += int64_t(size);
+  }
+}
+
 Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
                                   int64_t end, MutableArrayRef<float> floats) {
   auto type = cast<mlir::RankedTensorType>(parameter.getType());
@@ -95,13 +67,20 @@ Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
                   floats);
     return Error::success();
   }
-  if (auto source = dyn_cast<SourceAttr>(parameter.getValue());
-      source && source.getEncoding() != Encoding::HFPacked) {
+  if (auto source = dyn_cast<SourceAttr>(parameter.getValue())) {
     Expected<ArrayRef<uint8_t>> bytes = rawBytes(parameter);
     if (!bytes)
       return bytes.takeError();
-    widenFloats(bytes->data() + begin * getFloatSize(source.getEncoding()),
-                source.getEncoding(), floats);
+    bool isTernary = getEncodingInfo(source.getEncoding()).isTernary;
+    if (isTernary && !type.getElementType().isF32())
+      return failure(parameter, "does not hold floats");
+    forEachRun(source, type, begin, floats, [&](int64_t at, auto run) {
+      if (isTernary)
+        decodeScales(source.getEncoding(), *bytes, type.getNumElements(), at,
+                     run);
+      else
+        decodeFloats(source.getEncoding(), bytes->data(), at, run);
+    });
     return Error::success();
   }
   if (auto resource =
@@ -124,35 +103,41 @@ Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
 // Trits
 //===----------------------------------------------------------------------===//
 
-/// Decodes one plane of packed bytes; returns false if a code is 3. Written for
-/// the vectoriser: no branch in the loop, a constant shift.
-template <int Plane>
-static bool decodePlane(const uint8_t *bytes, size_t size, int8_t *trits) {
-  uint8_t invalid = 0;
-  for (size_t i = 0; i < size; ++i) {
-    uint8_t code = (bytes[i] >> (2 * Plane)) & 3;
-    invalid |= code & (code >> 1);
-    trits[i] = int8_t(code - 1);
-  }
-  return !invalid;
-}
-
-/// Logical row r + i * rows/4 is plane i of packed row r.
-static Error readPackedTrits(ParameterOp parameter, ArrayRef<uint8_t> bytes,
-                             int64_t numRows, int64_t numColumns, int64_t begin,
-                             int64_t end, int8_t *trits) {
-  static constexpr decltype(&decodePlane<0>) decode[] = {
-      decodePlane<0>, decodePlane<1>, decodePlane<2>, decodePlane<3>};
-  int64_t packedRows = numRows / 4;
-  for (int64_t row = begin; row < end; ++row, trits += numColumns) {
-    const uint8_t *packed = bytes.data() + row % packedRows * numColumns;
-    if (decode[row / packedRows](packed, numColumns, trits))
+/// Rows from `begin` on.
+static Error readPackedTrits(ParameterOp parameter, SourceAttr source,
+                             ArrayRef<uint8_t> bytes, int64_t begin,
+                             MutableArrayRef<int8_t> trits) {
+  auto type = cast<mlir::RankedTensorType>(parameter.getType());
+  int64_t numRows = type.getDimSize(0), numColumns = type.getDimSize(1);
+  for (int64_t row = begin; !trits.empty(); ++row) {
+    MutableArrayRef<int8_t> result = trits.take_front(numColumns);
+    trits = trits.drop_front(numColumns);
+    if (decodeTrits(source.getEncoding(), bytes.data(), numRows,
+                    source.getStoredRow(row, numRows), result))
       continue;
-    int64_t column = std::find(trits, trits + numColumns, 2) - trits;
+    int64_t column =
+        std::find(result.begin(), result.end(), 2) - result.begin();
     return failure(parameter, "invalid ternary code 3 at row " + Twine(row) +
                                   ", column " + Twine(column));
   }
   return Error::success();
+}
+
+/// clip(roundeven(w / g), -1, 1): a tie at +-0.5 goes to zero.
+static void readLatentTrits(SourceAttr source, ArrayRef<uint8_t> bytes,
+                            int64_t numRows, int64_t numColumns, int64_t begin,
+                            MutableArrayRef<int8_t> trits) {
+  float scale = source.getAbsmean().getValue().convertToFloat();
+  SmallVector<float> latent(numColumns);
+  for (int64_t row = begin; !trits.empty(); ++row) {
+    decodeFloats(source.getEncoding(), bytes.data(),
+                 source.getStoredRow(row, numRows) * numColumns, latent);
+    for (auto [weight, result] : zip(latent, trits)) {
+      float ratio = weight / scale;
+      result = int8_t((ratio > 0.5f) - (ratio < -0.5f));
+    }
+    trits = trits.drop_front(numColumns);
+  }
 }
 
 Error ParameterReader::readTrits(ParameterOp parameter, int64_t begin,
@@ -167,23 +152,11 @@ Error ParameterReader::readTrits(ParameterOp parameter, int64_t begin,
     Expected<ArrayRef<uint8_t>> bytes = rawBytes(parameter);
     if (!bytes)
       return bytes.takeError();
-    if (source.getEncoding() == Encoding::HFPacked)
-      return readPackedTrits(parameter, *bytes, numRows, numColumns, begin, end,
-                             trits.data());
+    if (getEncodingInfo(source.getEncoding()).isTernary)
+      return readPackedTrits(parameter, source, *bytes, begin, trits);
     if (!source.getAbsmean())
       return failure(parameter, "latent weights without an absmean");
-    float scale = source.getAbsmean().getValue().convertToFloat();
-    int64_t rowSize = numColumns * getFloatSize(source.getEncoding());
-    SmallVector<float> latent(numColumns);
-    for (int64_t row = begin; row < end; ++row) {
-      widenFloats(bytes->data() + row * rowSize, source.getEncoding(), latent);
-      int8_t *result = trits.data() + (row - begin) * numColumns;
-      // clip(roundeven(w / g), -1, 1): a tie at +-0.5 goes to zero.
-      for (int64_t i = 0; i < numColumns; ++i) {
-        float ratio = latent[i] / scale;
-        result[i] = int8_t((ratio > 0.5f) - (ratio < -0.5f));
-      }
-    }
+    readLatentTrits(source, *bytes, numRows, numColumns, begin, trits);
     return Error::success();
   }
   if (auto resource =

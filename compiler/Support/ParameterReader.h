@@ -26,7 +26,8 @@ public:
                         int64_t end, llvm::MutableArrayRef<int8_t> trits);
 
   /// Elements [begin, end), row-major, widened to f32: literals, float sources
-  /// (of latent weights: the latent values), rope tables.
+  /// (of latent weights: the latent values), scales of ternary sources, rope
+  /// tables.
   llvm::Error readFloats(ternary::ParameterOp parameter, int64_t begin,
                          int64_t end, llvm::MutableArrayRef<float> floats);
 
@@ -38,10 +39,6 @@ private:
   std::mutex mutex;
   llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> files;
 };
-
-/// Little-endian floats at any alignment.
-void widenFloats(const uint8_t *bytes, ternary::Encoding encoding,
-                 llvm::MutableArrayRef<float> floats);
 
 /// Scale of latent weights: max(mean |w|, 1e-5), the mean in double, rounded to
 /// f32.

@@ -36,14 +36,35 @@ class Ternary_Enum<string name, string summary, list<I32EnumAttrCase> cases>
   let genSpecializedAttr = 0;
 }
 
-/// How the bytes of a checkpoint encode a parameter.
+/// How the bytes of a checkpoint encode a parameter;
+/// dialect/Ternary/SourceEncoding.cpp decodes them.
 def Ternary_Encoding : Ternary_Enum<"Encoding", "encoding of source bytes", [
   I32EnumAttrCase<"F32", 0, "f32">,
   I32EnumAttrCase<"F16", 1, "f16">,
   I32EnumAttrCase<"BF16", 2, "bf16">,
   // transformers' BitNet packing: u8 [out/4, in]; bits 2i..2i+1 of packed row
   // r hold w + 1 of logical row r + i * out/4; code 3 is invalid.
-  I32EnumAttrCase<"HFPacked", 3, "hf_packed">
+  I32EnumAttrCase<"HFPacked", 3, "hf_packed">,
+  // BitNet's GGUF type I2_S, whose layout depends on who wrote it: blocks of
+  // 128 elements (x86), 4 rows a byte (x86 without ACT_PARALLEL), blocks of 64
+  // (Arm). Codes w + 1, code 3 is invalid; an f32 scale follows.
+  I32EnumAttrCase<"I2S", 4, "i2_s">,
+  I32EnumAttrCase<"I2SRows", 5, "i2_s_rows">,
+  I32EnumAttrCase<"I2SArm", 6, "i2_s_arm">,
+  // GGUF's types of trits: blocks of 256 with a scale, or 64 with one a row.
+  I32EnumAttrCase<"TQ1_0", 7, "tq1_0">,
+  I32EnumAttrCase<"TQ2_0", 8, "tq2_0">,
+  I32EnumAttrCase<"IQ1_BN", 9, "iq1_bn">,
+  I32EnumAttrCase<"IQ2_BN", 10, "iq2_bn">,
+  // GGUF's blocks of 32 or 256 quantised floats.
+  I32EnumAttrCase<"Q4_0", 11, "q4_0">,
+  I32EnumAttrCase<"Q4_1", 12, "q4_1">,
+  I32EnumAttrCase<"Q5_0", 13, "q5_0">,
+  I32EnumAttrCase<"Q5_1", 14, "q5_1">,
+  I32EnumAttrCase<"Q8_0", 15, "q8_0">,
+  I32EnumAttrCase<"Q4_K", 16, "q4_k">,
+  I32EnumAttrCase<"Q5_K", 17, "q5_k">,
+  I32EnumAttrCase<"Q6_K", 18, "q6_k">
 ]>;
 
 def Ternary_Activation : Ternary_Enum<"Activation", "gate activation", [
@@ -100,16 +121,23 @@ def Ternary_SourceAttr : Ternary_Attr<"Source", "source"> {
     `size` bytes at byte `offset` of the file. The frontend has checked that
     they lie inside the file and that their number fits shape and encoding.
     With `absmean = g : f32` the values are latent floats, quantised to trits as
-    `clip(round(w / g), -1, 1)`, half to even.
+    `clip(round(w / g), -1, 1)`, half to even. With `f32 rotary_heads = N`
+    the rows are those of N heads in the order of interleaved rotary pairs: of
+    the H rows of a head, row i < H/2 is stored at 2i, row i + H/2 at 2i + 1.
   }];
   let parameters = (ins
     StringRefParameter<"path of the file">:$path,
     "uint64_t":$offset, "uint64_t":$size,
     EnumParameter<Ternary_Encoding>:$encoding,
-    OptionalParameter<"::mlir::FloatAttr", "scale of latent weights">:$absmean);
+    OptionalParameter<"::mlir::FloatAttr", "scale of latent weights">:$absmean,
+    DefaultValuedParameter<"int64_t", "0">:$rotaryHeads);
   let assemblyFormat = [{
     `<` $path `,` `offset` `=` $offset `,` `size` `=` $size `,` $encoding
-        (`,` `absmean` `=` $absmean^)? `>`
+        (`rotary_heads` `=` $rotaryHeads^)? (`,` `absmean` `=` $absmean^)? `>`
+  }];
+  let extraClassDeclaration = [{
+    /// Where a row of a matrix of `rows` rows is stored.
+    int64_t getStoredRow(int64_t row, int64_t rows) const;
   }];
 }
 

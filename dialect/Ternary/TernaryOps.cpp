@@ -2,6 +2,7 @@
 //
 // Verifiers and side effects. Each check names its constraint of TernaryOps.td.
 
+#include "dialect/Ternary/SourceEncoding.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -225,29 +226,58 @@ static int64_t getPackedBytes(LayoutAttr layout, int64_t rows,
 //===----------------------------------------------------------------------===//
 // Parameters
 
+/// What a source of this encoding needs for scales of this shape.
+static std::optional<int64_t>
+getScalesSize(Encoding encoding, ArrayRef<int64_t> shape, int64_t sourceSize) {
+  EncodingInfo info = getEncodingInfo(encoding);
+  if (info.rowBytes == 0)
+    return getSourceSize(encoding, {shape[0], shape[1] * info.blockSize});
+  int64_t blockBytes =
+      shape[0] == 0 ? 0 : sourceSize / shape[0] - info.rowBytes;
+  return shape[1] != 1
+             ? std::nullopt
+             : getSourceSize(encoding, {shape[0], blockBytes / info.blockBytes *
+                                                      info.blockSize});
+}
+
 static LogicalResult verifySource(ParameterOp op, RankedTensorType type,
                                   SourceAttr source) {
   Encoding encoding = source.getEncoding();
-  bool isPacked = encoding == Encoding::HFPacked;
+  bool isTernary = getEncodingInfo(encoding).isTernary,
+       isMatrix = type.getRank() == 2;
   FloatAttr absmean = source.getAbsmean();
-  if (isPacked || absmean) {
-    bool valid = type.getRank() == 2 && type.getElementType().isInteger(2) &&
-                 (!isPacked || (type.getDimSize(0) % 4 == 0 && !absmean)) &&
-                 (!absmean || (absmean.getType().isF32() &&
-                               isPositiveFinite(absmean.getValue())));
-    if (!valid)
+  Type element = type.getElementType();
+  std::optional<int64_t> size;
+  if (element.isInteger(2)) {
+    if (!isMatrix || isTernary == bool(absmean) ||
+        (absmean &&
+         !(absmean.getType().isF32() && isPositiveFinite(absmean.getValue()))))
       return op.emitOpError("(C3) source of trits does not fit ") << type;
-  } else if (!type.getElementType().isF32() &&
-             !(type.getElementType().isF16() && encoding == Encoding::F16) &&
-             !(type.getElementType().isBF16() && encoding == Encoding::BF16)) {
-    return op.emitOpError("(C3) encoding ")
-           << stringifyEncoding(encoding) << " does not fit " << type;
+    size = getSourceSize(encoding, type.getShape());
+  } else if (isTernary) {
+    if (!isMatrix || absmean || !element.isF32() || !hasInlineScales(encoding))
+      return op.emitOpError("(C3) encoding ")
+             << stringifyEncoding(encoding) << " has no scales of " << type;
+    size = getScalesSize(encoding, type.getShape(), source.getSize());
+  } else {
+    if (absmean ||
+        !(element.isF32() || (element.isF16() && encoding == Encoding::F16) ||
+          (element.isBF16() && encoding == Encoding::BF16)))
+      return op.emitOpError("(C3) encoding ")
+             << stringifyEncoding(encoding) << " does not fit " << type;
+    size = getSourceSize(encoding, type.getShape());
   }
-  int64_t numBits = isPacked ? 2 : encoding == Encoding::F32 ? 32 : 16;
-  int64_t size = type.getNumElements() * numBits / 8;
-  if (source.getSize() != uint64_t(size))
+  if (!size)
+    return op.emitOpError("(C3) encoding ")
+           << stringifyEncoding(encoding) << " cannot hold " << type;
+  if (source.getSize() != uint64_t(*size))
     return op.emitOpError("(C3) source has ")
-           << source.getSize() << " bytes, " << type << " needs " << size;
+           << source.getSize() << " bytes, " << type << " needs " << *size;
+  int64_t heads = source.getRotaryHeads();
+  if (heads != 0 &&
+      (heads < 0 || !isMatrix || type.getDimSize(0) % (2 * heads)))
+    return op.emitOpError("(C3) rows of ")
+           << type << " are not those of " << heads << " rotary heads";
   return success();
 }
 

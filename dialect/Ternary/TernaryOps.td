@@ -64,10 +64,12 @@ def Ternary_ParameterOp : Ternary_Op<"parameter", [Symbol]> {
       floats or integers of whole bytes.
     - (C2) a literal, dense or a resource, has exactly type `type`; of i2 it has one
       byte for each element, and no element is -2.
-    - (C3) the source's size is what encoding and shape need: `hf_packed` and
-      `absmean` need a 2-D i2 type (with `hf_packed` a number of rows that is a
-      multiple of 4), other encodings the element type of that name, where an
-      f32 type takes any float encoding. An absmean is a positive finite f32.
+    - (C3) the source's size is what encoding and shape need. A 2-D i2 type takes
+      an encoding of trits, or of floats with an `absmean`, which is a positive
+      finite f32. An f32 type takes any encoding of floats, bf16 and f16 the one
+      of that name. A 2-D f32 type with an encoding of trits is the scales that
+      are stored among them, `[out, 1]` or `[out, blocks]`. With `rotary_heads`
+      it is 2-D, and each head has an even number of rows.
     - (C4) a rope table has type tensor<CxHxf32> with H even, and a positive
       finite f64 theta.
 

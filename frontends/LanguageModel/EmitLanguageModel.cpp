@@ -64,18 +64,21 @@ void Emitter::declare(const Parameter &parameter, Type elementType) {
   if (!parameters.try_emplace(parameter.name, type).second)
     return;
   setLocation(parameter.name);
+  FloatAttr absmean =
+      parameter.absmean ? b.getF32FloatAttr(*parameter.absmean) : FloatAttr();
   auto source = ternary::SourceAttr::get(
       b.getContext(), parameter.path, parameter.offset, parameter.size,
-      parameter.encoding, /*absmean=*/FloatAttr());
+      parameter.encoding, absmean, parameter.rotaryHeads);
   ternary::ParameterOp::create(b, parameter.name, type, source);
 }
 
+/// Floats in blocks are widened when they are read.
 void Emitter::declareFloat(const Parameter &parameter) {
-  declare(parameter, parameter.encoding == ternary::Encoding::F32
-                         ? Type(b.getF32Type())
-                     : parameter.encoding == ternary::Encoding::F16
-                         ? Type(b.getF16Type())
-                         : Type(b.getBF16Type()));
+  Type type =
+      parameter.encoding == ternary::Encoding::F16    ? Type(b.getF16Type())
+      : parameter.encoding == ternary::Encoding::BF16 ? Type(b.getBF16Type())
+                                                      : Type(b.getF32Type());
+  declare(parameter, type);
 }
 
 /// Norm weights are few: they are widened when they are read.
@@ -88,6 +91,8 @@ void Emitter::declareLinear(const Linear &linear) {
     declare(linear.weight, b.getIntegerType(2));
   else
     declareFloat(linear.weight);
+  if (linear.groupScales)
+    declare(*linear.groupScales, b.getF32Type());
 }
 
 void Emitter::declareParameters(const LanguageModel &model) {
@@ -146,7 +151,9 @@ Value Emitter::linear(const Linear &linear, Value x) {
   case Linear::Kind::Float:
     return ternary::LinearOp::create(b, x, weight, out).getResult();
   case Linear::Kind::Trits:
-    scale = arith::ConstantOp::create(b, b.getF32FloatAttr(linear.scale));
+    scale = linear.groupScales ? getParameter(linear.groupScales->name)
+                               : Value(arith::ConstantOp::create(
+                                     b, b.getF32FloatAttr(linear.scale)));
     break;
   case Linear::Kind::Latent:
     auto type =
@@ -158,7 +165,9 @@ Value Emitter::linear(const Linear &linear, Value x) {
     break;
   }
   return ternary::BitLinearOp::create(b, out.getType(), x, weight, scale, out,
-                                      /*group=*/nullptr)
+                                      linear.groupScales
+                                          ? b.getI64IntegerAttr(linear.group)
+                                          : IntegerAttr())
       .getResult();
 }
 

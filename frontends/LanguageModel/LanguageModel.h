@@ -38,6 +38,8 @@ struct Parameter {
   llvm::SmallVector<int64_t, 2> shape; ///< of what is encoded
   llvm::StringRef path;                ///< lives until the module is written
   uint64_t offset, size;
+  std::optional<float> absmean = {}; ///< of floats that stand for trits
+  int64_t rotaryHeads = 0;           ///< whose rows are stored in pairs
 };
 
 /// A module is where ops come from, which verify and diagnostics print.
@@ -48,14 +50,16 @@ struct Norm {
 
 struct Linear {
   enum class Kind {
-    Trits,  ///< times `scale`
+    Trits,  ///< times `scale`, or `groupScales`
     Latent, ///< floats to be quantised by absmean
     Float,  ///< an ordinary linear layer
   };
   Kind kind;
   std::string module; ///< "model.layers.0.mlp.up_proj"
   Parameter weight;
-  float scale;
+  float scale = 1;
+  std::optional<Parameter> groupScales = {}; ///< of `group` columns of a row
+  int64_t group = 0;
 };
 
 struct Layer {

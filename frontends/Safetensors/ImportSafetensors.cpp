@@ -26,8 +26,7 @@ struct Dim {
   const char *fields;
 };
 
-/// Looks tensors up. The first error is kept and binding goes on, so that the
-/// functions below read as lists; nothing is used after an error.
+/// Looks tensors up.
 class Binder {
 public:
   Binder(const ModelConfig &config, const SafetensorsReader &reader)
@@ -51,19 +50,14 @@ private:
 
   template <typename... Ts>
   void fail(const Tensor &tensor, const char *format, Ts &&...args) {
-    fail(formatv("{0}: tensor '{1}'", tensor.path, tensor.name).str(), format,
-         std::forward<Ts>(args)...);
-  }
-  template <typename... Ts>
-  void fail(StringRef where, const char *format, Ts &&...args) {
-    if (message.empty())
-      message = toString(inputError(where, format, std::forward<Ts>(args)...));
+    errors.fail(formatv("{0}: tensor '{1}'", tensor.path, tensor.name).str(),
+                format, std::forward<Ts>(args)...);
   }
 
   const ModelConfig &config;
   const SafetensorsReader &reader;
   llvm::BitVector used;
-  std::string message;
+  FirstError errors;
 };
 
 } // namespace
@@ -89,9 +83,10 @@ const Tensor *Binder::find(const Twine &name) {
   if (tensor)
     used.set(tensor - reader.getTensors().data());
   else
-    fail(config.path,
-         "describes a model with tensor '{0}', which the checkpoint lacks",
-         name.str());
+    errors.fail(
+        config.path,
+        "describes a model with tensor '{0}', which the checkpoint lacks",
+        name.str());
   return tensor;
 }
 
@@ -253,9 +248,10 @@ Parameter Binder::getHead(const Parameter &embedding) {
   }
   const Tensor *head = reader.find("lm_head.weight");
   if (!head)
-    fail(config.path,
-         "has no tie_word_embeddings = true, so the model needs a tensor "
-         "'lm_head.weight', which the checkpoint lacks");
+    errors.fail(
+        config.path,
+        "has no tie_word_embeddings = true, so the model needs a tensor "
+        "'lm_head.weight', which the checkpoint lacks");
   else if (head->dtype == "U8" ||
            (config.weights == ModelConfig::Weights::Latent &&
             !config.isFloatModule("lm_head")))
@@ -294,13 +290,13 @@ Expected<LanguageModel> Binder::bind() {
   Dim hidden{config.hiddenSize, "hidden_size"};
   model.embedding = getFloat("model.embed_tokens.weight",
                              {{config.vocabSize, "vocab_size"}, hidden});
-  for (int64_t i = 0; i < config.numLayers && message.empty(); ++i)
+  for (int64_t i = 0; i < config.numLayers && !errors; ++i)
     model.layers.push_back(getLayer(i));
   model.norm = getNorm("model.norm", hidden);
   model.head = getHead(model.embedding);
   checkAllUsed();
-  if (!message.empty())
-    return llvm::createStringError(message);
+  if (Error error = errors.take())
+    return std::move(error);
   return model;
 }
 

@@ -13,8 +13,8 @@ using namespace tercet;
 
 namespace {
 
-/// Typed access to the fields of a JSON object. The first error is kept and the
-/// reads go on with values in range, so that a list of fields reads as a list.
+/// Typed access to the fields of a JSON object. After an error the reads go on
+/// with values in range.
 class Fields {
 public:
   Fields(const json::Object &object, std::string where)
@@ -73,13 +73,10 @@ public:
   }
 
   template <typename... Ts> void fail(const char *format, Ts &&...args) {
-    if (message.empty())
-      message = toString(inputError(where, format, std::forward<Ts>(args)...));
+    errors.fail(where, format, std::forward<Ts>(args)...);
   }
 
-  Error takeError() const {
-    return message.empty() ? Error::success() : createStringError(message);
-  }
+  Error takeError() const { return errors.take(); }
 
 private:
   const json::Value *lookup(StringRef name, bool optional) {
@@ -90,7 +87,8 @@ private:
   }
 
   const json::Object &object;
-  std::string where, message;
+  std::string where;
+  FirstError errors;
 };
 
 } // namespace

@@ -30,6 +30,27 @@ llvm::Error inputError(llvm::StringRef where, const char *format,
       (where + ": " + llvm::formatv(format, std::forward<Ts>(args)...)).str());
 }
 
+/// Keeps the first of many errors, so that look-ups that may fail read as a
+/// list; nothing that they found is used after one.
+class FirstError {
+public:
+  template <typename... Ts>
+  void fail(llvm::StringRef where, const char *format, Ts &&...args) {
+    if (message.empty())
+      message = toString(inputError(where, format, std::forward<Ts>(args)...));
+  }
+
+  explicit operator bool() const { return !message.empty(); }
+
+  llvm::Error take() const {
+    return message.empty() ? llvm::Error::success()
+                           : llvm::createStringError(message);
+  }
+
+private:
+  std::string message;
+};
+
 } // namespace tercet
 
 #endif // TERCET_FRONTENDS_SUPPORT_INPUTERROR_H

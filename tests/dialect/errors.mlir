@@ -28,12 +28,42 @@ ternary.parameter @p : tensor<1x2xi2> = dense<[[-2, 1]]> : tensor<1x2xi2>
 
 // -----
 
-// expected-error @+1 {{(C3) source of trits does not fit}}
+// expected-error @+1 {{(C3) encoding hf_packed cannot hold 'tensor<6x4xi2>'}}
 ternary.parameter @p : tensor<6x4xi2> = #ternary.source<"f", offset = 0, size = 6, hf_packed>
 
 // -----
 
-// expected-error @+1 {{(C3) source of trits does not fit}}
+// expected-error @+1 {{(C3) encoding i2_s cannot hold}}
+ternary.parameter @p : tensor<2x32xi2> = #ternary.source<"f", offset = 0, size = 48, i2_s>
+
+// -----
+
+// expected-error @+1 {{(C3) source has 48 bytes, 'tensor<1x64xi2>' needs 20}}
+ternary.parameter @p : tensor<1x64xi2> = #ternary.source<"f", offset = 0, size = 48, iq2_bn>
+
+// -----
+
+// expected-error @+1 {{(C3) encoding i2_s has no scales of}}
+ternary.parameter @p : tensor<2x64xf32> = #ternary.source<"f", offset = 0, size = 64, i2_s>
+
+// -----
+
+// expected-error @+1 {{(C3) encoding iq2_bn cannot hold}}
+ternary.parameter @p : tensor<2x2xf32> = #ternary.source<"f", offset = 0, size = 40, iq2_bn>
+
+// -----
+
+// expected-error @+1 {{(C3) source has 40 bytes, 'tensor<2x2xf32>' needs 264}}
+ternary.parameter @p : tensor<2x2xf32> = #ternary.source<"f", offset = 0, size = 40, tq2_0>
+
+// -----
+
+// expected-error @+1 {{(C3) rows of 'tensor<6x4xf32>' are not those of 2 rotary heads}}
+ternary.parameter @p : tensor<6x4xf32> = #ternary.source<"f", offset = 0, size = 96, f32 rotary_heads = 2>
+
+// -----
+
+// expected-error @+1 {{(C3) encoding f32 does not fit}}
 ternary.parameter @p : tensor<4xf32> = #ternary.source<"f", offset = 0, size = 16, f32, absmean = 1.0 : f32>
 
 // -----

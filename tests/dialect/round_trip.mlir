@@ -17,6 +17,10 @@ func.func private @caches(!cache_bf16, !cache_int8)
 ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 64, size = 8, hf_packed>
 // CHECK: ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 5.000000e-01 : f32>
 ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 0.5 : f32>
+// CHECK: ternary.parameter @permuted : tensor<4x4xi2> = #ternary.source<"m.bin", offset = 0, size = 32, f16 rotary_heads = 2, absmean = 5.000000e-01 : f32>
+ternary.parameter @permuted : tensor<4x4xi2> = #ternary.source<"m.bin", offset = 0, size = 32, f16 rotary_heads = 2, absmean = 0.5 : f32>
+// CHECK: ternary.parameter @scales : tensor<2x3xf32> = #ternary.source<"m.bin", offset = 0, size = 396, tq2_0>
+ternary.parameter @scales : tensor<2x3xf32> = #ternary.source<"m.bin", offset = 0, size = 396, tq2_0>
 // CHECK: ternary.parameter @widened : tensor<4xf32> = #ternary.source<"m.bin", offset = 0, size = 8, f16>
 ternary.parameter @widened : tensor<4xf32> = #ternary.source<"m.bin", offset = 0, size = 8, f16>
 // CHECK: ternary.parameter @rope : tensor<32x16xf32> = #ternary.rope_table<1.000000e+04 : f64>

@@ -26,7 +26,7 @@ def error(model):
     return message
 
 
-READ = "gguf models are not supported yet"  # what is said once a file is read
+READ = "'general.architecture' is missing"  # what is said once a file is read
 
 FILES = {
     "empty": (b"", "is empty"),
