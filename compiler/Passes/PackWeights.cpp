@@ -503,13 +503,17 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
     getOperation()->setAttr("ternary.head_group_bytes",
                             Builder(&getContext()).getI64IntegerAttr(size));
   }
-  if (!linear.getLayout() || !parameter)
-    return success(); // stays a linear over plain floats
-  ternary::LayoutAttr layout = *linear.getLayout();
-  OpBuilder b(linear);
-  int64_t size = layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1));
+  if (!parameter)
+    return success();
+  ternary::LayoutAttr layout = linear.getLayoutAttr();
+  int64_t size =
+      layout ? layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1))
+             : type.getNumElements() * type.getElementTypeBitWidth() / 8;
   if (!linear.getGroups()) // those that are asked for are counted at run time
     headBytes += size;
+  if (!layout)
+    return success(); // stays a linear over plain floats
+  OpBuilder b(linear);
   Value packed =
       parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type()));

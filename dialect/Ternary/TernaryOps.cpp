@@ -262,7 +262,7 @@ static LogicalResult verifySource(ParameterOp op, RankedTensorType type,
   } else {
     if (absmean ||
         !(element.isF32() || (element.isF16() && encoding == Encoding::F16) ||
-          (element.isBF16() && encoding == Encoding::BF16)))
+          (element.isBF16() && getEncodingInfo(encoding).blockSize == 1)))
       return op.emitOpError("(C3) encoding ")
              << stringifyEncoding(encoding) << " does not fit " << type;
     size = getSourceSize(encoding, type.getShape());

@@ -66,8 +66,8 @@ def Ternary_ParameterOp : Ternary_Op<"parameter", [Symbol]> {
       byte for each element, and no element is -2.
     - (C3) the source's size is what encoding and shape need. A 2-D i2 type takes
       an encoding of trits, or of floats with an `absmean`, which is a positive
-      finite f32. An f32 type takes any encoding of floats, bf16 and f16 the one
-      of that name. A 2-D f32 type with an encoding of trits is the scales that
+      finite f32. An f32 type takes any encoding of floats, an f16 type f16, and a
+      bf16 type also f16 and f32 whose values all are bf16s. A 2-D f32 type with an encoding of trits is the scales that
       are stored among them, `[out, 1]` or `[out, blocks]`. With `rotary_heads`
       it is 2-D, and each head has an even number of rows.
     - (C4) a rope table has type tensor<CxHxf32> with H even, and a positive

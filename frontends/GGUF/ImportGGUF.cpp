@@ -123,7 +123,10 @@ Parameter Binder::getFloat(const Twine &name, ArrayRef<Dim> dims) {
          "has type {0}, and only linear layers can be ternary; "
          "convert the model again with F16 here",
          tensor->type->name);
-  return makeParameter(*tensor, encoding);
+  Parameter parameter = makeParameter(*tensor, encoding);
+  parameter.isBF16 = tensor->shape.size() == 2 && !errors &&
+                     holdsBF16(encoding, tensor->bytes);
+  return parameter;
 }
 
 Norm Binder::getNorm(const Twine &module, const Twine &name, Dim dim) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "dialect/Ternary/SourceEncoding.h"
 #include "frontends/LanguageModel/LanguageModel.h"
 #include "frontends/Support/InputError.h"
 
@@ -9,6 +10,9 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/Verifier.h"
+#include "llvm/ADT/bit.h"
+#include "llvm/Support/Parallel.h"
+#include <atomic>
 #include <cmath>
 
 using namespace mlir;
@@ -74,10 +78,11 @@ void Emitter::declare(const Parameter &parameter, Type elementType) {
 
 /// Floats in blocks are widened when they are read.
 void Emitter::declareFloat(const Parameter &parameter) {
-  Type type =
-      parameter.encoding == ternary::Encoding::F16    ? Type(b.getF16Type())
-      : parameter.encoding == ternary::Encoding::BF16 ? Type(b.getBF16Type())
-                                                      : Type(b.getF32Type());
+  Type type = parameter.isBF16 || parameter.encoding == ternary::Encoding::BF16
+                  ? Type(b.getBF16Type())
+              : parameter.encoding == ternary::Encoding::F16
+                  ? Type(b.getF16Type())
+                  : Type(b.getF32Type());
   declare(parameter, type);
 }
 
@@ -274,6 +279,28 @@ OwningOpRef<ModuleOp> Emitter::emit(const LanguageModel &model) {
 //===----------------------------------------------------------------------===//
 // Entry
 //===----------------------------------------------------------------------===//
+
+bool tercet::holdsBF16(ternary::Encoding encoding, ArrayRef<uint8_t> bytes) {
+  ternary::EncodingInfo info = ternary::getEncodingInfo(encoding);
+  if (encoding == ternary::Encoding::BF16 || info.blockSize != 1)
+    return info.blockSize == 1;
+  constexpr int64_t kBlock = 1 << 14;
+  int64_t count = int64_t(bytes.size()) / info.blockBytes;
+  std::atomic<bool> all = true;
+  llvm::parallelFor(0, llvm::divideCeil(count, kBlock), [&](size_t i) {
+    if (!all)
+      return;
+    int64_t begin = int64_t(i) * kBlock;
+    std::vector<float> values(std::min(kBlock, count - begin));
+    ternary::decodeFloats(encoding, bytes.data(), begin, values);
+    uint32_t lower = 0;
+    for (float value : values)
+      lower |= llvm::bit_cast<uint32_t>(value) & 0xffff;
+    if (lower != 0)
+      all = false;
+  });
+  return all;
+}
 
 static Expected<int64_t> getNumPositions(MLIRContext &context,
                                          const TransformerConfig &config,

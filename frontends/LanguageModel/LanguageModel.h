@@ -39,6 +39,7 @@ struct Parameter {
   llvm::StringRef path;                ///< lives until the module is written
   uint64_t offset, size;
   std::optional<float> absmean = {}; ///< of floats that stand for trits
+  bool isBF16 = false;               ///< whatever the encoding, all values are
   int64_t rotaryHeads = 0;           ///< whose rows are stored in pairs
 };
 
@@ -75,6 +76,10 @@ struct LanguageModel {
   Norm norm;
   Parameter head; ///< of the embedding's name when they are one
 };
+
+/// Whether all values are bf16s, whatever encodes them. Converters widen those
+/// of checkpoints, and kernels read a head of bf16 fastest.
+bool holdsBF16(ternary::Encoding encoding, llvm::ArrayRef<uint8_t> bytes);
 
 /// Writes the module. Fails only on a context that there is not.
 llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>

@@ -118,7 +118,10 @@ Parameter Binder::getFloat(const Twine &name, ArrayRef<Dim> dims) {
     fail(*tensor, "has dtype {0}; only BF16, F16 and F32 are supported here",
          tensor->dtype);
   checkShape(*tensor, dims);
-  return makeParameter(*tensor, tensor->shape);
+  Parameter parameter = makeParameter(*tensor, tensor->shape);
+  parameter.isBF16 = tensor->shape.size() == 2 && !errors &&
+                     holdsBF16(parameter.encoding, tensor->bytes);
+  return parameter;
 }
 
 Norm Binder::getNorm(const Twine &module, Dim dim) {

@@ -73,8 +73,13 @@ ternary.parameter @p : tensor<4x4xi2> = #ternary.source<"f", offset = 0, size = 
 
 // -----
 
+// expected-error @+1 {{(C3) encoding q8_0 does not fit}}
+ternary.parameter @p : tensor<32xbf16> = #ternary.source<"f", offset = 0, size = 34, q8_0>
+
+// -----
+
 // expected-error @+1 {{(C3) encoding f32 does not fit}}
-ternary.parameter @p : tensor<4xbf16> = #ternary.source<"f", offset = 0, size = 16, f32>
+ternary.parameter @p : tensor<4xf16> = #ternary.source<"f", offset = 0, size = 16, f32>
 
 // -----
 

@@ -19,6 +19,8 @@ ternary.parameter @packed : tensor<8x4xi2> = #ternary.source<"m.bin", offset = 6
 ternary.parameter @latent : tensor<3x4xi2> = #ternary.source<"m.bin", offset = 0, size = 24, bf16, absmean = 0.5 : f32>
 // CHECK: ternary.parameter @permuted : tensor<4x4xi2> = #ternary.source<"m.bin", offset = 0, size = 32, f16 rotary_heads = 2, absmean = 5.000000e-01 : f32>
 ternary.parameter @permuted : tensor<4x4xi2> = #ternary.source<"m.bin", offset = 0, size = 32, f16 rotary_heads = 2, absmean = 0.5 : f32>
+// CHECK: ternary.parameter @narrowed : tensor<4xbf16> = #ternary.source<"m.bin", offset = 0, size = 16, f32>
+ternary.parameter @narrowed : tensor<4xbf16> = #ternary.source<"m.bin", offset = 0, size = 16, f32>
 // CHECK: ternary.parameter @scales : tensor<2x3xf32> = #ternary.source<"m.bin", offset = 0, size = 396, tq2_0>
 ternary.parameter @scales : tensor<2x3xf32> = #ternary.source<"m.bin", offset = 0, size = 396, tq2_0>
 // CHECK: ternary.parameter @widened : tensor<4xf32> = #ternary.source<"m.bin", offset = 0, size = 8, f16>

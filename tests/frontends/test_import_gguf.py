@@ -209,6 +209,25 @@ def test_quantised_embedding_and_head(tmp_path, kind, tied):
                  model.write_gguf(tmp_path / "m.gguf", encode_float=lambda name, values: blocks[name]))
 
 
+@pytest.mark.parametrize("kind", [Type.F16, Type.F32])
+def test_embedding_of_widened_bf16(tmp_path, kind):
+    """Converters make F16 or F32 of a checkpoint's bf16: it is that again."""
+    model = Model()
+    values = torch.tensor(model.floats["model.embed_tokens"]).bfloat16()
+    values[0, :3] = torch.tensor([2.0**-14 * 1.0078125, 2.0**-20, 0.0])  # f16's subnormals
+    model.floats["model.embed_tokens"] = values.float().numpy()
+    encode = {Type.F16: np.float16, Type.F32: np.float32}[kind]
+
+    def write():
+        return model.write_gguf(tmp_path / "m.gguf", encode_float=lambda _, floats: (int(kind), floats.astype(encode).tobytes()))
+
+    assert_equal(tmp_path, model.write_directory(tmp_path / "hf"), write())
+    assert "@model.embed_tokens.weight : tensor<64x256xbf16>" in imported(tmp_path / "hf")
+    assert "@token_embd.weight : tensor<64x256xbf16>" in imported(tmp_path / "m.gguf")
+    model.floats["model.embed_tokens"][-1, -1] = 1 + 2**-10
+    assert f"@token_embd.weight : tensor<64x256x{kind.name.lower()}>" in imported(write())
+
+
 def test_second_copy_of_the_embedding(tmp_path):
     model = Model()
     tensors = model.tensors()

@@ -82,7 +82,7 @@ func.func @tied(%tokens: tensor<?xi32>, %ex: tensor<?x16xf32>, %ey: tensor<?x40x
 ternary.parameter @table : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
 ternary.parameter @head : tensor<40x16xf32> = dense<1.0> : tensor<40x16xf32>
 
-// CHECK: ternary.head_bytes = 0
+// CHECK: ternary.head_bytes = 2560
 // CHECK-SAME: ternary.weights_size = 3840
 // CHECK-LABEL: func @plain
 func.func @plain(%tokens: tensor<?xi32>, %ex: tensor<?x16xf32>, %ey: tensor<?x40xf32>)
