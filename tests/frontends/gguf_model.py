@@ -10,7 +10,7 @@ import checkpoint
 import gguf_file
 from gguf_file import F32, STRING, U32, value
 
-HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB, LAYERS = 256, 512, 4, 2, 64, 64, 2
+HIDDEN, FFN, HEADS, KV_HEADS, HEAD_DIM, VOCAB, LAYERS = 256, 512, 4, 2, 64, 288, 2
 
 # Hugging Face's names, GGUF's, shapes, and the heads whose rows llama permutes.
 LINEARS = {

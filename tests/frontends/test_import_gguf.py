@@ -222,10 +222,10 @@ def test_embedding_of_widened_bf16(tmp_path, kind):
         return model.write_gguf(tmp_path / "m.gguf", encode_float=lambda _, floats: (int(kind), floats.astype(encode).tobytes()))
 
     assert_equal(tmp_path, model.write_directory(tmp_path / "hf"), write())
-    assert "@model.embed_tokens.weight : tensor<64x256xbf16>" in imported(tmp_path / "hf")
-    assert "@token_embd.weight : tensor<64x256xbf16>" in imported(tmp_path / "m.gguf")
+    assert "@model.embed_tokens.weight : tensor<288x256xbf16>" in imported(tmp_path / "hf")
+    assert "@token_embd.weight : tensor<288x256xbf16>" in imported(tmp_path / "m.gguf")
     model.floats["model.embed_tokens"][-1, -1] = 1 + 2**-10
-    assert f"@token_embd.weight : tensor<64x256x{kind.name.lower()}>" in imported(write())
+    assert f"@token_embd.weight : tensor<288x256x{kind.name.lower()}>" in imported(write())
 
 
 def test_second_copy_of_the_embedding(tmp_path):
@@ -365,7 +365,7 @@ TENSORS = {
     "type": ("i2_s", lambda t: t.update({"output_norm.weight": (28, (256,), bytes(2048))}), "has type F64, which is not"),
     "ternary-norm": ("i2_s", lambda t: t.update({"output_norm.weight": (35, (256,), bytes(66))}),
                      "'output_norm.weight': has type TQ2_0, and only linear layers can be ternary"),
-    "ternary-head": ("i2_s", lambda t: t.update({"output.weight": (35, (64, 256), bytes(66 * 64))}),
+    "ternary-head": ("i2_s", lambda t: t.update({"output.weight": (35, (288, 256), bytes(66 * 288))}),
                      "'output.weight': has type TQ2_0, and only linear layers"),
     "scale-shape": ("i2_s", lambda t: t.update({"blk.0.attn_q.scale": f32_tensor(2)}), "must be one F32 number, not F32 of"),
     "scale-zero": ("i2_s", lambda t: t.update({"blk.0.attn_q.scale": f32_tensor(1)}), "is 0, no plausible scale"),
