@@ -26,6 +26,6 @@ tercet::importModel(MLIRContext &context, StringRef model,
     return importGGUF(context, model, options);
   return inputError(model,
                     "is no model: expected a Hugging Face directory, a "
-                    ".safetensors file with its config.json beside it, or an "
-                    ".onnx file");
+                    ".safetensors file with its config.json beside it, a .gguf "
+                    "file or an .onnx file");
 }

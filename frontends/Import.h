@@ -14,15 +14,15 @@
 namespace tercet {
 
 struct ImportOptions {
-  /// Positions the compiled model can hold; 0: max_position_embeddings. More
+  /// Positions the compiled model can hold; 0: those it was trained for. More
   /// than that is warned about.
   int64_t context = 0;
   /// What the KV cache stores.
   ternary::KVElement kv = ternary::KVElement::F32;
 };
 
-/// Imports MODEL, whatever it is: a Hugging Face directory, a .safetensors or
-/// an .onnx file (a .gguf file is refused).
+/// Imports MODEL, whatever it is: a Hugging Face directory, a .safetensors, a
+/// .gguf or an .onnx file.
 llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
 importModel(mlir::MLIRContext &context, llvm::StringRef model,
             const ImportOptions &options);

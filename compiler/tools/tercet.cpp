@@ -17,6 +17,7 @@ static const Command kCommands[] = {
     {"compile", CompileVis, "Compile a model into an executable or a library",
      "MODEL -o OUT [options]",
      "  tercet compile models/bitnet-2b -o bitnet\n"
+     "  tercet compile models/bitnet-2b.gguf -o bitnet\n"
      "      one self-contained executable for this machine's CPU\n"
      "  tercet compile models/bitnet-2b -o bitnet --target=x86-64-v3\n"
      "      for any x86 CPU with AVX2\n"

@@ -312,9 +312,9 @@ static Expected<int64_t> getNumPositions(MLIRContext &context,
                       options.context, TransformerConfig::kMaxPositions);
   if (options.context > config.maxPositions)
     emitWarning(UnknownLoc::get(&context))
-        << "a context of " << options.context
-        << " exceeds max_position_embeddings = " << config.maxPositions
-        << ": the model was not trained for positions beyond it";
+        << "a context of " << options.context << " exceeds the model's own of "
+        << config.maxPositions
+        << ": it was not trained for positions beyond it";
   return options.context;
 }
 

@@ -143,7 +143,7 @@ def test_context_beyond_the_training(model, tmp_path):
     """Said once; the positions beyond are computed as any other."""
     done = tercet("compile", model, "-o", tmp_path / "out", "--context=150")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == ("tercet: warning: a context of 150 exceeds max_position_embeddings = 64: the model was "
+    assert done.stderr == ("tercet: warning: a context of 150 exceeds the model's own of 64: it was "
                            "not trained for positions beyond it\n")
     tokens = ",".join(str(i % 40) for i in range(100))
     done, checks = verify(model, tmp_path / "out", "--context=150", "--tokens", tokens)
