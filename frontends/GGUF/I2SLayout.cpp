@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// In a trained model the weights that read a feature which the norm before them
-// makes large are distributed differently: the share of zeros in a column goes
-// with the norm's weight. Only the right layout puts columns where they belong.
+// In a trained model the share of zeros in a column of a matrix goes with, or
+// against, the weight that the norm before it gives that feature. Only the
+// right layout puts columns where they belong.
 
 #include "dialect/Ternary/SourceEncoding.h"
 #include "frontends/GGUF/GGUFWeights.h"
@@ -52,19 +52,22 @@ static std::vector<float> countNonzeros(const GGUFTensor &weight,
   return counts;
 }
 
-/// The correlation of norm and columns in each layout; -1 in one that cannot
-/// hold the matrix.
+/// How far norm and columns are correlated in each layout: by chance 1 on
+/// average, whatever the number of columns. 0 in one that cannot hold the
+/// matrix.
 static Scores scoreLayouts(const I2SMatrix &matrix) {
   std::vector<float> norm(matrix.inputNorm->shape[0]);
   decodeFloats(*getEncoding(*matrix.inputNorm->type),
                matrix.inputNorm->bytes.data(), /*begin=*/0, norm);
   for (float &weight : norm)
     weight = std::abs(weight);
-  Scores scores;
-  for (auto [layout, score] : zip_equal(kLayouts, scores))
-    score = getSourceSize(layout, matrix.weight->shape)
-                ? correlate(norm, countNonzeros(*matrix.weight, layout))
-                : -1;
+  Scores scores = {};
+  for (auto [layout, score] : zip_equal(kLayouts, scores)) {
+    if (!getSourceSize(layout, matrix.weight->shape))
+      continue;
+    double r = correlate(norm, countNonzeros(*matrix.weight, layout));
+    score = double(norm.size()) * r * r;
+  }
   return scores;
 }
 
@@ -79,22 +82,18 @@ Expected<Encoding> tercet::chooseI2SLayout(const GGUFReader &reader,
   std::vector<Scores> scores(matrices.size());
   parallelFor(0, matrices.size(),
               [&](size_t i) { scores[i] = scoreLayouts(matrices[i]); });
-  Scores means = {};
-  double numColumns = 0;
-  for (auto [matrix, score] : zip_equal(matrices, scores)) {
-    for (auto [mean, value] : zip_equal(means, score))
-      mean += value / double(matrices.size());
-    numColumns += double(matrix.weight->shape[1]);
-  }
+  Scores sums = {};
+  for (const Scores &score : scores)
+    for (auto [sum, value] : zip_equal(sums, score))
+      sum += value;
 
-  // A mean of correlations that are none is about 1 / sqrt(numColumns).
-  double margin = 6 / std::sqrt(numColumns);
-  auto best = llvm::max_element(means);
-  bool isSure = *best > margin && llvm::all_of(means, [&](const double &mean) {
-    return &mean == best || *best - mean > margin;
-  });
+  auto best = llvm::max_element(sums);
+  bool isSure = *best > 3 * double(matrices.size()) &&
+                llvm::all_of(sums, [&](const double &sum) {
+                  return &sum == best || *best > 2 * sum;
+                });
   if (isSure)
-    return kLayouts[best - means.begin()];
+    return kLayouts[best - sums.begin()];
   return inputError(
       describe(*matrices.front().weight),
       "I2_S has a layout of x86 and one of Arm, and it could not be told which "
