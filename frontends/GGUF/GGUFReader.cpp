@@ -296,6 +296,22 @@ Error GGUFParser::parseValue() {
   return Error::success();
 }
 
+/// " (IQ2_BN_R4)": types that ternary models come in, repacked for one engine.
+static StringRef describeUnsupported(uint32_t id) {
+  switch (id) {
+  case 38:
+    return " (TL1)";
+  case 39:
+    return " (TL2 or MXFP4)";
+  case 42:
+    return " (Q2_0)";
+  case 335:
+    return " (IQ2_BN_R4)";
+  default:
+    return "";
+  }
+}
+
 /// Name, shape, type, and the offset as the file gives it.
 Error GGUFParser::parseTensor() {
   GGUFTensor tensor;
@@ -316,9 +332,9 @@ Error GGUFParser::parseTensor() {
     return Error::success(); // parse() says so
   if (!tensor.type)
     return inputError(where,
-                      "its ggml type {0} is not supported; convert the model "
-                      "again, ternary weights to TQ2_0, others to F16",
-                      id);
+                      "its ggml type {0}{1} is not supported; convert the "
+                      "model again, ternary weights to TQ2_0, others to F16",
+                      id, describeUnsupported(id));
   tensors.push_back(std::move(tensor));
   return Error::success();
 }

@@ -55,7 +55,7 @@ FILES = {
     "alignment-array": (encode([array("general.alignment", U32, [32, 32])]), "not an array of 2 values"),
     "alignment-float": (encode([value("general.alignment", F32, 0.5)]), "must be a power of two, not 0.5"),
     "rank": (encode([], [tensor("t", [1] * 5)]), "tensor 't': has 5 dimensions, more than 4"),
-    "type": (encode([], [tensor("t", kind=335)]), "tensor 't': its ggml type 335 is not supported; convert"),
+    "type": (encode([], [tensor("t", kind=335)]), "tensor 't': its ggml type 335 (IQ2_BN_R4) is not supported; convert"),
     "type-was-removed": (encode([], [tensor("t", kind=4)]), "tensor 't': its ggml type 4 is not supported"),
     "blocks": (encode([], [tensor("t", [256, 48], kind=8)]),
                "tensor 't': has rows of 48 elements, no whole number of the 32 of a block of Q8_0"),
