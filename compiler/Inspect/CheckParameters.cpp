@@ -126,7 +126,7 @@ static Error failure(const Chunk &chunk, const char *format, Ts &&...args) {
 
 static Error describeInvalidRows(ParameterReader &reader, const Chunk &chunk) {
   std::optional<int64_t> column;
-  uint64_t zeros;
+  uint64_t zeros = 0;
   auto row = int64_t(chunk.begin);
   while (!(column = findInvalid(reader, chunk, row, zeros)))
     ++row;

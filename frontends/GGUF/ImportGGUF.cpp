@@ -23,12 +23,6 @@ using llvm::formatv;
 
 namespace {
 
-/// A dimension as the metadata gives it, and the keys it comes from.
-struct Dim {
-  int64_t size;
-  const char *keys;
-};
-
 /// Looks tensors up.
 class Binder {
 public:
@@ -93,13 +87,9 @@ const GGUFTensor *Binder::getTensor(const Twine &name, ArrayRef<Dim> dims) {
   const GGUFTensor *tensor = find(name);
   if (!tensor)
     return nullptr;
-  SmallVector<int64_t> expected;
-  std::string reasons;
-  for (const Dim &dim : dims) {
-    expected.push_back(dim.size);
-    reasons += formatv("{0}{1} = {2}", reasons.empty() ? "" : ", ", dim.keys,
-                       dim.size);
-  }
+  auto expected =
+      llvm::map_to_vector(dims, [](const Dim &dim) { return dim.size; });
+  std::string reasons = printReasons(dims);
   if (ArrayRef(tensor->shape) != ArrayRef(expected))
     fail(*tensor, "has shape {0}, but the metadata ({1}) needs {2}",
          printShape(tensor->shape), reasons, printShape(expected));

@@ -10,7 +10,9 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/Verifier.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/bit.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Parallel.h"
 #include <atomic>
 #include <cmath>
@@ -279,6 +281,16 @@ OwningOpRef<ModuleOp> Emitter::emit(const LanguageModel &model) {
 //===----------------------------------------------------------------------===//
 // Entry
 //===----------------------------------------------------------------------===//
+
+std::string tercet::printReasons(ArrayRef<Dim> dims) {
+  return llvm::join(
+      llvm::map_range(
+          dims,
+          [](const Dim &dim) {
+            return llvm::formatv("{0} = {1}", dim.fields, dim.size).str();
+          }),
+      ", ");
+}
 
 bool tercet::holdsBF16(ternary::Encoding encoding, ArrayRef<uint8_t> bytes) {
   ternary::EncodingInfo info = ternary::getEncodingInfo(encoding);

@@ -8,6 +8,7 @@
 
 #include "frontends/Import.h"
 
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include <optional>
 #include <string>
@@ -76,6 +77,15 @@ struct LanguageModel {
   Norm norm;
   Parameter head; ///< of the embedding's name when they are one
 };
+
+/// A dimension that the configuration implies, and the fields it comes from.
+struct Dim {
+  int64_t size;
+  const char *fields;
+};
+
+/// "vocab_size = 128256, hidden_size = 2560"
+std::string printReasons(llvm::ArrayRef<Dim> dims);
 
 /// Whether all values are bf16s, whatever encodes them. Converters widen those
 /// of checkpoints, and kernels read a head of bf16 fastest.

@@ -20,12 +20,6 @@ using llvm::formatv;
 
 namespace {
 
-/// A dimension as config.json gives it, and the fields it comes from.
-struct Dim {
-  int64_t size;
-  const char *fields;
-};
-
 /// Looks tensors up.
 class Binder {
 public:
@@ -92,13 +86,9 @@ const Tensor *Binder::find(const Twine &name) {
 
 void Binder::checkShape(const Tensor &tensor, ArrayRef<Dim> dims,
                         int64_t rowsPerEntry) {
-  SmallVector<int64_t> expected;
-  std::string reasons;
-  for (const Dim &dim : dims) {
-    expected.push_back(dim.size);
-    reasons += formatv("{0}{1} = {2}", reasons.empty() ? "" : ", ", dim.fields,
-                       dim.size);
-  }
+  auto expected =
+      llvm::map_to_vector(dims, [](const Dim &dim) { return dim.size; });
+  std::string reasons = printReasons(dims);
   if (expected.front() % rowsPerEntry != 0)
     return fail(tensor,
                 "packs {0} rows an entry, and the rows that {1} asks for are "

@@ -59,14 +59,16 @@ bool hasByteTables(const TargetSpec &target) {
   return target.has(TERCET_CPU_AVX512VBMI | TERCET_CPU_AVX512VL);
 }
 
+bool isZen(const TargetSpec &target) {
+  return llvm::StringRef(target.tuneCpu).starts_with("znver");
+}
+
 /// Whether the CPU's own prefetchers keep memory busy with what one tile after
 /// the other asks for. Zen 4 gets 33 of 33 GB/s so, and software only gets in
 /// their way; Zen 5 gains 12-18 % by it, 5 % more from twice as far ahead. A
 /// core of Sapphire Rapids gets half of its 20 GB/s, and all with several
 /// streams and software's prefetches.
-bool prefetchesAhead(const TargetSpec &target) {
-  return llvm::StringRef(target.tuneCpu).starts_with("znver");
-}
+bool prefetchesAhead(const TargetSpec &target) { return isZen(target); }
 
 int64_t getPrefetch(const TargetSpec &target) {
   return target.tuneCpu == "znver4"   ? 0
@@ -458,10 +460,10 @@ public:
     return std::nullopt;
   }
 
-  /// A core of Zen 4 has one port for vpdpbusd of 512 bits, and as many again
-  /// for masks. Intel's have two, for all vectors.
+  /// A core of Zen 4 has one port for vpdpbusd of 512 bits, of Zen 5 two, and
+  /// as many again for masks. Intel's have two, for all vectors.
   bool masksBesideDots(const TargetSpec &target) const override {
-    return prefetchesAhead(target) && target.has(TERCET_CPU_AVX512VNNI);
+    return isZen(target) && target.has(TERCET_CPU_AVX512VNNI);
   }
 
   /// A Sapphire Rapids core, 20 GB/s: with one stream 14 GB/s of i2, which it
