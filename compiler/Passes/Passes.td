@@ -103,6 +103,15 @@ def PackWeights : Pass<"pack-weights", "::mlir::ModuleOp"> {
                            "::mlir::tensor::TensorDialect"];
 }
 
+def FuseRows : Pass<"fuse-rows", "::mlir::func::FuncOp"> {
+  let summary = "Fuse what works on the rows of one batch: gate, norm, quantisation";
+  let description = [{
+    A row then goes through all of it in a first-level cache, and a result that
+    nothing else reads is a row of the worker instead of a buffer.
+  }];
+  let dependentDialects = ["::tercet::ternary::TernaryDialect"];
+}
+
 def PlanMemory : Pass<"plan-memory", "::mlir::ModuleOp"> {
   let summary = "Give the step its C signature and all buffers a place in one arena";
   let description = [{

@@ -278,6 +278,13 @@ static const Phase kPhases[] = {
      },
      verifyBufferised},
 
+    {"fuse-rows",
+     "gate, norm and quantisation of a row are one op; what is between them is "
+     "no buffer",
+     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
+        Pieces &) { passes.addNestedPass<func::FuncOp>(createFuseRows()); },
+     [](ModuleOp) { return success(); }},
+
     {"plan-memory",
      "@step, what a screened head has beside it, or a graph, have their C "
      "signature; static buffers are places in one arena",

@@ -76,17 +76,28 @@ TraceComparison::create(const ArtifactProgram &program,
         if (isKernel(&op))
           ops.push_back(&op);
   uint64_t numCalls = 0;
-  for (mlir::Operation *op : ops) {
-    numCalls += countCalls(op, trace.numTokens);
+  auto add = [&](mlir::Operation *op, ternary::FusedRowsOp fused = {}) {
     Kernel kernel{op->getName().getStringRef(), {}};
     if (auto destinations = dyn_cast<mlir::DestinationStyleOpInterface>(op))
-      for (auto [result, init] : enumerate(destinations.getDpsInits()))
-        if (auto placement = place(result, init)) {
+      for (auto [result, init] : enumerate(destinations.getDpsInits())) {
+        mlir::Value whole = fused ? fused.getOperandOf(init) : init;
+        if (!whole)
+          continue; // a row of a worker
+        if (auto placement = place(result, whole)) {
           ranges.push_back({numCalls - 1, placement->offset,
                             placement->size(trace.numTokens)});
           kernel.placements.push_back(*placement);
         }
+      }
     trace.kernels.push_back(std::move(kernel));
+  };
+  for (mlir::Operation *op : ops) {
+    numCalls += countCalls(op, trace.numTokens);
+    if (auto fused = dyn_cast<ternary::FusedRowsOp>(op))
+      for (mlir::Operation &inner : fused.getBody().front())
+        add(&inner, fused);
+    else
+      add(op);
   }
   auto buffer = program.trace(tokens, ranges, numCalls);
   if (!buffer)

@@ -5,6 +5,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -45,7 +46,15 @@ std::string tercet::listKernels(ModuleOp planned) {
   for (Operation &op : step.getBody().front()) {
     if (!isKernel(&op))
       continue;
-    text += op.getName().stripDialect();
+    if (auto fused = dyn_cast<ternary::FusedRowsOp>(op))
+      text += llvm::join(
+          llvm::map_range(fused.getBody().getOps(),
+                          [](Operation &inner) {
+                            return inner.getName().stripDialect().str();
+                          }),
+          " + ");
+    else
+      text += op.getName().stripDialect();
     llvm::TypeSwitch<Operation *>(&op)
         .Case([&](ternary::PackedMatmulOp matmul) {
           text += describeMatrix(

@@ -62,6 +62,7 @@ TERCET_DESTINATION_EFFECTS(GatherRowsOp)
 TERCET_DESTINATION_EFFECTS(LinearOp)
 TERCET_DESTINATION_EFFECTS(QuantizedLinearOp)
 TERCET_DESTINATION_EFFECTS(QuantizeWideOp)
+TERCET_DESTINATION_EFFECTS(FusedRowsOp)
 TERCET_DESTINATION_EFFECTS(PackedLinearOp)
 TERCET_DESTINATION_EFFECTS(PackedQuantizedLinearOp)
 #undef TERCET_DESTINATION_EFFECTS
@@ -643,6 +644,46 @@ OpFoldResult DotOp::fold(FoldAdaptor adaptor) {
     if (factor && matchPattern(factor, m_Zero()))
       return getAcc();
   return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Fusion
+//===----------------------------------------------------------------------===//
+
+Value FusedRowsOp::getOperandOf(Value argument) {
+  unsigned number = cast<BlockArgument>(argument).getArgNumber();
+  return number < getNumOperands() ? getOperand(number) : Value();
+}
+
+LogicalResult FusedRowsOp::verify() {
+  auto rows =
+      getIns().empty() ? MemRefType() : cast<MemRefType>(getIns()[0].getType());
+  if (!rows || rows.getRank() != 2)
+    return emitOpError("(C1) the first of ins is not [N, K]");
+  Block &block = getBody().front();
+  if (block.getNumArguments() < getNumOperands() ||
+      !llvm::equal(
+          getOperandTypes(),
+          TypeRange(block.getArgumentTypes()).take_front(getNumOperands())))
+    return emitOpError("(C2) the block's arguments are not the op's");
+  for (BlockArgument argument :
+       block.getArguments().drop_front(getNumOperands())) {
+    auto type = dyn_cast<MemRefType>(argument.getType());
+    SmallVector<int64_t> strides;
+    int64_t offset;
+    if (!type || type.getRank() != 2 || !type.isDynamicDim(0) ||
+        type.isDynamicDim(1) || !type.getElementType().isF32() ||
+        failed(type.getStridesAndOffset(strides, offset)) || offset != 0 ||
+        strides != ArrayRef<int64_t>({0, 1}))
+      return emitOpError("(C2) a row of a worker is no "
+                         "memref<?xKxf32, strided<[0, 1]>>");
+  }
+  for (Operation &op : block)
+    if (isa<TernaryDialect>(op.getDialect()) &&
+        !isa<RMSNormOp, GatedActivationOp, QuantizeActivationsOp,
+             QuantizeWideOp, WorkerScratchOp>(op))
+      return op.emitOpError("(C3) does not work on rows");
+  return success();
 }
 
 #define GET_OP_CLASSES

@@ -1127,6 +1127,55 @@ def Ternary_LookupOp : Ternary_Op<"lookup", [Pure, AllTypesMatch<["indices", "re
 }
 
 //===----------------------------------------------------------------------===//
+// Fusion
+//===----------------------------------------------------------------------===//
+
+def Ternary_FusedRowsOp : Ternary_DestinationOp<"fused_rows",
+    [AttrSizedOperandSegments, IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "Ops that need no row but their own, one row after the other";
+  let description = [{
+    On memrefs only. The block's arguments are `ins`, `outs`, then one row for
+    each result that nothing else reads, of stride 0: every row of it is the
+    same memory, the worker's own.
+
+    - (C1) The first of `ins` is [N, K]: it has the rows.
+    - (C2) The first arguments of the block are those of the op; the others are
+      `memref<?xKxf32, strided<[0, 1]>>`.
+    - (C3) The block holds rms_norm, gated_activation, quantize_activations and
+      quantize_wide, or what a kernel of theirs consists of.
+
+    ```mlir
+    func.func @f(%x: memref<?x32xf32>, %w: memref<32xf32>, %q: memref<?x32xi8>,
+                 %scale: memref<?xf32>, %sum: memref<?xi32>) {
+      ternary.fused_rows ins(%x, %w : memref<?x32xf32>, memref<32xf32>)
+          outs(%q, %scale, %sum : memref<?x32xi8>, memref<?xf32>, memref<?xi32>) {
+      ^bb0(%x0: memref<?x32xf32>, %w0: memref<32xf32>, %q0: memref<?x32xi8>,
+           %scale0: memref<?xf32>, %sum0: memref<?xi32>,
+           %y: memref<?x32xf32, strided<[0, 1]>>):
+        ternary.rms_norm ins(%x0, %w0 : memref<?x32xf32>, memref<32xf32>)
+            outs(%y : memref<?x32xf32, strided<[0, 1]>>) epsilon = 1.0e-5
+        ternary.quantize_activations ins(%y : memref<?x32xf32, strided<[0, 1]>>)
+            outs(%q0, %scale0, %sum0 : memref<?x32xi8>, memref<?xf32>, memref<?xi32>)
+      }
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyMemRef>:$ins, Variadic<AnyMemRef>:$outs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    `ins` `(` $ins `:` type($ins) `)` `outs` `(` $outs `:` type($outs) `)`
+    $body attr-dict
+  }];
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutsMutable(); }
+    /// The operand that an argument of the block stands for; null if it is a
+    /// row of a worker.
+    ::mlir::Value getOperandOf(::mlir::Value argument);
+  }];
+}
+
+//===----------------------------------------------------------------------===//
 // Parallel execution
 //===----------------------------------------------------------------------===//
 

@@ -49,6 +49,39 @@ func.func @quantize_activations(%x: memref<?x16xf32>, %q: memref<?x32xi8>,
 
 // -----
 
+// One loop over the rows: all of a row's kernels, with their result between
+// them in memory of the worker.
+
+// CHECK-LABEL: func @fused_rows
+func.func @fused_rows(%x: memref<?x32xf32>, %w: memref<32xf32>, %q: memref<?x32xi8>,
+                      %scale: memref<?xf32>, %sum: memref<?xi32>) {
+  // CHECK: %[[N:.+]] = memref.dim %arg0
+  // CHECK: scf.parallel (%[[ROW:.+]]) = (%{{.+}}) to (%[[N]])
+  // CHECK: %[[BYTES:.+]] = ternary.worker_scratch : memref<128xi8>
+  // CHECK: %[[VIEW:.+]] = memref.view %[[BYTES]]
+  // CHECK: %[[Y:.+]] = memref.reinterpret_cast %[[VIEW]] to offset: [0], sizes: [%[[N]], 32], strides: [0, 1]
+  // CHECK: vector.load %arg0[%[[ROW]],
+  // CHECK: math.sqrt
+  // CHECK: vector.store %{{.+}}, %[[Y]][%[[ROW]],
+  // CHECK: vector.load %[[Y]][%[[ROW]],
+  // CHECK: math.roundeven
+  // CHECK: vector.store %{{.+}}, %arg2[%[[ROW]],
+  // CHECK-NOT: scf.parallel
+  ternary.fused_rows ins(%x, %w : memref<?x32xf32>, memref<32xf32>)
+      outs(%q, %scale, %sum : memref<?x32xi8>, memref<?xf32>, memref<?xi32>) {
+  ^bb0(%x0: memref<?x32xf32>, %w0: memref<32xf32>, %q0: memref<?x32xi8>,
+       %scale0: memref<?xf32>, %sum0: memref<?xi32>,
+       %y: memref<?x32xf32, strided<[0, 1]>>):
+    ternary.rms_norm ins(%x0, %w0 : memref<?x32xf32>, memref<32xf32>)
+        outs(%y : memref<?x32xf32, strided<[0, 1]>>) epsilon = 1.0e-5
+    ternary.quantize_activations ins(%y : memref<?x32xf32, strided<[0, 1]>>)
+        outs(%q0, %scale0, %sum0 : memref<?x32xi8>, memref<?xf32>, memref<?xi32>)
+  }
+  return
+}
+
+// -----
+
 // CHECK-LABEL: func @rope
 func.func @rope(%x: memref<?x128xf32>, %positions: memref<?xi32>,
                 %table: memref<64x64xf32>, %y: memref<?x128xf32>) {

@@ -708,3 +708,44 @@ func.func @f(%q: memref<?x80xi8>, %codes: memref<4x32x64xi8>, %acc: memref<4x48x
   ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x32x64xi8>, memref<4x48x16xi32>
   return
 }
+
+// -----
+
+func.func @fused_rows_c1(%x: memref<32xf32>, %y: memref<?x32xf32>) {
+  // expected-error @+1 {{(C1) the first of ins is not [N, K]}}
+  ternary.fused_rows ins(%x : memref<32xf32>) outs(%y : memref<?x32xf32>) {
+  ^bb0(%x0: memref<32xf32>, %y0: memref<?x32xf32>):
+  }
+  return
+}
+
+// -----
+
+func.func @fused_rows_c2(%x: memref<?x32xf32>, %y: memref<?x32xf32>) {
+  // expected-error @+1 {{(C2) the block's arguments are not the op's}}
+  ternary.fused_rows ins(%x : memref<?x32xf32>) outs(%y : memref<?x32xf32>) {
+  ^bb0(%x0: memref<?x32xf32>):
+  }
+  return
+}
+
+// -----
+
+func.func @fused_rows_c2(%x: memref<?x32xf32>, %y: memref<?x32xf32>) {
+  // expected-error @+1 {{(C2) a row of a worker is no memref}}
+  ternary.fused_rows ins(%x : memref<?x32xf32>) outs(%y : memref<?x32xf32>) {
+  ^bb0(%x0: memref<?x32xf32>, %y0: memref<?x32xf32>, %row: memref<?x32xf32>):
+  }
+  return
+}
+
+// -----
+
+func.func @fused_rows_c3(%x: memref<?x32xf32>, %rows: memref<?xi32>, %y: memref<?x32xf32>) {
+  ternary.fused_rows ins(%x, %rows : memref<?x32xf32>, memref<?xi32>) outs(%y : memref<?x32xf32>) {
+  ^bb0(%x0: memref<?x32xf32>, %rows0: memref<?xi32>, %y0: memref<?x32xf32>):
+    // expected-error @+1 {{(C3) does not work on rows}}
+    ternary.gather_rows ins(%x0, %rows0 : memref<?x32xf32>, memref<?xi32>) outs(%y0 : memref<?x32xf32>)
+  }
+  return
+}

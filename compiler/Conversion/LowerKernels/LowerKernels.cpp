@@ -52,6 +52,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);
     tercet::populateEmbeddingPatterns(patterns);
+    tercet::populateFusedRowsPatterns(patterns);
     tercet::populateGatedActivationPatterns(patterns);
     tercet::populateGatherRowsPatterns(patterns);
     tercet::populateGenericPatterns(patterns, options);

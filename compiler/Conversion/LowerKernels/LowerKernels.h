@@ -42,6 +42,7 @@ void populateAttentionPatterns(mlir::RewritePatternSet &patterns,
                                KernelOptions options = {});
 void populateElementwisePatterns(mlir::RewritePatternSet &patterns);
 void populateEmbeddingPatterns(mlir::RewritePatternSet &patterns);
+void populateFusedRowsPatterns(mlir::RewritePatternSet &patterns);
 void populateGatedActivationPatterns(mlir::RewritePatternSet &patterns);
 void populateGatherRowsPatterns(mlir::RewritePatternSet &patterns);
 void populateGenericPatterns(mlir::RewritePatternSet &patterns,
