@@ -22,6 +22,21 @@ Timing tercet::summarize(std::vector<double> seconds) {
   return {median, (high - low) / median};
 }
 
+RatioInterval tercet::compareRounds(ArrayRef<double> seconds,
+                                    ArrayRef<double> other) {
+  std::vector<double> ratios;
+  for (auto [mine, its] : zip_equal(seconds, other))
+    ratios.push_back(mine / its);
+  llvm::sort(ratios);
+  double middle = (ratios.size() - 1) / 2.0;
+  double half = 0.98 * std::sqrt(ratios.size());
+  auto at = [&](double index) {
+    return ratios[std::clamp<int64_t>(std::llround(index), 0,
+                                      ratios.size() - 1)];
+  };
+  return {at(middle - half), at(middle), at(middle + half)};
+}
+
 //===----------------------------------------------------------------------===//
 // Race
 //===----------------------------------------------------------------------===//
@@ -93,16 +108,11 @@ void Race::keepPredicted(size_t field) {
 }
 
 void Race::preferPredicted(size_t field) {
-  constexpr double kTie = 1.02;
-  for (Contestant &contestant :
-       MutableArrayRef(contestants).take_front(field)) {
-    std::vector<double> ratios;
-    for (auto [its, best] :
-         zip_equal(contestant.seconds, contestants[0].seconds))
-      ratios.push_back(its / best);
-    if (contestant.isPredicted && summarize(ratios).seconds <= kTie)
+  constexpr double kTie = 1.005;
+  for (Contestant &contestant : MutableArrayRef(contestants).take_front(field))
+    if (contestant.isPredicted &&
+        compareRounds(contestant.seconds, contestants[0].seconds).low <= kTie)
       return std::swap(contestants[0], contestant);
-  }
 }
 
 void Race::run(Clock::time_point deadline) {

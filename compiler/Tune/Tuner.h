@@ -21,6 +21,15 @@ struct Timing {
 
 Timing summarize(std::vector<double> seconds);
 
+/// A median of ratios and its 95 % confidence interval, by order statistics.
+struct RatioInterval {
+  double low, median, high;
+};
+
+/// Of the times of two that ran in turns, round by round.
+RatioInterval compareRounds(llvm::ArrayRef<double> seconds,
+                            llvm::ArrayRef<double> other);
+
 using Clock = std::chrono::steady_clock;
 
 /// A candidate that runs.
@@ -50,7 +59,8 @@ public:
   /// Halves the field until few are left or time is up, and sorts it, the
   /// fastest first. A contestant is compared with those of its rounds only.
   /// Which of nearly equal ones is the fastest depends on what else the machine
-  /// does at the time: the predicted one is kept, and comes first if it is.
+  /// does at the time: the predicted one is kept, and comes first unless it is
+  /// slower beyond doubt.
   void run(Clock::time_point deadline);
 
   /// Sorts the first contestants by the median of their times, each as a part

@@ -14,8 +14,6 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <cmath>
-
 using namespace llvm;
 using namespace tercet;
 using tercet::ternary::Packing;
@@ -56,28 +54,7 @@ ModelShapes getModel(StringRef name) {
   return model;
 }
 
-/// The median of paired ratios and its 95 % confidence interval, by order
-/// statistics.
-struct Regret {
-  double low, median, high;
-};
-
-Regret compare(const std::vector<double> &seconds,
-               const std::vector<double> &best) {
-  std::vector<double> ratios;
-  for (auto [mine, its] : zip_equal(seconds, best))
-    ratios.push_back(mine / its);
-  llvm::sort(ratios);
-  double middle = (ratios.size() - 1) / 2.0;
-  double half = 0.98 * std::sqrt(ratios.size());
-  auto at = [&](double index) {
-    return ratios[std::clamp<int64_t>(std::llround(index), 0,
-                                      ratios.size() - 1)];
-  };
-  return {at(middle - half), at(middle), at(middle + half)};
-}
-
-std::string describe(const Regret &regret) {
+std::string describe(const RatioInterval &regret) {
   auto percent = [](double ratio) { return 100 * (ratio - 1); };
   return formatv("{0:f1} % ({1:f1} to {2:f1})", percent(regret.median),
                  percent(regret.low), percent(regret.high));
@@ -155,7 +132,7 @@ void runCase(const Case &c, const CpuDescription &cpu,
     auto chosen = find_if(field, [&](const Contestant &contestant) {
       return isSameGemv(contestant.choice, choice);
     });
-    return describe(compare(chosen->seconds, best.seconds));
+    return describe(compareRounds(chosen->seconds, best.seconds));
   };
   outs() << formatv("| {0} | {1} {2}x{3} | {4} | {5}, {6:f1} us | {7} | {8} | "
                     "{9} |\n",
