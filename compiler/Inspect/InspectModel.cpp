@@ -9,6 +9,7 @@
 #include "compiler/Inspect/MeasureWeights.h"
 #include "compiler/Inspect/PackedTrits.h"
 #include "dialect/ONNX/ONNX.h"
+#include "dialect/Ternary/SourceEncoding.h"
 #include "frontends/Import.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -52,6 +53,7 @@ struct Report {
   bool subNorms = false, oldSubNorms = false, tied = false;
   std::vector<Matrix> matrices;
   uint64_t ternaryBytes = 0, floatBytes = 0, headBytes = 0, cacheBytes = 0;
+  std::string headType;
   std::vector<std::string> notes;
   std::string failure; ///< why the weights cannot be right
 };
@@ -65,10 +67,31 @@ static ParameterOp lookup(mlir::Value value) {
              : ParameterOp();
 }
 
-/// Bytes of a parameter of floats, once it is decoded.
+/// What blocks a parameter of floats has in its file, and in the executable.
+static std::optional<BlockFormat> getBlockFormat(ParameterOp parameter) {
+  auto source = dyn_cast<SourceAttr>(parameter.getValue());
+  return source ? getBlockFormat(source.getEncoding()) : std::nullopt;
+}
+
+/// Bytes of a parameter of floats in the executable.
 static uint64_t getSize(ParameterOp parameter) {
   auto type = cast<mlir::RankedTensorType>(parameter.getType());
+  if (std::optional<BlockFormat> format = getBlockFormat(parameter))
+    return type.getNumElements() / format->columns *
+           format->size(/*tileRows=*/1);
   return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
+/// "q6_k" or "bf16".
+static std::string getElementName(ParameterOp parameter) {
+  if (getBlockFormat(parameter))
+    return stringifyEncoding(
+               cast<SourceAttr>(parameter.getValue()).getEncoding())
+        .str();
+  std::string name;
+  raw_string_ostream(name)
+      << cast<mlir::ShapedType>(parameter.getType()).getElementType();
+  return name;
 }
 
 static int64_t width(mlir::Value value) {
@@ -128,8 +151,10 @@ static void gatherStructure(mlir::ModuleOp module, Report &report) {
   });
   report.subNorms |= report.oldSubNorms;
   report.tied = table && head && lookup(table) == lookup(head);
-  if (ParameterOp parameter = head ? lookup(head) : ParameterOp())
+  if (ParameterOp parameter = head ? lookup(head) : ParameterOp()) {
     report.headBytes = getSize(parameter);
+    report.headType = getElementName(parameter);
+  }
   report.cacheBytes = 2 * sizeof(float) * report.layers * report.kvHeads *
                       report.context * report.headDim;
   SmallPtrSet<mlir::Operation *, 32> ternary;
@@ -249,10 +274,11 @@ static void printText(const Report &report, raw_ostream &os) {
                 printBytes(report.ternaryBytes), printBytes(report.floatBytes),
                 report.tied ? "shares the embedding" : "of its own",
                 printBytes(report.cacheBytes), report.context);
-  os << formatv("compile: {0} bit_linear, 2 bits a weight; head {1}; a token "
-                "reads {2} of weights\n\n",
+  os << formatv("compile: {0} bit_linear, 2 bits a weight; head {1} of {3}; "
+                "a token reads {2} of weights\n\n",
                 report.matrices.size(), printBytes(report.headBytes),
-                printBytes(report.ternaryBytes + report.headBytes));
+                printBytes(report.ternaryBytes + report.headBytes),
+                report.headType);
 
   bool latent = any_of(report.matrices,
                        [](const Matrix &matrix) { return matrix.latent; });
@@ -293,6 +319,7 @@ static void printJSON(const Report &report, raw_ostream &os) {
     out.attribute("vocab_size", report.vocabulary);
     out.attribute("context", report.context);
     out.attribute("tied_head", report.tied);
+    out.attribute("head_type", report.headType);
     out.attributeObject("memory", [&] {
       out.attribute("ternary_bytes", int64_t(report.ternaryBytes));
       out.attribute("float_bytes", int64_t(report.floatBytes));

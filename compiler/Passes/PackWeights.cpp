@@ -5,6 +5,7 @@
 #include "compiler/Support/ErrorBound.h"
 #include "compiler/Support/PackedLayout.h"
 #include "compiler/Support/ParameterReader.h"
+#include "dialect/Ternary/SourceEncoding.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -141,8 +142,8 @@ private:
   int64_t placeRowScales(ArrayRef<FusedMatrix> matrices, ArrayRef<float> scales,
                          int64_t rows);
   int64_t placeGroupScales(ArrayRef<FusedMatrix> scales, int64_t rows);
-  int64_t placeBF16Pairs(ternary::ParameterOp parameter,
-                         ternary::LayoutAttr layout);
+  int64_t placePackedFloats(ternary::ParameterOp parameter,
+                            ternary::LayoutAttr layout);
   /// By row; 0: not known yet. Who writes codes leaves their bounds here, and
   /// who writes the table computes what he misses: pieces have no order.
   using ErrorBounds = std::vector<std::atomic<float>>;
@@ -282,8 +283,36 @@ int64_t PackWeights::placeGroupScales(ArrayRef<FusedMatrix> scales,
       });
 }
 
-int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
-                                    ternary::LayoutAttr layout) {
+/// Whole rows of a matrix of floats as a layout has them.
+llvm::Error packRows(ParameterReader &reader, ternary::ParameterOp parameter,
+                     int64_t begin, int64_t end, ternary::LayoutAttr layout,
+                     MutableArrayRef<uint8_t> out) {
+  int64_t cols = cast<ShapedType>(parameter.getType()).getDimSize(1);
+  if (std::optional<ternary::Encoding> encoding = layout.getBlockEncoding()) {
+    ternary::EncodingInfo info = ternary::getEncodingInfo(*encoding);
+    std::vector<uint8_t> rows((end - begin) * cols / info.blockSize *
+                              info.blockBytes);
+    if (llvm::Error error = reader.readRows(parameter, begin, end, rows))
+      return error;
+    packFloats(layout, rows, cols, out);
+    return llvm::Error::success();
+  }
+  bool isF32 = layout.getPacking() == ternary::Packing::F32;
+  std::vector<uint16_t> values((end - begin) * cols * (isF32 ? 2 : 1));
+  MutableArrayRef bytes(reinterpret_cast<uint8_t *>(values.data()),
+                        values.size() * sizeof(uint16_t));
+  if (llvm::Error error =
+          writeFloats(reader, parameter, begin * cols, end * cols, bytes))
+    return error;
+  if (layout.getPacking() == ternary::Packing::BF16Pairs)
+    packBF16Pairs(values, cols, layout.getTileRows(), out);
+  else
+    packFloats(layout, bytes, cols, out);
+  return llvm::Error::success();
+}
+
+int64_t PackWeights::placePackedFloats(ternary::ParameterOp parameter,
+                                       ternary::LayoutAttr layout) {
   auto [entry, isNew] = places.try_emplace({parameter, layout});
   if (!isNew)
     return entry->second;
@@ -291,20 +320,13 @@ int64_t PackWeights::placeBF16Pairs(ternary::ParameterOp parameter,
   int64_t rows = type.getDimSize(0), cols = type.getDimSize(1);
   uint64_t tileSize = layout.getTileBytes(cols);
   int64_t tileRows = layout.getTileRows();
-  int64_t offset = place(
-      layout.getPackedBytes(rows, cols), tileSize,
-      [=, reader = reader](int64_t begin, int64_t end,
-                           MutableArrayRef<uint8_t> out) -> llvm::Error {
-        int64_t first = begin * tileRows, last = std::min(end * tileRows, rows);
-        std::vector<uint16_t> values((last - first) * cols);
-        if (llvm::Error error = writeFloats(
-                *reader, parameter, first * cols, last * cols,
-                MutableArrayRef(reinterpret_cast<uint8_t *>(values.data()),
-                                values.size() * sizeof(uint16_t))))
-          return error;
-        packBF16Pairs(values, cols, tileRows, out);
-        return llvm::Error::success();
-      });
+  int64_t offset =
+      place(layout.getPackedBytes(rows, cols), tileSize,
+            [=, reader = reader](int64_t begin, int64_t end,
+                                 MutableArrayRef<uint8_t> out) -> llvm::Error {
+              return packRows(*reader, parameter, begin * tileRows,
+                              std::min(end * tileRows, rows), layout, out);
+            });
   places[{parameter, layout}] = offset;
   return offset;
 }
@@ -498,8 +520,11 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
   ternary::ParameterOp parameter = lookup(linear.getWeight());
   auto type = cast<ShapedType>(linear.getWeight().getType());
   if (linear.getGroups()) {
-    int64_t size = ternary::kRowGroup * type.getDimSize(1) *
-                   type.getElementTypeBitWidth() / 8;
+    int64_t columns = type.getDimSize(1);
+    int64_t size =
+        linear.getLayout()
+            ? linear.getLayout()->getTileBytes(columns)
+            : ternary::kRowGroup * columns * type.getElementTypeBitWidth() / 8;
     getOperation()->setAttr("ternary.head_group_bytes",
                             Builder(&getContext()).getI64IntegerAttr(size));
   }
@@ -515,7 +540,7 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
     return success(); // stays a linear over plain floats
   OpBuilder b(linear);
   Value packed =
-      parameterAt(b, linear.getLoc(), placeBF16Pairs(parameter, layout),
+      parameterAt(b, linear.getLoc(), placePackedFloats(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type()));
   linear.getResult().replaceAllUsesWith(
       ternary::PackedLinearOp::create(
@@ -574,18 +599,20 @@ PackWeights::packQuantizedLinear(ternary::QuantizedLinearOp linear) {
   return success();
 }
 
-/// A tied head and embedding are one packed matrix; any other table stays
-/// plain.
+/// A tied head and embedding are one packed matrix; any other table is as its
+/// layout says, or stays plain.
 void PackWeights::packEmbedding(ternary::EmbeddingOp embedding) {
   ternary::ParameterOp parameter = lookup(embedding.getTable());
   ternary::LayoutAttr layout = headLayouts.lookup(parameter);
   if (!layout)
+    layout = embedding.getLayoutAttr();
+  if (!layout || !parameter)
     return;
   auto type = cast<ShapedType>(parameter.getType());
   OpBuilder b(embedding);
   int64_t size = layout.getPackedBytes(type.getDimSize(0), type.getDimSize(1));
   embedding.getTableMutable().assign(
-      parameterAt(b, embedding.getLoc(), placeBF16Pairs(parameter, layout),
+      parameterAt(b, embedding.getLoc(), placePackedFloats(parameter, layout),
                   RankedTensorType::get({size}, b.getI8Type())));
   embedding.setLayoutAttr(layout);
 }

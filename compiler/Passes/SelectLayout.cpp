@@ -2,6 +2,7 @@
 
 #include "compiler/Passes/Passes.h"
 #include "compiler/Target/CostModel.h"
+#include "dialect/Ternary/SourceEncoding.h"
 #include "dialect/Ternary/Ternary.h"
 
 using namespace mlir;
@@ -12,16 +13,37 @@ namespace tercet {
 
 namespace {
 
-/// The head streams bf16 pairs: 64 rows by two pairs keep four chains of fma
-/// busy at memory speed, and by four tokens sixteen. A head of which groups of
-/// 16 rows are asked for has tiles of them.
-ternary::LayoutAttr getHeadLayout(ternary::LinearOp head,
+/// How a constant matrix of floats is packed: as the file has it, but that
+/// bf16s are pairs.
+std::optional<ternary::Packing> getFloatPacking(Value matrix) {
+  auto get = matrix.getDefiningOp<ternary::GetParameterOp>();
+  if (!get)
+    return std::nullopt;
+  Type element = cast<ShapedType>(matrix.getType()).getElementType();
+  if (element.isBF16())
+    return ternary::Packing::BF16Pairs;
+  if (element.isF16())
+    return ternary::Packing::F16;
+  auto parameter = SymbolTable::lookupNearestSymbolFrom<ternary::ParameterOp>(
+      get, get.getNameAttr());
+  auto source = dyn_cast<ternary::SourceAttr>(parameter.getValue());
+  if (source && ternary::getBlockFormat(source.getEncoding()))
+    return ternary::symbolizePacking(
+        ternary::stringifyEncoding(source.getEncoding()));
+  return ternary::Packing::F32;
+}
+
+/// 64 rows by two pairs of columns keep four chains of fma busy at memory
+/// speed, and by four tokens sixteen. A head of which groups of 16 rows are
+/// asked for has tiles of them.
+ternary::LayoutAttr getHeadLayout(MLIRContext *context,
+                                  ternary::Packing packing, bool ofGroups,
                                   const Backend &backend,
                                   const TargetSpec &target) {
-  int64_t tileRows = head.getGroups() ? ternary::kRowGroup : 64;
-  return ternary::LayoutAttr::get(head.getContext(),
-                                  ternary::Packing::BF16Pairs, tileRows,
-                                  backend.getHeadSchedule(tileRows, target));
+  int64_t tileRows = ofGroups ? ternary::kRowGroup : 64;
+  return ternary::LayoutAttr::get(
+      context, packing, tileRows,
+      backend.getHeadSchedule(packing, tileRows, target));
 }
 
 /// Of the first target, in the largest tiles that any of them selects: smaller
@@ -59,8 +81,7 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       return signalPassFailure();
     }
     std::optional<ternary::Packing> named = ternary::symbolizePacking(packing);
-    if (packing != "auto" &&
-        (!named || *named == ternary::Packing::BF16Pairs)) {
+    if (packing != "auto" && (!named || !ternary::isPackingOfTrits(*named))) {
       getOperation().emitError("'" + packing + "' is no packing of trits");
       return signalPassFailure();
     }
@@ -117,11 +138,16 @@ private:
             getCodeLayout(&getContext(), head.getFormat(), sharing));
         head.emitRemark() << "head: " << *head.getLayout();
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
-        auto type = cast<ShapedType>(linear.getWeight().getType());
-        auto get = linear.getWeight().getDefiningOp<ternary::GetParameterOp>();
-        if (!get || !type.getElementType().isBF16())
-          return;
-        linear.setLayoutAttr(getHeadLayout(linear, backend, spec));
+        if (auto packing = getFloatPacking(linear.getWeight()))
+          linear.setLayoutAttr(getHeadLayout(&getContext(), *packing,
+                                             bool(linear.getGroups()), backend,
+                                             spec));
+      } else if (auto embedding = dyn_cast<ternary::EmbeddingOp>(op)) {
+        // Others are plain rows, unless a head has them.
+        auto packing = getFloatPacking(embedding.getTable());
+        if (packing && ternary::isPackingOfBlocks(*packing))
+          embedding.setLayoutAttr(getHeadLayout(
+              &getContext(), *packing, /*ofGroups=*/false, backend, spec));
       }
     });
   }
@@ -137,8 +163,12 @@ private:
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op);
                  linear && !linear.getGroups()) {
         auto type = cast<ShapedType>(linear.getWeight().getType());
-        bytes += llvm::divideCeil(
-            type.getNumElements() * type.getElementTypeBitWidth(), 8);
+        bytes +=
+            linear.getLayout()
+                ? linear.getLayout()->getPackedBytes(type.getDimSize(0),
+                                                     type.getDimSize(1))
+                : llvm::divideCeil(
+                      type.getNumElements() * type.getElementTypeBitWidth(), 8);
       }
     });
     return bytes;

@@ -254,7 +254,7 @@ static Expected<Values> executeTernary(mlir::Operation *op,
                                       rescale.getRows())};
       })
       .Case([&](EmbeddingOp embeddingOp) -> Result {
-        if (!embeddingOp.getLayout())
+        if (shapeOf(in[1]).size() == 2)
           return single(embedding(in[0].ints(), in[1].floats()));
         // The rows that a table of bytes holds: whole tiles.
         LayoutAttr layout = *embeddingOp.getLayout();

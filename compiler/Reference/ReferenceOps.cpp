@@ -437,12 +437,10 @@ Floats reference::unpackGroupScales(const Floats &packed) {
 Floats reference::unpackFloats(const Bytes &packed, ternary::LayoutAttr layout,
                                int64_t rows, int64_t columns) {
   Floats floats({rows, columns});
+  ArrayRef bytes(reinterpret_cast<const uint8_t *>(packed.data.data()),
+                 packed.data.size());
   parallelFor(0, rows, [&](size_t row) {
-    for (int64_t column = 0; column < columns; ++column) {
-      int64_t byte = getBF16Address(layout, row, column, columns);
-      uint32_t bits = support::endian::read16le(&packed.data[byte]);
-      floats.row(row)[column] = bit_cast<float>(bits << 16);
-    }
+    tercet::unpackFloats(layout, bytes, row, floats.row(row));
   });
   return floats;
 }

@@ -189,27 +189,16 @@ int64_t tercet::getScaleAddress(CodeLayoutAttr layout, int64_t row,
              getCodeFormatInfo(layout.getFormat()).scaleSize();
 }
 
-CodeAddress tercet::getCodeAddress(CodeLayoutAttr layout, int64_t row,
-                                   int64_t column, int64_t columns) {
+int64_t tercet::getChunkAddress(CodeLayoutAttr layout, int64_t row,
+                                int64_t column, int64_t columns) {
   CodeFormatInfo info = getCodeFormatInfo(layout.getFormat());
   int64_t tileRows = layout.getTileRows();
   int64_t chunk = column % info.group / info.chunkColumns();
-  int64_t plane = column % info.chunkColumns() / 4;
-  int64_t byte = getGroupAddress(layout, row, column / info.group, columns) +
-                 tileRows * info.scaleSize() +
-                 (chunk * (tileRows / kRowGroup) + row % tileRows / kRowGroup) *
-                     info.chunkSize() +
-                 4 * (row % kRowGroup) + column % 4;
-  switch (layout.getFormat()) {
-  case CodeFormat::I8:
-    return {byte, 0, 0, 0};
-  case CodeFormat::Q4:
-    return {byte, 0, unsigned(4 * plane), 0};
-  case CodeFormat::Q6:
-    return {byte + 64 * (plane / 2), byte + 128, unsigned(4 * (plane % 2)),
-            unsigned(2 * plane)};
-  }
-  llvm_unreachable("unknown format");
+  return getGroupAddress(layout, row, column / info.group, columns) +
+         tileRows * info.scaleSize() +
+         (chunk * (tileRows / kRowGroup) + row % tileRows / kRowGroup) *
+             info.chunkSize() +
+         4 * (row % kRowGroup);
 }
 
 static uint16_t toBF16(float value) { return bit_cast<uint32_t>(value) >> 16; }
@@ -217,10 +206,8 @@ static float fromBF16(const uint8_t *bytes) {
   return bit_cast<float>(uint32_t(support::endian::read16le(bytes)) << 16);
 }
 
-/// A row's codes of a chunk. Four neighbouring columns are neighbouring bytes:
-/// a plane is a word.
-static void packChunk(CodeFormatInfo info, ArrayRef<uint8_t> codes,
-                      uint8_t *out) {
+/// Four neighbouring columns are neighbouring bytes: a plane is a word.
+void tercet::packChunk(CodeChunk info, ArrayRef<uint8_t> codes, uint8_t *out) {
   using support::endian::read32le, support::endian::write32le;
   auto add = [](uint8_t *to, uint32_t word) {
     write32le(to, read32le(to) | word);
@@ -242,6 +229,21 @@ static void packChunk(CodeFormatInfo info, ArrayRef<uint8_t> codes,
   }
 }
 
+uint8_t tercet::readChunk(CodeChunk chunk, const uint8_t *packed,
+                          int64_t column) {
+  int64_t plane = column / 4;
+  packed += column % 4;
+  switch (chunk.bits) {
+  case 8:
+    return packed[0];
+  case 4:
+    return packed[0] >> 4 * plane & 15;
+  default:
+    return (packed[64 * (plane / 2)] >> 4 * (plane % 2) & 15) |
+           (packed[128] >> 2 * plane & 3) << 4;
+  }
+}
+
 void tercet::packCodes(CodeLayoutAttr layout, const CodeMatrix &matrix,
                        MutableArrayRef<uint8_t> out) {
   assert(layout.getFormat() == matrix.format && "codes of another format");
@@ -260,10 +262,10 @@ void tercet::packCodes(CodeLayoutAttr layout, const CodeMatrix &matrix,
     for (int64_t first = 0; first < matrix.columns; first += info.group) {
       auto codes = matrix.codesOf(row).slice(
           first, std::min(info.group, matrix.columns - first));
-      CodeAddress at = getCodeAddress(layout, row, first, matrix.columns);
-      for (; !codes.empty(); at.low += stride) {
+      int64_t at = getChunkAddress(layout, row, first, matrix.columns);
+      for (; !codes.empty(); at += stride) {
         auto chunk = codes.take_front(info.chunkColumns());
-        packChunk(info, chunk, &out[at.low]);
+        packChunk(info, chunk, &out[at]);
         codes = codes.drop_front(chunk.size());
       }
     }
@@ -281,14 +283,10 @@ CodeMatrix tercet::unpackCodes(CodeLayoutAttr layout, ArrayRef<uint8_t> packed,
       if (info.hasMinimum)
         group.minimum = fromBF16(scale + 2);
     }
-    for (auto [column, code] : enumerate(matrix.codesOf(row))) {
-      CodeAddress at = getCodeAddress(layout, row, column, columns);
-      code = packed[at.low];
-      if (info.bits < 8)
-        code = code >> at.lowBit & 15;
-      if (info.bits == 6)
-        code |= (packed[at.high] >> at.highBit & 3) << 4;
-    }
+    for (auto [column, code] : enumerate(matrix.codesOf(row)))
+      code = readChunk(info,
+                       &packed[getChunkAddress(layout, row, column, columns)],
+                       int64_t(column) % info.group % info.chunkColumns());
   }
   return matrix;
 }

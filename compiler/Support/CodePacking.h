@@ -43,6 +43,16 @@ int64_t getPaddedColumns(int64_t columns);
 CodeMatrix encodeRows(ternary::CodeFormat format, llvm::ArrayRef<float> weights,
                       int64_t columns);
 
+/// A row's codes of a chunk, at its lane of the first of 16 rows' vectors,
+/// which are zeros. Of the last chunk some columns may be missing, four at a
+/// time.
+void packChunk(ternary::CodeChunk chunk, llvm::ArrayRef<uint8_t> codes,
+               uint8_t *out);
+
+/// The code of a column of the chunk at a row's lane.
+uint8_t readChunk(ternary::CodeChunk chunk, const uint8_t *packed,
+                  int64_t column);
+
 /// Whole tiles; rows and columns beyond the matrix are zeros. `out` has exactly
 /// their bytes, so disjoint ranges of tiles may be packed in parallel.
 void packCodes(ternary::CodeLayoutAttr layout, const CodeMatrix &matrix,
@@ -57,14 +67,9 @@ CodeMatrix unpackCodes(ternary::CodeLayoutAttr layout,
 int64_t getScaleAddress(ternary::CodeLayoutAttr layout, int64_t row,
                         int64_t group, int64_t columns);
 
-/// Where a code's bits are: `low` has the lower 8 or 4 bits; for q6 `high` has
-/// the upper 2.
-struct CodeAddress {
-  int64_t low, high;
-  unsigned lowBit, highBit;
-};
-CodeAddress getCodeAddress(ternary::CodeLayoutAttr layout, int64_t row,
-                           int64_t column, int64_t columns);
+/// Where a row's lane of the first vector of the chunk of a column is.
+int64_t getChunkAddress(ternary::CodeLayoutAttr layout, int64_t row,
+                        int64_t column, int64_t columns);
 
 } // namespace tercet
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Support/PackedLayout.h"
+#include "compiler/Support/BlockPacking.h"
+#include "dialect/Ternary/SourceEncoding.h"
 
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
@@ -61,10 +63,9 @@ int8_t tercet::decodeTrit(Packing packing, ArrayRef<uint8_t> packed,
         support::endian::read16le(&packed[at.byte]) >> (at.plane / 3 * 5);
     return getT3Trits(code & 0xf, code >> 4 & 1)[at.plane % 3];
   }
-  case Packing::BF16Pairs:
-    break;
+  default:
+    llvm_unreachable("no packing of trits");
   }
-  llvm_unreachable("no packing of trits");
 }
 
 /// Four columns of one row as little-endian bytes; columns and rows beyond the
@@ -228,10 +229,9 @@ void tercet::packTrits(LayoutAttr layout, ArrayRef<int8_t> weights,
       return packT3(rows, bytes);
     case Packing::L3:
       return packL3(rows, bytes);
-    case Packing::BF16Pairs:
-      break;
+    default:
+      llvm_unreachable("no packing of trits");
     }
-    llvm_unreachable("no packing of trits");
   };
   Cell cell = layout.getCell();
   int64_t planeColumns = cell.columns / cell.steps, row = 0;
@@ -255,11 +255,14 @@ int64_t tercet::getGroupScaleIndex(int64_t row, int64_t group,
 // Floats
 //===----------------------------------------------------------------------===//
 
-int64_t tercet::getBF16Address(LayoutAttr layout, int64_t row, int64_t col,
-                               int64_t cols) {
+int64_t tercet::getFloatAddress(LayoutAttr layout, int64_t row, int64_t col,
+                                int64_t cols) {
   int64_t tileRows = layout.getTileRows();
-  return row / tileRows * layout.getTileBytes(cols) + col / 2 * tileRows * 4 +
-         row % tileRows * 4 + col % 2 * 2;
+  Cell cell = layout.getCell();
+  int64_t rowBytes = cell.bytes / tileRows;
+  return row / tileRows * layout.getTileBytes(cols) +
+         col / cell.columns * cell.bytes + row % tileRows * rowBytes +
+         col % cell.columns * 2;
 }
 
 void tercet::packBF16Pairs(ArrayRef<uint16_t> weights, int64_t cols,
@@ -288,4 +291,45 @@ void tercet::packBF16Pairs(ArrayRef<uint16_t> weights, int64_t cols,
               low | high << 16);
         }
       }
+}
+
+/// Elements as they are in a file, of a type of their size.
+template <typename T>
+static void packElements(LayoutAttr layout, ArrayRef<uint8_t> rows,
+                         int64_t cols, MutableArrayRef<uint8_t> out) {
+  int64_t numRows = int64_t(rows.size() / sizeof(T)) / cols;
+  for (int64_t row = 0; row < numRows; ++row) {
+    const uint8_t *from = &rows[row * cols * sizeof(T)];
+    uint8_t *to = &out[getFloatAddress(layout, row, 0, cols)];
+    for (int64_t col = 0; col < cols; ++col, from += sizeof(T)) {
+      memcpy(to, from, sizeof(T));
+      to += layout.getCell().bytes;
+    }
+  }
+}
+
+void tercet::packFloats(LayoutAttr layout, ArrayRef<uint8_t> rows, int64_t cols,
+                        MutableArrayRef<uint8_t> out) {
+  fill(out, 0);
+  switch (layout.getPacking()) {
+  case Packing::F32:
+    return packElements<uint32_t>(layout, rows, cols, out);
+  case Packing::F16:
+    return packElements<uint16_t>(layout, rows, cols, out);
+  default:
+    return packBlocks(layout, rows, cols, out);
+  }
+}
+
+void tercet::unpackFloats(LayoutAttr layout, ArrayRef<uint8_t> packed,
+                          int64_t row, MutableArrayRef<float> floats) {
+  if (layout.getBlockFormat())
+    return unpackBlocks(layout, packed, row, floats);
+  Encoding encoding = layout.getPacking() == Packing::F32   ? Encoding::F32
+                      : layout.getPacking() == Packing::F16 ? Encoding::F16
+                                                            : Encoding::BF16;
+  for (auto [col, value] : enumerate(floats))
+    decodeFloats(encoding,
+                 &packed[getFloatAddress(layout, row, col, floats.size())],
+                 /*begin=*/0, value);
 }

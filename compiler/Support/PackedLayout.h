@@ -40,14 +40,23 @@ int64_t getGroupScaleIndex(int64_t row, int64_t group, int64_t numGroups);
 // Floats
 //===----------------------------------------------------------------------===//
 
-/// The byte of a bf16.
-int64_t getBF16Address(ternary::LayoutAttr layout, int64_t row, int64_t col,
-                       int64_t cols);
+/// The byte of a bf16, f16 or f32.
+int64_t getFloatAddress(ternary::LayoutAttr layout, int64_t row, int64_t col,
+                        int64_t cols);
 
 /// `weights` holds the bit patterns of whole rows of `cols` columns, row-major,
 /// that start at a tile; rows that the last tile lacks are packed as zeros.
 void packBF16Pairs(llvm::ArrayRef<uint16_t> weights, int64_t cols,
                    int64_t tileRows, llvm::MutableArrayRef<uint8_t> out);
+
+/// Whole rows of `cols` columns as they are in a file, in the encoding of the
+/// layout's name: f16, f32 or blocks. Rows that the last tile lacks are zeros.
+void packFloats(ternary::LayoutAttr layout, llvm::ArrayRef<uint8_t> rows,
+                int64_t cols, llvm::MutableArrayRef<uint8_t> out);
+
+/// A whole row of a packed matrix of floats, widened.
+void unpackFloats(ternary::LayoutAttr layout, llvm::ArrayRef<uint8_t> packed,
+                  int64_t row, llvm::MutableArrayRef<float> floats);
 
 } // namespace tercet
 

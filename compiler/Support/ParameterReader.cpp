@@ -99,6 +99,22 @@ Error ParameterReader::readFloats(ParameterOp parameter, int64_t begin,
   return Error::success();
 }
 
+Error ParameterReader::readRows(ParameterOp parameter, int64_t begin,
+                                int64_t end, MutableArrayRef<uint8_t> rows) {
+  Expected<ArrayRef<uint8_t>> bytes = rawBytes(parameter);
+  if (!bytes)
+    return bytes.takeError();
+  auto source = cast<SourceAttr>(parameter.getValue());
+  int64_t numRows =
+      cast<mlir::RankedTensorType>(parameter.getType()).getDimSize(0);
+  size_t rowSize = bytes->size() / numRows;
+  assert(rows.size() == rowSize * (end - begin) && "whole rows");
+  for (int64_t row = begin; row < end; ++row)
+    memcpy(&rows[(row - begin) * rowSize],
+           &(*bytes)[source.getStoredRow(row, numRows) * rowSize], rowSize);
+  return Error::success();
+}
+
 //===----------------------------------------------------------------------===//
 // Trits
 //===----------------------------------------------------------------------===//

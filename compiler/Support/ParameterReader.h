@@ -31,6 +31,11 @@ public:
   llvm::Error readFloats(ternary::ParameterOp parameter, int64_t begin,
                          int64_t end, llvm::MutableArrayRef<float> floats);
 
+  /// Rows [begin, end) of a 2-D source as its encoding has them, in the order
+  /// of the matrix.
+  llvm::Error readRows(ternary::ParameterOp parameter, int64_t begin,
+                       int64_t end, llvm::MutableArrayRef<uint8_t> rows);
+
   /// The bytes of a source as they are in its file.
   llvm::Expected<llvm::ArrayRef<uint8_t>>
   rawBytes(ternary::ParameterOp parameter);

@@ -77,8 +77,9 @@ public:
                                                const ternary::Schedule &base,
                                                const TargetSpec &target) const;
 
-  /// Default schedule of a head of bf16, in tiles of `tileRows` rows.
-  virtual ternary::Schedule getHeadSchedule(int64_t tileRows,
+  /// Default schedule of a head of floats, in tiles of `tileRows` rows.
+  virtual ternary::Schedule getHeadSchedule(ternary::Packing packing,
+                                            int64_t tileRows,
                                             const TargetSpec &target) const {
     return {.unroll = 2, .tokens = 4};
   }
@@ -119,6 +120,13 @@ public:
   virtual bool interleavesBytes(const TargetSpec &target) const {
     return false;
   }
+
+  /// Whether `ternary.dot` is one instruction for codes of 8 bits, as fast as
+  /// an fma: it takes a byte of each word, and makes a float of it.
+  virtual bool dotsBytes(const TargetSpec &target) const { return false; }
+
+  /// Whether conversion of f16 to f32 is an instruction of vectors.
+  virtual bool widensF16(const TargetSpec &target) const { return false; }
 
   /// Whether products of two rows by two tokens over eight columns are an
   /// instruction. A GEMM then asks for them by two `ternary.dot`s in a row, of

@@ -40,10 +40,9 @@ double getBitsPerTrit(Packing packing) {
     return 5.0 / 3;
   case Packing::L3:
     return 16.0 / 9;
-  case Packing::BF16Pairs:
-    break;
+  default:
+    llvm_unreachable("not a packing of trits");
   }
-  llvm_unreachable("not a packing of trits");
 }
 
 static double getBytes(MatmulShape shape, Packing packing) {

@@ -49,9 +49,10 @@ defm packing : Value<"packing", "auto|i2|t3|t5|l3",
     "How ternary weights are stored: 2, 1.667, 1.6 or 1.778 bits each; auto "
     "decides by CPU and size", [CompileVis, RunVis, VerifyVis]>;
 defm head : Value<"head", "auto|bf16|i8|q6|q4|screened",
-    "Precision of the output head: auto is bf16, exact; i8, q6 and q4 read "
-    "8.25, 6.25 and 4.5 bits a weight and round logits (see verify); screened "
-    "reads the i8 copy and the bf16 rows that may win: exact, 1.5 times the memory",
+    "Precision of the output head: auto (or bf16) is the file's, exact; i8, q6 "
+    "and q4 read 8.25, 6.25 and 4.5 bits a weight and round logits (see verify); "
+    "screened reads the i8 copy and the exact rows that may win: exact, 1.5 times "
+    "the memory of bf16",
     [CompileVis, RunVis, VerifyVis, TuneVis]>;
 defm context : Value<"context", "N",
     "Positions of the KV cache; default: what the model was made for, beyond "

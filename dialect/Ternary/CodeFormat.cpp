@@ -11,11 +11,11 @@ using namespace tercet::ternary;
 CodeFormatInfo tercet::ternary::getCodeFormatInfo(CodeFormat format) {
   switch (format) {
   case CodeFormat::I8:
-    return {/*bits=*/8, /*group=*/64, /*hasMinimum=*/false};
+    return {{/*bits=*/8}, /*group=*/64, /*hasMinimum=*/false};
   case CodeFormat::Q6:
-    return {/*bits=*/6, /*group=*/64, /*hasMinimum=*/false};
+    return {{/*bits=*/6}, /*group=*/64, /*hasMinimum=*/false};
   case CodeFormat::Q4:
-    return {/*bits=*/4, /*group=*/64, /*hasMinimum=*/true};
+    return {{/*bits=*/4}, /*group=*/64, /*hasMinimum=*/true};
   }
   llvm_unreachable("unknown format");
 }

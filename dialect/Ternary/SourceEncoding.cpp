@@ -129,143 +129,140 @@ static void widenElements(const uint8_t *bytes, MutableArrayRef<float> floats) {
   }
 }
 
-/// Fuses nothing: a product is rounded before anything is added, as ggml's
-/// definition has it.
-static float multiplyAdd(float a, float b, float c) {
-  float product = a * b;
-  return product + c;
-}
-
 //===----------------------------------------------------------------------===//
 // Floats in blocks, as ggml defines them
 //===----------------------------------------------------------------------===//
 
-/// d, 16 bytes of two codes: element i in the low nibble, i + 16 in the high.
-static void decodeQ40(const uint8_t *block, float *out) {
-  float d = loadF16(block);
+std::optional<BlockFormat> tercet::ternary::getBlockFormat(Encoding encoding) {
+  switch (encoding) {
+  case Encoding::Q4_0:
+    return BlockFormat{{4}, 32, 32, /*zero=*/8};
+  case Encoding::Q4_1:
+    return BlockFormat{{4}, 32, 32, /*zero=*/0, /*hasOffset=*/true};
+  case Encoding::Q5_0:
+    return BlockFormat{{6}, 32, 32, /*zero=*/16};
+  case Encoding::Q5_1:
+    return BlockFormat{{6}, 32, 32, /*zero=*/0, /*hasOffset=*/true};
+  case Encoding::Q8_0:
+    return BlockFormat{{8}, 32, 32, /*zero=*/128};
+  case Encoding::Q4_K:
+    return BlockFormat{{4}, 256, 32, /*zero=*/0, /*hasOffset=*/true};
+  case Encoding::Q5_K:
+    return BlockFormat{{6}, 256, 32, /*zero=*/0, /*hasOffset=*/true};
+  case Encoding::Q6_K:
+    return BlockFormat{{6}, 256, 16, /*zero=*/32};
+  default:
+    return std::nullopt;
+  }
+}
+
+/// 16 bytes of two codes: element i in the low nibble, i + 16 in the high.
+static void readNibbles(const uint8_t *bytes, uint8_t *codes) {
   for (int64_t i = 0; i < 16; ++i) {
-    uint8_t codes = block[2 + i];
-    out[i] = d * float((codes & 15) - 8);
-    out[i + 16] = d * float((codes >> 4) - 8);
+    codes[i] = bytes[i] & 15;
+    codes[i + 16] = bytes[i] >> 4;
   }
 }
 
-/// d, m, codes as in Q4_0.
-static void decodeQ41(const uint8_t *block, float *out) {
-  float d = loadF16(block), m = loadF16(block + 2);
-  for (int64_t i = 0; i < 16; ++i) {
-    uint8_t codes = block[4 + i];
-    out[i] = multiplyAdd(d, float(codes & 15), m);
-    out[i + 16] = multiplyAdd(d, float(codes >> 4), m);
+/// A word of the fifth bits of 32 elements, then the others as nibbles.
+static void readFiveBits(const uint8_t *bytes, uint8_t *codes) {
+  readNibbles(bytes + 4, codes);
+  for (int64_t i = 0; i < 32; ++i)
+    codes[i] |= (load<uint32_t>(bytes) >> i & 1) << 4;
+}
+
+/// Twelve bytes of six bits each: the low six bits of scales 0..3, of minima
+/// 0..3, then a nibble each of scales and minima 4..7, whose high two bits are
+/// on top of the first eight bytes.
+static void readScalesAndMinima(const uint8_t *packed, FloatBlock &block) {
+  for (int64_t j = 0; j < 4; ++j) {
+    block.scales[j] = packed[j] & 63;
+    block.offsets[j] = packed[4 + j] & 63;
+    block.scales[4 + j] = (packed[8 + j] & 15) | (packed[j] >> 6) << 4;
+    block.offsets[4 + j] = packed[8 + j] >> 4 | (packed[4 + j] >> 6) << 4;
   }
 }
 
-/// Element i of 32: four bits as in Q4_0, and bit i of a word.
-static int getCode5(const uint8_t *high, const uint8_t *low, int64_t i) {
-  int code = low[i % 16] >> (i < 16 ? 0 : 4) & 15;
-  return code | int(load<uint32_t>(high) >> i & 1) << 4;
-}
-
-/// d, a word of fifth bits, low bits as in Q4_0.
-static void decodeQ50(const uint8_t *block, float *out) {
-  float d = loadF16(block);
-  for (int64_t i = 0; i < 32; ++i)
-    out[i] = d * float(getCode5(block + 2, block + 6, i) - 16);
-}
-
-static void decodeQ51(const uint8_t *block, float *out) {
-  float d = loadF16(block), m = loadF16(block + 2);
-  for (int64_t i = 0; i < 32; ++i)
-    out[i] = multiplyAdd(d, float(getCode5(block + 4, block + 8, i)), m);
-}
-
-static void decodeQ80(const uint8_t *block, float *out) {
-  float d = loadF16(block);
-  for (int64_t i = 0; i < 32; ++i)
-    out[i] = d * float(int8_t(block[2 + i]));
-}
-
-namespace {
-/// Q4_K and Q5_K: element = (d * scale) * code - (dmin * minimum), with six
-/// bits of scale and minimum for each 32 elements. d, dmin, then 12 bytes: the
-/// low six bits of scales 0..3, of minima 0..3, then a nibble each of scales
-/// and minima 4..7, whose high two bits are on top of the first eight bytes.
-struct ScaleAndMinimum {
-  ScaleAndMinimum(const uint8_t *block, int64_t j) {
-    const uint8_t *packed = block + 4;
-    int scaleCode = packed[j % 4] & 63, minimumCode = packed[4 + j % 4] & 63;
-    if (j >= 4) {
-      scaleCode = (packed[4 + j] & 15) | (packed[j - 4] >> 6) << 4;
-      minimumCode = packed[4 + j] >> 4 | (packed[j] >> 6) << 4;
-    }
-    scale = loadF16(block) * float(scaleCode);
-    minimum = loadF16(block + 2) * float(minimumCode);
-  }
-  float scale, minimum;
-};
-} // namespace
-
-/// Eight times 32 elements: even ones in the low nibbles of 32 bytes, odd ones
-/// in the high nibbles.
-static void decodeQ4K(const uint8_t *block, float *out) {
-  for (int64_t j = 0; j < 8; ++j) {
-    ScaleAndMinimum sub(block, j);
-    const uint8_t *codes = block + 16 + j / 2 * 32;
+/// 256 elements of four bits: of 64, the first 32 in the low nibbles of 32
+/// bytes, the others in the high nibbles.
+static void readFourBits(const uint8_t *bytes, uint8_t *codes) {
+  for (int64_t j = 0; j < 8; ++j)
     for (int64_t i = 0; i < 32; ++i)
-      *out++ = multiplyAdd(sub.scale, float(codes[i] >> j % 2 * 4 & 15),
-                           -sub.minimum);
-  }
-}
-
-/// Q4_K's, with 32 bytes of fifth bits: bit j of byte i.
-static void decodeQ5K(const uint8_t *block, float *out) {
-  for (int64_t j = 0; j < 8; ++j) {
-    ScaleAndMinimum sub(block, j);
-    const uint8_t *high = block + 16, *low = block + 48 + j / 2 * 32;
-    for (int64_t i = 0; i < 32; ++i) {
-      int code = (low[i] >> j % 2 * 4 & 15) | (high[i] >> j & 1) << 4;
-      *out++ = multiplyAdd(sub.scale, float(code), -sub.minimum);
-    }
-  }
+      *codes++ = bytes[j / 2 * 32 + i] >> j % 2 * 4 & 15;
 }
 
 /// Two times 128 elements of 64 bytes of nibbles and 32 of upper bit pairs:
 /// quarter q has nibbles of byte i + 32 * (q % 2), the high ones if q >= 2, and
-/// pair q of byte i. 16 signed scales, d.
-static void decodeQ6K(const uint8_t *block, float *out) {
-  float d = loadF16(block + 208);
+/// pair q of byte i.
+static void readSixBits(const uint8_t *bytes, uint8_t *codes) {
   for (int64_t half = 0; half < 2; ++half)
     for (int64_t q = 0; q < 4; ++q)
       for (int64_t i = 0; i < 32; ++i) {
-        int low = block[64 * half + 32 * (q % 2) + i] >> q / 2 * 4 & 15;
-        int high = block[128 + 32 * half + i] >> 2 * q & 3;
-        float scale = d * float(int8_t(block[192 + 8 * half + 2 * q + i / 16]));
-        *out++ = scale * float((low | high << 4) - 32);
+        int low = bytes[64 * half + 32 * (q % 2) + i] >> q / 2 * 4 & 15;
+        int high = bytes[128 + 32 * half + i] >> 2 * q & 3;
+        *codes++ = low | high << 4;
       }
 }
 
-using BlockDecoder = void (*)(const uint8_t *, float *);
-
-static BlockDecoder getBlockDecoder(Encoding encoding) {
+FloatBlock tercet::ternary::readBlock(Encoding encoding, const uint8_t *bytes) {
+  constexpr uint16_t sign = 0x8000;
+  FloatBlock block;
+  block.scale = load<uint16_t>(bytes);
+  block.offset = load<uint16_t>(bytes + 2); // where the format has one
   switch (encoding) {
-  case Encoding::Q4_0:
-    return decodeQ40;
-  case Encoding::Q4_1:
-    return decodeQ41;
+  case Encoding::Q4_0: // d, codes
+    readNibbles(bytes + 2, block.codes);
+    break;
+  case Encoding::Q4_1: // d, m, codes
+    readNibbles(bytes + 4, block.codes);
+    break;
   case Encoding::Q5_0:
-    return decodeQ50;
+    readFiveBits(bytes + 2, block.codes);
+    break;
   case Encoding::Q5_1:
-    return decodeQ51;
-  case Encoding::Q8_0:
-    return decodeQ80;
-  case Encoding::Q4_K:
-    return decodeQ4K;
-  case Encoding::Q5_K:
-    return decodeQ5K;
-  case Encoding::Q6_K:
-    return decodeQ6K;
+    readFiveBits(bytes + 4, block.codes);
+    break;
+  case Encoding::Q8_0: // d, signed codes
+    for (int64_t i = 0; i < 32; ++i)
+      block.codes[i] = bytes[2 + i] ^ 0x80;
+    break;
+  case Encoding::Q4_K: // d, dmin, scales and minima, codes
+    block.offset ^= sign;
+    readScalesAndMinima(bytes + 4, block);
+    readFourBits(bytes + 16, block.codes);
+    break;
+  case Encoding::Q5_K: // with 32 bytes of fifth bits: bit j of byte i
+    block.offset ^= sign;
+    readScalesAndMinima(bytes + 4, block);
+    readFourBits(bytes + 48, block.codes);
+    for (int64_t i = 0; i < 256; ++i)
+      block.codes[i] |= (bytes[16 + i % 32] >> i / 32 & 1) << 4;
+    break;
+  case Encoding::Q6_K: // codes, 16 signed scales, d
+    block.scale = load<uint16_t>(bytes + 208);
+    memcpy(block.scales, bytes + 192, 16);
+    readSixBits(bytes, block.codes);
+    break;
   default:
     llvm_unreachable("no encoding of blocks of floats");
+  }
+  return block;
+}
+
+void tercet::ternary::decodeBlock(const BlockFormat &format,
+                                  const FloatBlock &block,
+                                  MutableArrayRef<float> floats) {
+  float scale = widen(F16{block.scale}), offset = widen(F16{block.offset});
+  for (int64_t group = 0; group < format.groups(); ++group) {
+    float ofGroup = scale, add = offset;
+    if (format.hasGroupScales()) {
+      ofGroup *= float(int8_t(block.scales[group]));
+      add *= float(int8_t(block.offsets[group]));
+    }
+    if (!format.hasOffset)
+      add = -float(format.zero) * ofGroup;
+    for (int64_t i = group * format.group, e = i + format.group; i < e; ++i)
+      floats[i] = ofGroup * float(block.codes[i]) + add;
   }
 }
 
@@ -281,10 +278,11 @@ void tercet::ternary::decodeFloats(Encoding encoding, const uint8_t *bytes,
   if (encoding == Encoding::BF16)
     return widenElements<BF16>(bytes, floats);
 
-  BlockDecoder decode = getBlockDecoder(encoding);
+  BlockFormat format = *getBlockFormat(encoding);
   float block[256];
   for (size_t skip = begin % info.blockSize; !floats.empty(); skip = 0) {
-    decode(bytes, block);
+    decodeBlock(format, readBlock(encoding, bytes),
+                MutableArrayRef(block, format.columns));
     size_t size = std::min<size_t>(info.blockSize - skip, floats.size());
     std::copy_n(block + skip, size, floats.begin());
     floats = floats.drop_front(size);

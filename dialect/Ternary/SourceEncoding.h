@@ -6,6 +6,8 @@
 #ifndef TERCET_DIALECT_TERNARY_SOURCEENCODING_H
 #define TERCET_DIALECT_TERNARY_SOURCEENCODING_H
 
+#include "dialect/Ternary/CodeFormat.h"
+
 #include "llvm/ADT/ArrayRef.h"
 #include <optional>
 
@@ -26,6 +28,24 @@ EncodingInfo getEncodingInfo(Encoding encoding);
 /// bits not their number.
 std::optional<int64_t> getSourceSize(Encoding encoding,
                                      llvm::ArrayRef<int64_t> shape);
+
+/// Nothing for encodings without blocks of floats.
+std::optional<BlockFormat> getBlockFormat(Encoding encoding);
+
+/// A block as it is stored: f16s, signed integers of groups, unsigned codes.
+struct FloatBlock {
+  uint16_t scale, offset;
+  uint8_t scales[16] = {}, offsets[16] = {};
+  uint8_t codes[256];
+};
+
+FloatBlock readBlock(Encoding encoding, const uint8_t *bytes);
+
+/// The floats that its codes stand for, `scale * code + offset`: products are
+/// exact, and the sum is rounded once. The numbers that ggml dequantises to,
+/// but that none is -0.
+void decodeBlock(const BlockFormat &format, const FloatBlock &block,
+                 llvm::MutableArrayRef<float> floats);
 
 /// Elements from `begin` on, row-major, of an encoding of floats.
 void decodeFloats(Encoding encoding, const uint8_t *bytes, int64_t begin,

@@ -55,6 +55,10 @@ struct Cell {
 
 namespace tercet::ternary {
 
+/// Whether a packing is one of trits, or of floats in blocks.
+bool isPackingOfTrits(Packing packing);
+bool isPackingOfBlocks(Packing packing);
+
 /// Fused matrices start at multiples of this many rows, so that a vector of 16
 /// rows never mixes two weight scales.
 inline constexpr int64_t kRowGroup = 16;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
+#include "dialect/Ternary/SourceEncoding.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/IR/Builders.h"
@@ -104,10 +105,23 @@ static int64_t numPlanesOf(Packing packing) {
     return 3;
   case Packing::L3:
     return 2;
-  case Packing::BF16Pairs:
+  default:
     return 0;
   }
-  llvm_unreachable("unknown packing");
+}
+
+bool tercet::ternary::isPackingOfTrits(Packing packing) {
+  return numPlanesOf(packing) != 0;
+}
+
+/// What packing and encoding have in common is their name.
+static std::optional<Encoding> getBlockEncoding(Packing packing) {
+  auto encoding = symbolizeEncoding(stringifyPacking(packing));
+  return encoding && getBlockFormat(*encoding) ? encoding : std::nullopt;
+}
+
+bool tercet::ternary::isPackingOfBlocks(Packing packing) {
+  return ::getBlockEncoding(packing).has_value();
 }
 
 void TernaryDialect::initialize() {
@@ -174,7 +188,16 @@ LayoutAttr LayoutAttr::getTrits(MLIRContext *context, Packing packing,
 
 int64_t LayoutAttr::getNumPlanes() const { return numPlanesOf(getPacking()); }
 
-bool LayoutAttr::packsTrits() const { return getNumPlanes() != 0; }
+bool LayoutAttr::packsTrits() const { return isPackingOfTrits(getPacking()); }
+
+std::optional<Encoding> LayoutAttr::getBlockEncoding() const {
+  return ::getBlockEncoding(getPacking());
+}
+
+std::optional<BlockFormat> LayoutAttr::getBlockFormat() const {
+  std::optional<Encoding> encoding = getBlockEncoding();
+  return encoding ? ternary::getBlockFormat(*encoding) : std::nullopt;
+}
 
 bool LayoutAttr::usesTables() const { return getPacking() == Packing::L3; }
 
@@ -208,7 +231,11 @@ static Cell makeCell(Packing packing, int64_t rows, int64_t stepColumns) {
 Cell LayoutAttr::getCell() const {
   if (packsTrits())
     return makeCell(getPacking(), getTileRows(), planeColumnsOf(getPacking()));
-  return {getTileRows(), 2, 4 * getTileRows()};
+  if (std::optional<BlockFormat> format = getBlockFormat())
+    return {getTileRows(), format->columns, format->size(getTileRows())};
+  bool isPair = getPacking() == Packing::BF16Pairs;
+  int64_t size = getPacking() == Packing::F16 ? 2 : 4;
+  return {getTileRows(), isPair ? 2 : 1, size * getTileRows()};
 }
 
 Cell LayoutAttr::getStripCell() const {

@@ -83,7 +83,19 @@ def Ternary_Packing : Ternary_Enum<"Packing", "weight packing", [
   // 5/3 bits a trit: the magnitude of three as a nibble, their sign as a bit.
   I32EnumAttrCase<"T3", 3, "t3">,
   // 16/9 bits a trit: indices into tables of the sums of three activations.
-  I32EnumAttrCase<"L3", 4, "l3">
+  I32EnumAttrCase<"L3", 4, "l3">,
+  // f32 or f16, 16 rows a vector.
+  I32EnumAttrCase<"F32", 5, "f32">,
+  I32EnumAttrCase<"F16", 6, "f16">,
+  // The blocks of the encoding of that name: codes, rows in lanes, and scales.
+  I32EnumAttrCase<"Q4_0", 7, "q4_0">,
+  I32EnumAttrCase<"Q4_1", 8, "q4_1">,
+  I32EnumAttrCase<"Q5_0", 9, "q5_0">,
+  I32EnumAttrCase<"Q5_1", 10, "q5_1">,
+  I32EnumAttrCase<"Q8_0", 11, "q8_0">,
+  I32EnumAttrCase<"Q4_K", 12, "q4_k">,
+  I32EnumAttrCase<"Q5_K", 13, "q5_k">,
+  I32EnumAttrCase<"Q6_K", 14, "q6_k">
 ]>;
 
 /// What a KV cache stores; docs/numerics.md says how it rounds.
@@ -219,6 +231,9 @@ def Ternary_LayoutAttr : Ternary_Attr<"Layout", "layout"> {
 
     /// Whether the weights are trits rather than floats.
     bool packsTrits() const;
+    /// Of floats in blocks: what a block is.
+    std::optional<Encoding> getBlockEncoding() const;
+    std::optional<BlockFormat> getBlockFormat() const;
     /// Groups of 16 rows in a tile of trits; 0 for floats.
     int64_t getNumPlanes() const;
     /// Whether the weights are indices into tables of sums of activations.

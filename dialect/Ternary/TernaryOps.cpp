@@ -398,14 +398,13 @@ LogicalResult RescaleOp::verify() {
 LogicalResult EmbeddingOp::verify() {
   auto table = cast<ShapedType>(getTable().getType());
   bool valid = compatible(dimOf(getTokens(), 0), dimOf(getOuts(), 0));
-  if (getLayout())
-    valid &= table.getRank() == 1;
+  if (table.getRank() == 1)
+    valid &= getLayout() && !getLayout()->packsTrits();
   else
-    valid &= table.getRank() == 2 &&
-             compatible(table.getDimSize(1), dimOf(getOuts(), 1));
+    valid &= compatible(table.getDimSize(1), dimOf(getOuts(), 1));
   return check(*this, valid,
                "(C1) tokens [N] need outs [N, D] and a table [V, D], or bytes "
-               "with a layout");
+               "with a layout of floats");
 }
 
 LogicalResult RMSNormOp::verify() {
@@ -547,8 +546,7 @@ LogicalResult PackedLinearOp::verify() {
     return emitOpError("(C1) x [N, K] needs outs [N, W]");
   int64_t size =
       getPackedBytes(getLayout(), dimOf(getOuts(), 1), dimOf(getX(), 1));
-  if (getLayout().getPacking() != Packing::BF16Pairs ||
-      !hasShape(getWeights(), size))
+  if (getLayout().packsTrits() || !hasShape(getWeights(), size))
     return emitOpError("(C2) weights do not fit layout and shapes");
   return check(*this, !getGroups() || getLayout().getTileRows() == kRowGroup,
                "(C3) groups need tiles of 16 rows");

@@ -329,10 +329,11 @@ def Ternary_RescaleOp : Ternary_DestinationOp<"rescale"> {
 def Ternary_EmbeddingOp : Ternary_DestinationOp<"embedding"> {
   let summary = "Rows of a table, by token id";
   let description = [{
-    With `layout` the table is packed (`packed_linear`'s form) and is bytes.
+    A table of bytes is packed in `layout` (`packed_linear`'s form); any other
+    may have a layout that is chosen for it.
 
-    - (C1) tokens is [N], outs [N, D]; without layout the table is [V, D], with
-      layout it is a vector of bytes.
+    - (C1) tokens is [N], outs [N, D], the table [V, D], or bytes and a layout of
+      floats.
 
     ```mlir
     func.func @f() -> tensor<2x2xf32> {

@@ -14,10 +14,14 @@ using llvm::formatv;
 
 static constexpr int64_t kColumns = 2560;
 
-/// `layout` without its brackets.
-static Case makeBF16(int64_t rows, const std::string &layout,
-                     int64_t numTokens) {
-  int64_t size = rows * kColumns * 2;
+/// A head of floats; `layout` without its brackets.
+static Case makeFloatHead(int64_t rows, const std::string &layout,
+                          int64_t numTokens) {
+  mlir::MLIRContext context;
+  context.loadDialect<ternary::TernaryDialect>();
+  auto attribute = llvm::cast<ternary::LayoutAttr>(
+      mlir::parseAttribute("#ternary.layout<" + layout + ">", &context));
+  int64_t size = attribute.getPackedBytes(rows, kColumns);
   std::string x = getRowsType(kColumns), y = getRowsType(rows);
   auto kernel = std::make_shared<KernelJIT>(makeKernel(
       formatv("%x: {0}, %w: memref<{1}xi8>, %y: {2}", x, size, y),
@@ -62,24 +66,34 @@ static Case makeCodes(int64_t rows, const std::string &layout,
 
 void bench::addHeads() {
   constexpr int64_t kRows = 32768; // 168 MB of bf16: more than any cache
-  auto addBF16 = [](int64_t rows, int64_t tileRows, int64_t unroll,
-                    int64_t tokens, int64_t prefetch, int64_t numTokens,
-                    int64_t streams = 1) {
+  auto addFloats = [](const char *packing, int64_t rows, int64_t tileRows,
+                      int64_t unroll, int64_t tokens, int64_t prefetch,
+                      int64_t numTokens, int64_t streams = 1) {
     std::string layout =
-        formatv("bf16_pairs, tile_rows = {0}, lanes = 16, unroll = {1}, tokens "
-                "= {2}, prefetch = {3}, streams = {4}",
-                tileRows, unroll, tokens, prefetch, streams);
+        formatv("{5}, tile_rows = {0}, lanes = 16, unroll = {1}, tokens = {2}, "
+                "prefetch = {3}, streams = {4}",
+                tileRows, unroll, tokens, prefetch, streams, packing);
     add(formatv("head/N{0}/", numTokens).str() + toName(layout),
-        [=] { return makeBF16(rows, layout, numTokens); });
+        [=] { return makeFloatHead(rows, layout, numTokens); });
   };
   for (int64_t tileRows : {16, 64, 128})
     for (int64_t unroll : {1, 2, 4})
       for (int64_t prefetch : {0, 4096})
         for (int64_t streams : {1, 2, 4})
-          addBF16(kRows, tileRows, unroll, 4, prefetch, 1, streams);
+          addFloats("bf16_pairs", kRows, tileRows, unroll, 4, prefetch, 1,
+                    streams);
   for (int64_t tokens : {2, 4})
     for (int64_t tileRows : {16, 64, 128})
-      addBF16(4096, tileRows, 1, tokens, 0, 32);
+      addFloats("bf16_pairs", 4096, tileRows, 1, tokens, 0, 32);
+  for (const char *packing : {"f16", "q6_k", "q8_0", "q4_k", "q4_0"}) {
+    for (int64_t tileRows : {32, 64})
+      for (int64_t prefetch : {0, 4096})
+        for (int64_t streams : {1, 2, 4})
+          addFloats(packing, kRows, tileRows, 1, 4, prefetch, 1, streams);
+    for (int64_t tokens : {2, 4})
+      for (int64_t tileRows : {32, 64})
+        addFloats(packing, 4096, tileRows, 1, tokens, 0, 32);
+  }
   auto addCodes = [](const char *format, int64_t rows, int64_t tileRows,
                      int64_t tokens, int64_t prefetch, int64_t numTokens) {
     std::string layout = formatv("{0}, tile_rows = {1}, lanes = 16, parts = 1, "

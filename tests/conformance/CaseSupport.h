@@ -130,6 +130,7 @@ inline KernelJIT &compile(const TargetSpec &target,
 void addMatmulCases(std::vector<Case> &cases);
 void addFloatCases(std::vector<Case> &cases);
 void addHeadCases(std::vector<Case> &cases);
+void addPackedFloatCases(std::vector<Case> &cases);
 
 } // namespace tercet::conformance
 

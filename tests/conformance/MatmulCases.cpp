@@ -341,5 +341,6 @@ std::vector<Case> tercet::conformance::getCases() {
   addMatmulCases(cases);
   addFloatCases(cases);
   addHeadCases(cases);
+  addPackedFloatCases(cases);
   return cases;
 }

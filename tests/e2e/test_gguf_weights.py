@@ -3,6 +3,7 @@
 bit, and of llama.cpp, as far as it computes the same."""
 
 import json
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -15,7 +16,8 @@ sys.path.append(str(Path(__file__).parents[1] / "frontends"))
 import gguf_model  # noqa: E402
 from checkpoints import BIN, compile_model, logits, run  # noqa: E402
 from gguf_file import I32, STRING, array, value  # noqa: E402
-from gguf_model import TERNARY, VOCAB, Model  # noqa: E402
+from gguf_model import BLOCKS, TERNARY, VOCAB, Model, Type, random_blocks  # noqa: E402
+from test_exactness import TARGETS  # noqa: E402
 
 TOKENS = [int(t) for t in np.random.default_rng(7).integers(2, VOCAB, 24)]
 
@@ -41,6 +43,48 @@ def test_scales_of_groups(tmp_path, kind, groups):
     program = compile_model(file, tmp_path / "b")
     run(BIN / "tercet-reference", file, "--tokens", ",".join(map(str, TOKENS)), "--logits", tmp_path / "r.npy")
     assert np.array_equal(logits(program, TOKENS), np.load(tmp_path / "r.npy"))
+
+
+HEADS = {**{kind.name: kind for kind in BLOCKS}, "F16": Type.F16, "F32": Type.F32}
+PARTS = {"Q6_K": TARGETS, "Q8_0": TARGETS, "Q4_K": TARGETS, "F16": TARGETS}  # others: this CPU
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_stay_as_they_are(tmp_path, kind, tied):
+    """As many bytes as in the file, and the bits of the floats that ggml makes of them."""
+    model = Model(tied=tied)
+    rng = np.random.default_rng(5)
+    shape = model.floats["model.embed_tokens"].shape
+    tensors = {}
+    for name, short in [("model.embed_tokens", "token_embd"), ("lm_head", "output")][:2 - tied]:
+        if HEADS[kind] in BLOCKS:
+            data, values = random_blocks(HEADS[kind], shape, rng)
+        else:
+            values = rng.normal(size=shape).astype(kind.lower().replace("f", "float"))
+            data, values = values.tobytes(), values.astype(np.float32)
+        model.floats[name] = values
+        tensors[short] = int(HEADS[kind]), data
+    file = model.write_gguf(tmp_path / "m.gguf", encode_float=lambda name, _: tensors[name])
+    directory = model.write_directory(tmp_path / "hf")
+    expected = logits(compile_model(directory, tmp_path / "a"), TOKENS)
+    for target in PARTS.get(kind, ["native"]):
+        program = compile_model(file, tmp_path / "b", f"--target={target}")
+        started = subprocess.run([program, "--info"], text=True, capture_output=True)
+        if "this CPU" in started.stderr:
+            continue
+        for chunk in (1, 5, len(TOKENS)):
+            got = logits(program, TOKENS, "--threads", 2, "--chunk", chunk)
+            assert np.array_equal(got.view(np.uint32), expected.view(np.uint32)), (target, chunk)
+    run(BIN / "tercet", "verify", file, program)
+    info = json.loads(subprocess.check_output([program, "--info"]))
+    stored = len(tensors["token_embd" if tied else "output"][1])
+    assert stored <= info["head_bytes"] <= 1.4 * stored  # five tiles of 64 rows for 288
+    for head in ("screened", "i8"):
+        options = f"--head={head}",
+        ours = logits(compile_model(file, tmp_path / "b", *options), TOKENS)
+        assert np.array_equal(ours, logits(compile_model(directory, tmp_path / "a", *options), TOKENS))
+        assert head == "i8" or np.array_equal(ours, expected)
 
 
 class LlamaCpp:

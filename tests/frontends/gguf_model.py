@@ -103,6 +103,22 @@ TERNARY = {
 }
 
 
+# Elements and bytes of a block, and where its f16s are.
+BLOCKS = {Type.Q4_0: (32, 18, [0]), Type.Q4_1: (32, 20, [0, 2]), Type.Q5_0: (32, 22, [0]), Type.Q5_1: (32, 24, [0, 2]),
+          Type.Q8_0: (32, 34, [0]), Type.Q4_K: (256, 144, [0, 2]), Type.Q5_K: (256, 176, [0, 2]),
+          Type.Q6_K: (256, 210, [208])}
+
+
+def random_blocks(kind, shape, rng):
+    """Floats of a quantised type, as bytes, and what ggml dequantises them to."""
+    size, width, halves = BLOCKS[kind]
+    blocks = rng.integers(0, 256, (shape[0] * shape[1] // size, width), np.uint8)
+    for at in halves:
+        blocks[:, at:at + 2] = rng.uniform(-0.05, 0.05, (len(blocks), 1)).astype(np.float16).view(np.uint8)
+    values = gguf.quants.dequantize(blocks.reshape(shape[0], -1), kind).reshape(shape)
+    return blocks.tobytes(), values
+
+
 # ---- The model --------------------------------------------------------------
 
 class Model:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 import checkpoint
 import gguf_model
 from gguf_file import F32, U32, STRING, value
-from gguf_model import FFN, HIDDEN, LINEARS, TERNARY, VOCAB, Model, Type
+from gguf_model import BLOCKS, FFN, HIDDEN, LINEARS, TERNARY, VOCAB, Model, Type, random_blocks
 
 BIN = os.environ["TERCET_BIN_DIR"]
 TOKENS = "3,1,4,1,5"
@@ -178,21 +178,6 @@ def test_separate_scales(tmp_path):
             tensors[f"blk.{layer}.{LINEARS[module][0]}.scale"] = 0, (1,), np.float32(scale).tobytes()
         gguf_model.write(tmp_path / "m.gguf", model.metadata(), tensors)
         assert_equal(tmp_path, directory, tmp_path / "m.gguf")
-
-
-# Elements and bytes of a block, and where its f16s are.
-BLOCKS = {Type.Q4_0: (32, 18, [0]), Type.Q4_1: (32, 20, [0, 2]), Type.Q5_0: (32, 22, [0]), Type.Q5_1: (32, 24, [0, 2]),
-          Type.Q8_0: (32, 34, [0]), Type.Q4_K: (256, 144, [0, 2]), Type.Q5_K: (256, 176, [0, 2]),
-          Type.Q6_K: (256, 210, [208])}
-
-
-def random_blocks(kind, shape, rng):
-    size, width, halves = BLOCKS[kind]
-    blocks = rng.integers(0, 256, (shape[0] * shape[1] // size, width), np.uint8)
-    for at in halves:
-        blocks[:, at:at + 2] = rng.uniform(-0.05, 0.05, (len(blocks), 1)).astype(np.float16).view(np.uint8)
-    values = gguf.quants.dequantize(blocks.reshape(shape[0], -1), kind).reshape(shape)
-    return blocks.tobytes(), values
 
 
 @pytest.mark.parametrize("tied", [True, False])

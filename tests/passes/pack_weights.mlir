@@ -231,3 +231,37 @@ func.func @row_sums(%q: tensor<?x32xi8>, %s: tensor<?xf32>, %acc: tensor<?x16xi3
       outs(%out : tensor<?x16xf32>) rows = [16] -> tensor<?x16xf32>
   return %y : tensor<?x16xf32>
 }
+
+// -----
+
+// Blocks of q8_0 as a head and its table: a tile of 64 rows, one f16 and 32 bytes
+// of each. Those of a table without a head are placed as well.
+
+#blocks = #ternary.layout<q8_0, tile_rows = 64, lanes = 16, unroll = 1, tokens = 4, prefetch = 0>
+
+ternary.parameter @tied : tensor<40x32xf32> = #ternary.source<"m.gguf", offset = 0, size = 1360, q8_0>
+ternary.parameter @table : tensor<80x32xf32> = #ternary.source<"m.gguf", offset = 0, size = 1440, q4_0>
+
+#nibbles = #ternary.layout<q4_0, tile_rows = 64, lanes = 16, unroll = 1, tokens = 4, prefetch = 0>
+
+// CHECK: ternary.head_bytes = 2176
+// CHECK-SAME: ternary.weights_size = 4480
+// CHECK-LABEL: func @blocks
+func.func @blocks(%tokens: tensor<?xi32>, %ex: tensor<?x32xf32>, %ey: tensor<?x40xf32>)
+    -> (tensor<?x40xf32>, tensor<?x32xf32>) {
+  // CHECK: %[[TIED:.+]] = ternary.packed_parameter %{{.+}} : tensor<2176xi8>
+  // CHECK: ternary.embedding ins(%{{.+}}, %[[TIED]] : tensor<?xi32>, tensor<2176xi8>) {{.*}} {layout = #ternary.layout<q8_0,
+  // CHECK: ternary.packed_linear <q8_0, tile_rows = 64, {{.*}}> ins(%{{.+}}, %{{.+}} : tensor<?x32xf32>, tensor<2176xi8>)
+  // CHECK: %[[AT:.+]] = arith.constant 2176 : index
+  // CHECK: %[[TABLE:.+]] = ternary.packed_parameter %[[AT]] : tensor<2304xi8>
+  // CHECK: ternary.embedding ins(%{{.+}}, %[[TABLE]] : tensor<?xi32>, tensor<2304xi8>) {{.*}} {layout = #ternary.layout<q4_0,
+  %tied = ternary.get_parameter @tied : tensor<40x32xf32>
+  %table = ternary.get_parameter @table : tensor<80x32xf32>
+  %x = ternary.embedding ins(%tokens, %tied : tensor<?xi32>, tensor<40x32xf32>)
+                         outs(%ex : tensor<?x32xf32>) {layout = #blocks} -> tensor<?x32xf32>
+  %y = ternary.linear ins(%x, %tied : tensor<?x32xf32>, tensor<40x32xf32>)
+                      outs(%ey : tensor<?x40xf32>) {layout = #blocks} -> tensor<?x40xf32>
+  %z = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<80x32xf32>)
+                         outs(%ex : tensor<?x32xf32>) {layout = #nibbles} -> tensor<?x32xf32>
+  return %y, %z : tensor<?x40xf32>, tensor<?x32xf32>
+}

@@ -10,15 +10,18 @@
 // RUN: tercet-opt %s "--select-layout=target=x86-64-v2 levels=x86-64-v2,x86-64-v4+avx512vnni" | FileCheck %s --check-prefixes=CHECK,LEVELS
 // RUN: tercet-opt %s --select-layout=target=riscv64 | FileCheck %s --check-prefixes=CHECK,GENERIC
 // RUN: not tercet-opt %s --select-layout=packing=bf16_pairs 2>&1 | FileCheck %s --check-prefix=PACKING
+// RUN: not tercet-opt %s --select-layout=packing=q6_k 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=packing=i9 2>&1 | FileCheck %s --check-prefix=PACKING
 // RUN: not tercet-opt %s --select-layout=target=x86-64-v9 2>&1 | FileCheck %s --check-prefix=ERROR
 // RUN: not tercet-opt %s "--select-layout=target=x86-64 levels=x86-64,x86-64-v9" 2>&1 | FileCheck %s --check-prefix=ERROR
 
-// PACKING: error: '{{i9|bf16_pairs}}' is no packing of trits
+// PACKING: error: '{{i9|bf16_pairs|q6_k}}' is no packing of trits
 // ERROR: error: unknown target 'x86-64-v9'
 
 ternary.parameter @head : tensor<40x16xbf16> = dense<1.0> : tensor<40x16xbf16>
 ternary.parameter @half : tensor<40x16xf16> = dense<1.0> : tensor<40x16xf16>
+ternary.parameter @blocks : tensor<40x32xf32> = #ternary.source<"m.gguf", offset = 0, size = 1360, q8_0>
+ternary.parameter @words : tensor<40x32xf32> = #ternary.source<"m.gguf", offset = 0, size = 5120, f32>
 
 // 16-bit sums are chained, of codes that are shifted down; a dot product in i32
 // takes them in place.
@@ -40,7 +43,7 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
   return %y : tensor<?x16xi32>
 }
 
-// A bf16 parameter is packed for the head; other weights stay plain.
+// A parameter is packed for the head; other weights stay plain.
 // CHECK-LABEL: func @heads
 func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40xf32>)
     -> (tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x40xf32>) {
@@ -49,8 +52,7 @@ func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40
   // CHECK: ternary.linear {{.*}}layout = #ternary.layout<bf16_pairs, tile_rows =
   %y = ternary.linear ins(%x, %p : tensor<?x16xf32>, tensor<40x16xbf16>)
                       outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
-  // CHECK: ternary.linear
-  // CHECK-NOT: layout
+  // CHECK: ternary.linear {{.*}}layout = #ternary.layout<f16, tile_rows = 64,
   %z = ternary.linear ins(%x, %h : tensor<?x16xf32>, tensor<40x16xf16>)
                       outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
   // CHECK: ternary.linear
@@ -59,6 +61,29 @@ func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40
                       outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
   // CHECK: return
   return %y, %z, %v : tensor<?x40xf32>, tensor<?x40xf32>, tensor<?x40xf32>
+}
+
+// Floats in blocks are packed as they are in the file, in a table without a head
+// too, whose other rows stay plain.
+// CHECK-LABEL: func @as_in_the_file
+func.func @as_in_the_file(%tokens: tensor<?xi32>, %x: tensor<?x32xf32>, %y: tensor<?x40xf32>)
+    -> (tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x40xf32>, tensor<?x40xf32>) {
+  %b = ternary.get_parameter @blocks : tensor<40x32xf32>
+  %w = ternary.get_parameter @words : tensor<40x32xf32>
+  // CHECK: ternary.embedding {{.*}}layout = #ternary.layout<q8_0, tile_rows = 64,
+  %0 = ternary.embedding ins(%tokens, %b : tensor<?xi32>, tensor<40x32xf32>)
+                         outs(%x : tensor<?x32xf32>) -> tensor<?x32xf32>
+  // CHECK: ternary.embedding
+  // CHECK-NOT: layout
+  %1 = ternary.embedding ins(%tokens, %w : tensor<?xi32>, tensor<40x32xf32>)
+                         outs(%x : tensor<?x32xf32>) -> tensor<?x32xf32>
+  // CHECK: ternary.linear {{.*}}layout = #ternary.layout<q8_0, tile_rows = 64,
+  %2 = ternary.linear ins(%0, %b : tensor<?x32xf32>, tensor<40x32xf32>)
+                      outs(%y : tensor<?x40xf32>) -> tensor<?x40xf32>
+  // CHECK: ternary.linear {{.*}}layout = #ternary.layout<f32, tile_rows = 64,
+  %3 = ternary.linear ins(%1, %w : tensor<?x32xf32>, tensor<40x32xf32>)
+                      outs(%y : tensor<?x40xf32>) -> tensor<?x40xf32>
+  return %0, %1, %2, %3 : tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x40xf32>, tensor<?x40xf32>
 }
 
 // CHECK-LABEL: func @quantised_head

@@ -181,10 +181,10 @@ std::string tercet::emitBF16Head(StringRef targetText, int64_t rows,
                                  std::optional<int64_t> tokens) {
   constexpr int64_t kTileRows = 64;
   Compilation compilation(targetText);
-  auto layout =
-      LayoutAttr::get(&compilation.context, Packing::BF16Pairs, kTileRows,
-                      compilation.backend().getHeadSchedule(
-                          kTileRows, compilation.options.target));
+  auto layout = LayoutAttr::get(
+      &compilation.context, Packing::BF16Pairs, kTileRows,
+      compilation.backend().getHeadSchedule(Packing::BF16Pairs, kTileRows,
+                                            compilation.options.target));
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
   int64_t size = layout.getPackedBytes(rows, columns);

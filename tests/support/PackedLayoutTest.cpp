@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
 #include "compiler/Support/PackedLayout.h"
+#include "dialect/Ternary/SourceEncoding.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/Endian.h"
@@ -139,12 +140,40 @@ TEST_P(PackedLayoutTest, BF16Pairs) {
   int64_t paddedRows = llvm::alignTo(rows, tileRows);
   for (int64_t m = 0; m < paddedRows; ++m)
     for (int64_t k = 0, e = llvm::alignTo(cols, 2); k < e; ++k) {
-      uint64_t byte = getBF16Address(layout, m, k, cols);
+      uint64_t byte = getFloatAddress(layout, m, k, cols);
       bool inside = m < rows && k < cols;
       ASSERT_EQ(llvm::support::endian::read16le(&packed[byte]),
                 inside ? weights[m * cols + k] : 0)
           << m << "," << k;
     }
+}
+
+/// Bytes whose halves are no NaN, in each encoding that is a packing as well.
+TEST_F(PackedLayoutTest, FloatsAsInFiles) {
+  constexpr int64_t rows = 70, cols = 512;
+  for (uint32_t value = 0; value <= getMaxEnumValForEncoding(); ++value) {
+    auto encoding = static_cast<Encoding>(value);
+    auto packing = symbolizePacking(stringifyEncoding(encoding));
+    if (!packing)
+      continue;
+    std::vector<uint8_t> bytes(*getSourceSize(encoding, {rows, cols}));
+    for (size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = (i * 2654435761u >> 9) & 0xbf;
+    std::vector<float> floats(rows * cols);
+    decodeFloats(encoding, bytes.data(), 0, floats);
+    for (int64_t tileRows : {16, 64}) {
+      LayoutAttr layout = LayoutAttr::get(&context, *packing, tileRows, {});
+      std::vector<uint8_t> packed(layout.getPackedBytes(rows, cols), 0xee);
+      packFloats(layout, bytes, cols, packed);
+      std::vector<float> row(cols);
+      for (int64_t m = 0; m < int64_t(llvm::alignTo(rows, tileRows)); ++m) {
+        unpackFloats(layout, packed, m, row);
+        for (int64_t k = 0; k < cols; ++k)
+          ASSERT_EQ(row[k], m < rows ? floats[m * cols + k] : 0)
+              << stringifyEncoding(encoding).str() << " " << m << "," << k;
+      }
+    }
+  }
 }
 
 TEST_F(PackedLayoutTest, TilesAndStripsArePackedIndependently) {

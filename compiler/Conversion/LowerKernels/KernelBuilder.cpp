@@ -150,6 +150,19 @@ Value KernelBuilder::widen(Value a) {
     Value high = arith::ExtUIOp::create(*this, withElement(a, getI32Type()), a);
     return bitcast(withElement(a, getF32Type()), shiftLeft(high, 16));
   }
+  if (auto type = dyn_cast<VectorType>(a.getType());
+      type && type.getElementType().isF16() && !options.widensF16) {
+    // Exponent and fraction where an f32 has them, and the exponent's bias
+    // changed by a product, which is exact. LLVM would call a function.
+    Value bits = bitcast(type.clone(getI16Type()), a);
+    bits = arith::ExtSIOp::create(*this, type.clone(getI32Type()), bits);
+    auto wide = cast<VectorType>(bits.getType());
+    bits = andInt(shiftLeft(bits, 13), splatInt(int32_t(0x8fffe000), wide));
+    VectorType floats = type.clone(getF32Type());
+    Value factor = arith::ConstantOp::create(
+        *this, DenseElementsAttr::get(floats, 0x1p112f));
+    return mul(bitcast(floats, bits), factor);
+  }
   return arith::ExtFOp::create(*this, withElement(a, getF32Type()), a);
 }
 

@@ -85,7 +85,7 @@ public:
   Value min(Value a, Value b);
   /// numerics.md, "exp", of a vector.
   Value exp(Value x);
-  /// bf16, the bits of one in an i16, or f16 to f32.
+  /// bf16, the bits of one in an i16, or finite f16 to f32.
   Value widen(Value a);
   /// f32 to the bits of a bf16, half to even. Not arith.truncf: AVX512-BF16 has
   /// an instruction for it that flushes denormals.

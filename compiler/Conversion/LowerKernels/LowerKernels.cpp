@@ -30,6 +30,8 @@ tercet::getLowerKernelsOptions(const TargetSpec &target) {
   options.masksBesideDots = backend.masksBesideDots(target);
   options.multipliesLanes = backend.multipliesLanes(target);
   options.interleavesBytes = backend.interleavesBytes(target);
+  options.dotsBytes = backend.dotsBytes(target);
+  options.widensF16 = backend.widensF16(target);
   return options;
 }
 
@@ -48,10 +50,12 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     options.masksBesideDots = masksBesideDots;
     options.multipliesLanes = multipliesLanes;
     options.interleavesBytes = interleavesBytes;
+    options.dotsBytes = dotsBytes;
+    options.widensF16 = widensF16;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);
-    tercet::populateEmbeddingPatterns(patterns);
+    tercet::populateEmbeddingPatterns(patterns, options);
     tercet::populateFusedRowsPatterns(patterns);
     tercet::populateGatedActivationPatterns(patterns);
     tercet::populateGatherRowsPatterns(patterns);

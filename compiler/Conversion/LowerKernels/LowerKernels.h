@@ -28,6 +28,8 @@ struct KernelOptions {
        masksBesideDots = false;
   /// What it says of lanes as operands of fma, and of bytes of words.
   bool multipliesLanes = false, interleavesBytes = false;
+  /// And of ternary.dot and f16 as instructions.
+  bool dotsBytes = false, widensF16 = false;
 };
 
 #define GEN_PASS_DECL
@@ -41,7 +43,8 @@ LowerKernelsOptions getLowerKernelsOptions(const TargetSpec &target);
 void populateAttentionPatterns(mlir::RewritePatternSet &patterns,
                                KernelOptions options = {});
 void populateElementwisePatterns(mlir::RewritePatternSet &patterns);
-void populateEmbeddingPatterns(mlir::RewritePatternSet &patterns);
+void populateEmbeddingPatterns(mlir::RewritePatternSet &patterns,
+                               KernelOptions options = {});
 void populateFusedRowsPatterns(mlir::RewritePatternSet &patterns);
 void populateGatedActivationPatterns(mlir::RewritePatternSet &patterns);
 void populateGatherRowsPatterns(mlir::RewritePatternSet &patterns);

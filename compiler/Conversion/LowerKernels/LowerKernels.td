@@ -36,7 +36,11 @@ def LowerKernels : Pass<"lower-kernels"> {
     Option<"multipliesLanes", "multiplies-lanes", "bool", "false",
            "an fma with one lane of a vector for all lanes is an instruction">,
     Option<"interleavesBytes", "interleaves-bytes", "bool", "false",
-           "the even bytes of two vectors by turns are an instruction">
+           "the even bytes of two vectors by turns are an instruction">,
+    Option<"dotsBytes", "dots-bytes", "bool", "false",
+           "ternary.dot is an instruction for all codes">,
+    Option<"widensF16", "widens-f16", "bool", "false",
+           "conversion of f16 to f32 is an instruction">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 
-#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+#include "compiler/Conversion/LowerKernels/BlockWeights.h"
 
 #include "dialect/Ternary/Ternary.h"
 
@@ -53,9 +53,37 @@ private:
         [&](Value token, int64_t numTokens) { emitTokens(token, numTokens); });
   }
   void emitTokens(Value token, int64_t numTokens);
-  Values emitColumns(Value pair, int64_t count, int64_t numLanes,
-                     ValueRange sums);
-  Value loadWords(Value pair, int64_t group);
+  Values emitFloats(Values sums);
+  Values emitCells(Value cell, int64_t count, int64_t numLanes,
+                   ValueRange sums);
+  Value loadCell(Value cell, int64_t group);
+  Value getColumn(Value cell, int64_t i);
+  Values emitBlocks(Values sums);
+  Values emitGroup(Value block, Value group, ValueRange sums);
+  void prefetch(Value address);
+
+  /// Where a row group of the register tile is behind the first tile.
+  int64_t getTileOffset(int64_t group) {
+    return (firstGroup + group) / groupsPerTile *
+           layout.getTileBytes(numColumns);
+  }
+  /// The first of its rows in its tile.
+  int64_t getFirstRow(int64_t group) {
+    return (firstGroup + group) % groupsPerTile * kLanes;
+  }
+  /// Multiplies a column, lane `lane` of `numLanes` from `first` on, of some
+  /// row groups with all tokens.
+  void addColumn(ArrayRef<Value> weights, int64_t group, Value first,
+                 int64_t lane, int64_t numLanes, Values &sums) {
+    for (int64_t t = 0; t < numTokens; ++t) {
+      Value x = b.broadcastLane(op.getX(), {b.addIndex(firstToken, t), first},
+                                lane, numLanes);
+      for (auto [g, weight] : llvm::enumerate(weights)) {
+        Value &sum = sums[t * numGroups + group + g];
+        sum = b.fma(weight, x, sum);
+      }
+    }
+  }
 
   PackedLinearOp op;
   KernelBuilder &b;
@@ -72,55 +100,130 @@ private:
 
 } // namespace
 
-/// `count` columns from 2 * pair on, whose x are loaded `numLanes` at a time.
-/// Where a lane of them is an operand of fma, there is one row group after the
-/// other: few weights wait for their x in registers.
-Values PackedLinearKernel::emitColumns(Value firstPair, int64_t count,
-                                       int64_t numLanes, ValueRange sums) {
+/// `count` columns from those of `firstCell` on, whose x are loaded `numLanes`
+/// at a time. Where a lane of them is an operand of fma, there is one row group
+/// after the other: few weights wait for their x in registers.
+Values PackedLinearKernel::emitCells(Value firstCell, int64_t count,
+                                     int64_t numLanes, ValueRange sums) {
   Values result(sums.begin(), sums.end());
+  int64_t cellColumns = layout.getCell().columns;
   int64_t groupsInTurn = numLanes > 1 ? 1 : numGroups;
-  for (int64_t first = 0; first < count; first += 2)
+  for (int64_t cell = 0; cell * cellColumns < count; ++cell)
     for (int64_t group = 0; group < numGroups; group += groupsInTurn) {
-      Values words;
+      Values cells;
       for (int64_t g = group; g < group + groupsInTurn; ++g)
-        words.push_back(loadWords(b.addIndex(firstPair, first / 2), g));
-      for (int64_t i = first; i < std::min(first + 2, count); ++i) {
+        cells.push_back(loadCell(b.addIndex(firstCell, cell), g));
+      for (int64_t i = 0; i < std::min(cellColumns, count - cell * cellColumns);
+           ++i) {
         Values weights;
-        for (Value word : words)
-          weights.push_back(
-              b.bitcast(b.floats(),
-                        i % 2 ? b.andInt(word, b.splatInt(int32_t(0xffff0000)))
-                              : b.shiftLeft(word, 16)));
-        Value column =
-            b.addIndex(b.mulIndex(firstPair, 2), i / numLanes * numLanes);
-        for (int64_t t = 0; t < numTokens; ++t) {
-          Value x =
-              b.broadcastLane(op.getX(), {b.addIndex(firstToken, t), column},
-                              i % numLanes, numLanes);
-          for (auto [g, weight] : llvm::enumerate(weights)) {
-            Value &sum = result[t * numGroups + group + g];
-            sum = b.fma(weight, x, sum);
-          }
-        }
+        for (Value loaded : cells)
+          weights.push_back(getColumn(loaded, i));
+        int64_t column = cell * cellColumns + i;
+        addColumn(weights, group,
+                  b.addIndex(b.mulIndex(firstCell, cellColumns),
+                             column / numLanes * numLanes),
+                  column % numLanes, numLanes, result);
       }
     }
   return result;
 }
 
-/// Two columns of a row group.
-Value PackedLinearKernel::loadWords(Value pair, int64_t group) {
-  int64_t tileBytes = layout.getTileBytes(numColumns);
-  group += firstGroup;
+/// One or two columns of a row group.
+Value PackedLinearKernel::loadCell(Value cell, int64_t group) {
+  Cell size = layout.getCell();
   int64_t offset =
-      group / groupsPerTile * tileBytes + group % groupsPerTile * kLanes * 4;
-  Value address = b.addIndex(b.mulIndex(firstTile, tileBytes),
-                             b.mulIndex(pair, layout.getTileRows() * 4));
-  Value words =
-      b.loadBytes(b.ints(), op.getWeights(), b.addIndex(address, offset));
+      getTileOffset(group) + getFirstRow(group) * (size.bytes / size.rows);
+  Value address =
+      b.addIndex(b.mulIndex(firstTile, layout.getTileBytes(numColumns)),
+                 b.mulIndex(cell, size.bytes));
+  address = b.addIndex(address, offset);
+  bool isHalf = layout.getPacking() == Packing::F16;
+  Value loaded =
+      b.loadBytes(isHalf ? VectorType::get(kLanes, b.getF16Type()) : b.ints(),
+                  op.getWeights(), address);
+  prefetch(address);
+  return loaded;
+}
+
+/// A column of a cell as floats.
+Value PackedLinearKernel::getColumn(Value cell, int64_t i) {
+  switch (layout.getPacking()) {
+  case Packing::F32:
+    return b.bitcast(b.floats(), cell);
+  case Packing::F16:
+    return b.widen(cell);
+  default:
+    return b.bitcast(b.floats(),
+                     i ? b.andInt(cell, b.splatInt(int32_t(0xffff0000)))
+                       : b.shiftLeft(cell, 16));
+  }
+}
+
+void PackedLinearKernel::prefetch(Value address) {
   if (numTokens == 1 && layout.getPrefetch())
-    b.prefetch(op.getWeights(),
-               b.addIndex(address, offset + layout.getPrefetch()));
-  return words;
+    b.prefetch(op.getWeights(), b.addIndex(address, layout.getPrefetch()));
+}
+
+Values PackedLinearKernel::emitFloats(Values sums) {
+  int64_t cellColumns = layout.getCell().columns;
+  int64_t unroll = std::max<int64_t>(1, layout.getUnroll());
+  int64_t numCells = numColumns / cellColumns;
+  int64_t unrolledEnd = numCells / unroll * unroll;
+  int64_t numLanes = std::gcd(cellColumns * unroll, b.numBroadcastLanes());
+  sums =
+      b.loop(b.index(0), b.index(unrolledEnd), unroll, sums,
+             [&](Value cell, ValueRange carried) {
+               return emitCells(cell, cellColumns * unroll, numLanes, carried);
+             });
+  // The odd half of a last pair is no column: 0 * x would be harmless, but x
+  // has nothing there.
+  return emitCells(b.index(unrolledEnd), numColumns - cellColumns * unrolledEnd,
+                   /*numLanes=*/1, sums);
+}
+
+Values PackedLinearKernel::emitBlocks(Values sums) {
+  BlockFormat format = *layout.getBlockFormat();
+  return b.loop(b.index(0), b.index(numColumns / format.columns), 1, sums,
+                [&](Value block, ValueRange carried) {
+                  return b.loop(b.index(0), b.index(format.groups()), 1,
+                                carried, [&](Value group, ValueRange carried) {
+                                  return emitGroup(block, group, carried);
+                                });
+                });
+}
+
+/// A group of columns. Some row groups take turns after four of them, so that
+/// one's chain runs beside another's; where registers are few, it is one.
+Values PackedLinearKernel::emitGroup(Value block, Value group,
+                                     ValueRange sums) {
+  Values result(sums.begin(), sums.end());
+  BlockFormat format = *layout.getBlockFormat();
+  BlockWeights weights(b, layout, op.getWeights(), kLanes);
+  Value address =
+      b.addIndex(b.mulIndex(firstTile, layout.getTileBytes(numColumns)),
+                 b.mulIndex(block, layout.getCell().bytes));
+  Value firstColumn = b.addIndex(b.mulIndex(block, format.columns),
+                                 b.mulIndex(group, format.group));
+  int64_t numLanes = b.numBroadcastLanes();
+  int64_t inTurn = std::max<int64_t>(1, b.options.accumulators / 4);
+  for (int64_t first = 0; first < numGroups; first += inTurn) {
+    SmallVector<BlockWeights::Group> groups;
+    for (int64_t g = first; g < std::min(first + inTurn, numGroups); ++g)
+      groups.push_back(weights.loadGroup(b.addIndex(address, getTileOffset(g)),
+                                         group, b.index(getFirstRow(g))));
+    for (int64_t column = 0; column < format.group; column += 4)
+      for (auto [g, ofGroup] : llvm::enumerate(groups)) {
+        Value codes = weights.loadCodes(ofGroup, column);
+        if (column % format.chunkColumns() == 0)
+          for (int64_t line = 0; line < format.chunkSize(); line += 64)
+            prefetch(b.addIndex(weights.getChunk(ofGroup, column), line));
+        for (int64_t i = 0; i < 4; ++i)
+          addColumn(weights.decode(ofGroup, codes, i), first + g,
+                    b.addIndex(firstColumn, column + i / numLanes * numLanes),
+                    i % numLanes, numLanes, result);
+      }
+  }
+  return result;
 }
 
 void PackedLinearKernel::emitTokens(Value token, int64_t count) {
@@ -130,19 +233,9 @@ void PackedLinearKernel::emitTokens(Value token, int64_t count) {
   int64_t maxGroups = std::max<int64_t>(1, b.options.accumulators / count);
   for (int64_t groups : splitEvenly(numTiles * groupsPerTile, maxGroups)) {
     numGroups = groups;
-    int64_t unroll = std::max<int64_t>(1, layout.getUnroll());
-    int64_t unrolledEnd = numColumns / 2 / unroll * unroll;
-    int64_t numLanes = std::gcd(2 * unroll, b.numBroadcastLanes());
+    Values zeros(numGroups * numTokens, b.zeros());
     Values sums =
-        b.loop(b.index(0), b.index(unrolledEnd), unroll,
-               Values(numGroups * numTokens, b.zeros()),
-               [&](Value pair, ValueRange carried) {
-                 return emitColumns(pair, 2 * unroll, numLanes, carried);
-               });
-    // The odd half of a last word is no column: 0 * x would be harmless, but x
-    // has nothing there.
-    sums = emitColumns(b.index(unrolledEnd), numColumns - 2 * unrolledEnd,
-                       /*numLanes=*/1, sums);
+        layout.getBlockFormat() ? emitBlocks(zeros) : emitFloats(zeros);
 
     for (int64_t g = 0; g < numGroups; ++g) {
       Value row = b.addIndex(b.mulIndex(firstTile, layout.getTileRows()),

@@ -5,7 +5,7 @@
 // multiplied with the codes of a group in int32, exactly; the sums of a group
 // become one fma of each row's chain.
 
-#include "compiler/Conversion/LowerKernels/KernelBuilder.h"
+#include "compiler/Conversion/LowerKernels/BlockWeights.h"
 
 #include "dialect/Ternary/Ternary.h"
 
@@ -61,7 +61,6 @@ private:
   Values sumGroup(Value address, Value column, int64_t columns);
   void emitChunk(Value address, Value column, int64_t firstLane,
                  ArrayRef<int64_t> parts, Sums &sums);
-  Value loadCodes(Value address, int64_t plane);
   Value addDot(Value sum, Value codes, Value digits);
 
   /// Whether codes are signed bytes, less their zero.
@@ -92,14 +91,6 @@ private:
   Value splatByte(int64_t value) {
     return arith::ConstantOp::create(
         b, DenseElementsAttr::get(bytes(), b.getI8IntegerAttr(value)));
-  }
-  Value andBytes(Value a, int64_t mask) { return b.andInt(a, splatByte(mask)); }
-  Value shiftBytes(Value a, int64_t left) {
-    if (left == 0)
-      return a;
-    Value distance = splatByte(std::abs(left));
-    return left > 0 ? arith::ShLIOp::create(b, a, distance).getResult()
-                    : arith::ShRUIOp::create(b, a, distance).getResult();
   }
 
   /// Digits of four columns in every lane: those of a lane of `numLanes` times
@@ -285,7 +276,8 @@ void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
                                          first, numLanes, lane));
     for (int64_t part : parts) {
       int64_t offset = getOffset(sums.firstRow + part * lanes);
-      Value codes = loadCodes(b.addIndex(address, offset), plane);
+      Value codes = loadCodes(b, info, op.getWeights(),
+                              b.addIndex(address, offset), plane, lanes);
       for (int64_t t = 0; t < numTokens; ++t)
         for (int64_t digit = 0; digit < 2; ++digit) {
           Value &sum = sums.of(part, t, digit);
@@ -303,29 +295,6 @@ Value PackedQuantizedLinearKernel::addDot(Value sum, Value codes,
         digits);
   return DotOp::create(b, ints(), sum, codes, digits,
                        /*wide=*/info.bits == 8);
-}
-
-/// A plane's codes of `lanes` rows.
-Value PackedQuantizedLinearKernel::loadCodes(Value address, int64_t plane) {
-  auto load = [&](int64_t vector) {
-    return b.loadBytes(bytes(), op.getWeights(),
-                       b.addIndex(address, vector * kVectorBytes));
-  };
-  auto nibble = [&](Value v, int64_t i) {
-    return andBytes(shiftBytes(v, -4 * i), 15);
-  };
-  switch (layout.getFormat()) {
-  case CodeFormat::I8:
-    return load(0);
-  case CodeFormat::Q4:
-    return nibble(load(0), plane);
-  case CodeFormat::Q6: {
-    Value low = nibble(load(plane / 2), plane % 2);
-    Value high = andBytes(shiftBytes(load(2), 4 - 2 * plane), 3 << 4);
-    return arith::OrIOp::create(b, low, high);
-  }
-  }
-  llvm_unreachable("unknown format");
 }
 
 void tercet::populatePackedQuantizedLinearPatterns(RewritePatternSet &patterns,

@@ -741,6 +741,7 @@ public:
     return getDotKind(target) != DotKind::NEON;
   }
   bool multipliesLanes(const TargetSpec &target) const override { return true; }
+  bool widensF16(const TargetSpec &target) const override { return true; }
   bool interleavesBytes(const TargetSpec &target) const override {
     return true;
   }

@@ -534,9 +534,17 @@ public:
     return schedule;
   }
 
+  bool dotsBytes(const TargetSpec &target) const override {
+    return getDotKind(target) == DotKind::AVX512VNNI;
+  }
+
+  bool widensF16(const TargetSpec &target) const override {
+    return target.has(TERCET_CPU_F16C);
+  }
+
   /// Four tiles of 64 rows at 20 of 20 GB/s of a Sapphire Rapids core, one tile
   /// at 13.
-  ternary::Schedule getHeadSchedule(int64_t tileRows,
+  ternary::Schedule getHeadSchedule(ternary::Packing packing, int64_t tileRows,
                                     const TargetSpec &target) const override {
     ternary::Schedule schedule = {
         .unroll = 2, .tokens = 4, .prefetch = getPrefetch(target)};
