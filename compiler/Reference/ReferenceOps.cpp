@@ -266,8 +266,10 @@ static void attendHead(ArrayRef<float> q, const HeadView &view, float scale,
   std::vector<float> p = isInt8 ? computeInt8Scores(q, view, scale)
                                 : computeScores(q, view, scale);
   float max = *std::max_element(p.begin(), p.end());
-  for (float &probability : p)
-    probability = reference::exp(probability - max);
+  for (float &probability : p) {
+    float x = probability - max;
+    probability = x >= ternary::kLeastExponent ? reference::exp(x) : 0;
+  }
   float normaliser = 1.0f / sum16(p);
   if (isInt8)
     for (int64_t j = 0; j < view.numKeys; ++j)

@@ -63,6 +63,9 @@ bool isPackingOfBlocks(Packing packing);
 /// rows never mixes two weight scales.
 inline constexpr int64_t kRowGroup = 16;
 
+/// Attention's probabilities below exp of this are 0 (docs/decisions/0017).
+inline constexpr float kLeastExponent = -44;
+
 /// int32 accumulation of unshifted 2-bit codes is exact up to this K.
 inline constexpr int64_t kMaxK = 131072;
 

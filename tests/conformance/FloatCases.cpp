@@ -220,6 +220,50 @@ void runGatedActivation(const TargetSpec &target, int64_t columns,
   y.expect(gatedActivation(activation, gate, up));
 }
 
+/// Gate, norm and quantisation in one kernel, with a row of the worker between
+/// them that the norm works on in place.
+void runFusedRows(const TargetSpec &target, int64_t columns) {
+  Random random(columns);
+  Floats gate = random.floats({kTokens, columns}, 4);
+  Floats up = random.floats({kTokens, columns}), w = random.floats({columns});
+  llvm::fill(gate.row(1), 0.0f);
+  int64_t padded = llvm::alignTo(columns, 16);
+  Quantised expected = quantizeActivations(
+      rmsNorm(gatedActivation(ternary::Activation::ReLU2, gate, up), w, 1e-5f),
+      padded, {});
+  std::string type = rowsType(columns), qType = rowsType(padded, "i8"),
+              wType = formatv("memref<{0}xf32>", columns).str(),
+              sums = "memref<?xf32>, memref<?xi32>",
+              row = formatv("memref<?x{0}xf32, strided<[0, 1]>>", columns);
+  KernelJIT &run = compile(
+      target,
+      formatv("%gate: {0}, %up: {0}, %w: {1}, %q: {2}, %scale: memref<?xf32>, "
+              "%sum: memref<?xi32>",
+              type, wType, qType),
+      formatv("ternary.fused_rows ins(%gate, %up, %w : {0}, {0}, {1}) "
+              "outs(%q, %scale, %sum : {2}, {3}) {{\n"
+              "^bb0(%gate0: {0}, %up0: {0}, %w0: {1}, %q0: {2}, "
+              "%scale0: memref<?xf32>, %sum0: memref<?xi32>, %row: {4}):\n"
+              "ternary.gated_activation relu2 ins(%gate0, %up0 : {0}, {0}) "
+              "outs(%row : {4})\n"
+              "ternary.rms_norm ins(%row, %w0 : {4}, {1}) outs(%row : {4}) "
+              "epsilon = 1.0e-5\n"
+              "ternary.quantize_activations ins(%row : {4}) "
+              "outs(%q0, %scale0, %sum0 : {2}, {3})\n}",
+              type, wType, qType, sums, row));
+  Rows<float> gates(gate, kUntouched), ups(up, kUntouched);
+  Rows<int8_t> q(kTokens, padded, 99);
+  std::vector<float> scale(kTokens);
+  std::vector<int32_t> sum(kTokens);
+  run(gates.first(), ups.first(), makeMemRef(w.data), q.first(),
+      makeMemRef(scale), makeMemRef(sum));
+  q.expect(expected.q);
+  EXPECT_EQ(sum, expected.sum.data);
+  EXPECT_EQ(std::memcmp(scale.data(), expected.scale.data.data(),
+                        kTokens * sizeof(float)),
+            0);
+}
+
 void runAdd(const TargetSpec &target, int64_t columns) {
   Random random(columns);
   Floats a = random.floats({kTokens, columns}),
@@ -415,9 +459,13 @@ void runRope(const TargetSpec &target, int64_t heads, int64_t headDim) {
   y.expect(take(rope(x, positions, table)));
 }
 
+/// `scale` is that of scores: with the second one probabilities are 0, 1 and
+/// all between.
 struct Heads {
   int64_t kvHeads, groupSize, headDim, context;
+  float scale = 0.125;
 };
+constexpr float kPeakedScale = 16;
 
 /// Every position of two slots of three, the second one only in part, with the
 /// update: first the prompts, one after the other, then the rest, in turns.
@@ -453,8 +501,8 @@ void runAttention(const TargetSpec &target, Heads heads,
   KVCache expectedCache(type);
   Ints slotIds({n}, slotOf), positionIds({n}, positionOf);
   llvm::cantFail(kvUpdate(k, v, positionIds, slotIds, expectedCache, layer));
-  Floats expected =
-      take(attention(q, positionIds, slotIds, expectedCache, layer, 0.125f));
+  Floats expected = take(
+      attention(q, positionIds, slotIds, expectedCache, layer, heads.scale));
 
   // What an earlier sequence left there must not count.
   Floats stale = random.floats({slots * getKVSlotSizeInBytes(type) / 4}, 100);
@@ -475,8 +523,8 @@ void runAttention(const TargetSpec &target, Heads heads,
           "{0}, {0}, memref<?xi32>, memref<?xi32>, {2}\n"
           "ternary.attention ins(%q, %positions, %slots, %cache layer %layer : "
           "{1}, memref<?xi32>, memref<?xi32>, {2}) outs(%y : {1}) scale = "
-          "0.125",
-          kvType, qType, cacheType, memory));
+          "{4:f3}",
+          kvType, qType, cacheType, memory, heads.scale));
   Rows<float> kRows(k, kUntouched), vRows(v, kUntouched), qRows(q, kUntouched);
   Rows<float> y(n, columns, kUntouched);
   auto runOn = [&]<typename T>(T *cache) {
@@ -525,6 +573,7 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
     });
     add("gated_silu" + suffix, isFast,
         [=](Target t) { runGatedActivation(t, k, ternary::Activation::SiLU); });
+    add("fused_rows" + suffix, isFast, [=](Target t) { runFusedRows(t, k); });
     add("embedding" + suffix, isFast,
         [=](Target t) { runEmbedding(t, k, false); });
     add("embedding_packed" + suffix, isFast,
@@ -559,12 +608,15 @@ void tercet::conformance::addFloatCases(std::vector<Case> &cases) {
   for (Heads heads :
        {Heads{2, 4, 128, 196}, Heads{3, 1, 64, 150}, Heads{2, 3, 80, 37},
         Heads{1, 5, 24, 33}, Heads{1, 2, 256, 70}, Heads{1, 8, 64, 130},
-        Heads{1, 3, 22, 67}})
+        Heads{1, 3, 22, 67}, Heads{2, 4, 128, 90, kPeakedScale},
+        Heads{1, 5, 24, 33, kPeakedScale}})
     for (ternary::KVElement element :
          {ternary::KVElement::F32, ternary::KVElement::BF16,
           ternary::KVElement::Int8}) {
-      add(formatv("attention_{0}x{1}x{2}_{3}", heads.kvHeads, heads.groupSize,
-                  heads.headDim, ternary::stringifyKVElement(element)),
+      add(formatv("attention_{0}x{1}x{2}_{3}{4}", heads.kvHeads,
+                  heads.groupSize, heads.headDim,
+                  ternary::stringifyKVElement(element),
+                  heads.scale == kPeakedScale ? "_peaked" : ""),
           heads.headDim == 24,
           [=](Target t) { runAttention(t, heads, element); });
       cases.back().hasDots = element == ternary::KVElement::Int8;

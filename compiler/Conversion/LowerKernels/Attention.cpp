@@ -331,15 +331,18 @@ void AttentionKernel::emitSoftmax(Value queryHead) {
         return Values{b.max(b.load(scratch, scoresOf(block)), carried[0])};
       })[0];
   Value m = b.broadcast(b.maxLanes(largest));
-  Value l = b.loop(
-      b.index(0), numBlocks, 1, b.zeros(),
-      [&](Value block, ValueRange carried) {
-        Value t = b.load(scratch, scoresOf(block));
-        Value p = b.select(visible(block), b.exp(b.sub(t, m)), b.zeros());
-        Value weight = layout.isInt8 ? b.mul(p, loadScales(true, block, 0)) : p;
-        b.store(weight, scratch, scoresOf(block));
-        return Values{b.add(carried[0], p)};
-      })[0];
+  Value l = b.loop(b.index(0), numBlocks, 1, b.zeros(),
+                   [&](Value block, ValueRange carried) {
+                     // The scores of hidden keys are -infinity.
+                     Value x = b.sub(b.load(scratch, scoresOf(block)), m);
+                     Value p = b.select(b.isAtLeast(x, b.splat(kLeastExponent)),
+                                        b.exp(x), b.zeros());
+                     Value weight = layout.isInt8
+                                        ? b.mul(p, loadScales(true, block, 0))
+                                        : p;
+                     b.store(weight, scratch, scoresOf(block));
+                     return Values{b.add(carried[0], p)};
+                   })[0];
   b.storeScalar(b.div(b.scalar(1), b.sumLanes(l)), scratch,
                 b.addIndex(row, normaliserOffset()));
 }

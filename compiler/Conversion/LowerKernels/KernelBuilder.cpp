@@ -130,6 +130,10 @@ Value KernelBuilder::min(Value a, Value b) {
                 a, b);
 }
 
+Value KernelBuilder::isAtLeast(Value a, Value b) {
+  return arith::CmpFOp::create(*this, arith::CmpFPredicate::OGE, a, b);
+}
+
 Value KernelBuilder::exp(Value x) {
   x = min(max(x, splat(-87)), splat(88));
   Value n = roundEven(mul(x, splat(0x1.715476p+0f)));

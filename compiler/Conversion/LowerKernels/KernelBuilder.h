@@ -64,6 +64,8 @@ public:
   Value maxIndex(Value a, Value b);
   /// Unsigned a < b, of scalars.
   Value isLess(Value a, Value b);
+  /// Of floats, lane by lane; false if one is NaN.
+  Value isAtLeast(Value a, Value b);
   /// Of integers.
   Value isEqual(Value a, Value b);
   Value toIndex(Value i32);
