@@ -12,19 +12,12 @@ from arm_kernels import (CASES, DOTPROD, I8MM, LEVELS, NEON, ROOT, compile_by_ha
 # More instructions, or cycles, than by hand; and where that is not reached yet.
 TOLERANCE = 1.05
 LIMITS = {
-    ("t3 GEMM", NEON): 1.12,
     ("l3 GEMM", NEON): 1.16,
     ("i8 head, 1 token", DOTPROD): 1.16,
     ("i8 head, 1 token", I8MM): 1.10,
     ("q6 head, 1 token", NEON): 1.16,
-    ("q6 head, 1 token", DOTPROD): 1.10,
-    ("attention, scores", NEON): 1.16,
-    ("attention, values", NEON): 1.08,
     ("rms_norm, products", NEON): 1.13,
-    ("quantise, maximum", NEON): 1.16,
 }
-# Kernels whose loops have something on the stack.
-SPILLS = {("t3 GEMM", NEON)}
 # What multiplies trits, at each level.
 INSTRUCTIONS = {
     ("i2 GEMV", NEON): "smlal",
@@ -68,6 +61,6 @@ def test_multiplies_with_the_instruction_of_the_level(level, kernel):
         assert not opcodes & {"mul", "mla"}
 
 
-@pytest.mark.parametrize("level, kernel", [case for case in CASES if (case[1].name, case[0]) not in SPILLS])
+@each_case
 def test_keeps_off_the_stack(level, kernel):
     assert not [line for line in main_loop(kernel, generated(level, kernel)) if "[sp" in line]

@@ -6,6 +6,8 @@
 #include "compiler/Support/KVCacheLayout.h"
 #include "dialect/Ternary/Ternary.h"
 
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
 using namespace mlir;
 using namespace tercet;
 using namespace tercet::ternary;
@@ -205,28 +207,51 @@ void AttentionKernel::emitQuantizedQuery(int64_t queryHead) {
                 scratchOf(queryHead, querySumOffset()));
 }
 
-/// Chains over d, for each head and block.
+/// Chains over d, for each head and block. Where an fma takes a lane of the
+/// query, one register of keys meets all heads before the next: few of them
+/// wait for their keys on an in-order core.
 Values AttentionKernel::emitFloatProducts(Value firstBlock, int64_t numBlocks,
                                           int64_t firstHead, int64_t numHeads) {
   Value first = offsetOf(firstBlock, 1);
-  Values chains = b.forEachLane(
-      b.index(0), b.index(headDim), Values(numHeads * numBlocks, b.zeros()),
+  int64_t lanes = b.options.multipliesLanes ? b.numBroadcastLanes() : kLanes;
+  int64_t numSlices = kLanes / lanes;
+  auto slice = [&](Value v, int64_t number) -> Value {
+    if (numSlices == 1)
+      return v;
+    return vector::ExtractStridedSliceOp::create(b, v, number * lanes, lanes,
+                                                 1);
+  };
+  Values slices = b.forEachLane(
+      b.index(0), b.index(headDim),
+      Values(numHeads * numBlocks * numSlices, slice(b.zeros(), 0)),
       [&](Value d, int64_t lane, int64_t numLanes, ValueRange carried) {
-        Values keys, sums;
+        Values keys, sums(carried);
         Value offset =
             b.addIndex(first, b.mulIndex(b.addIndex(d, lane), kKeysPerBlock));
         for (int64_t i = 0; i < numBlocks; ++i)
           keys.push_back(b.widen(b.load(
               cache, cacheIndices(false, b.addIndex(offset, offsetOf(i, 1))))));
-        for (int64_t h = 0; h < numHeads; ++h) {
-          Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
-          Value query =
-              b.broadcastLane(op.getQ(), {token, column}, lane, numLanes);
-          for (int64_t i = 0; i < numBlocks; ++i)
-            sums.push_back(b.fma(query, keys[i], carried[h * numBlocks + i]));
-        }
+        for (int64_t number = 0; number < numSlices; ++number)
+          for (int64_t h = 0; h < numHeads; ++h) {
+            Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
+            Value query = slice(
+                b.broadcastLane(op.getQ(), {token, column}, lane, numLanes),
+                number);
+            for (int64_t i = 0; i < numBlocks; ++i) {
+              Value &sum = sums[(h * numBlocks + i) * numSlices + number];
+              sum = b.fma(query, slice(keys[i], number), sum);
+            }
+          }
         return sums;
       });
+  Values chains(numHeads * numBlocks, b.zeros());
+  for (auto [i, part] : llvm::enumerate(slices))
+    chains[i / numSlices] =
+        numSlices == 1
+            ? part
+            : vector::InsertStridedSliceOp::create(
+                  b, part, chains[i / numSlices], i % numSlices * lanes, 1)
+                  .getResult();
   Value scale = b.splat(op.getScale().convertToFloat());
   for (Value &chain : chains)
     chain = b.mul(chain, scale);
@@ -407,7 +432,8 @@ void AttentionKernel::emitAllValues() {
     // be widened meets more heads instead.
     bool isF32 = op.getCache().getType().getElement() == KVElement::F32;
     int64_t headsPerValue =
-        std::min({isF32 ? 2 : kMaxHeads, groupSize, b.options.accumulators});
+        std::min({isF32 && !b.options.multipliesLanes ? 2 : kMaxHeads,
+                  groupSize, b.options.accumulators});
     int64_t firstVector = 0;
     for (int64_t numVectors :
          splitEvenly(llvm::divideCeil(headDim, kLanes),

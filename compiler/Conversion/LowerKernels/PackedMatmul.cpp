@@ -21,8 +21,9 @@ using namespace tercet::ternary;
 using Values = KernelBuilder::Values;
 
 /// Tokens and parts of a strip's register tile where q is a lane: one for each
-/// plane.
+/// plane. Where it is shuffled, each plane's waits in a register of its own.
 static constexpr int64_t kMaxStripTokens = 4, kMaxStripParts = 2;
+static constexpr int64_t kMaxShuffledStripTokens = 2;
 
 /// Tokens of a register tile while t5 is unpacked: its tables and masks take a
 /// third of 32 registers, and leave 5 planes x 3 tokens if one plane of codes
@@ -144,8 +145,9 @@ void PackedMatmulKernel::emitTokens(bool prefetchesNext) {
   int64_t tokens = layout.getTokens();
   if (keepsTables())
     tokens = std::min(tokens, kMaxTokensOfT5);
-  if (b.options.dotsLanes && isStrip)
-    tokens = std::min(tokens, kMaxStripTokens);
+  if (b.options.multipliesLanes && isStrip)
+    tokens = std::min(tokens, b.options.dotsLanes ? kMaxStripTokens
+                                                  : kMaxShuffledStripTokens);
   b.blockedLoop(b.dim(op.getQ(), 0), tokens, [&](Value token, int64_t count) {
     if (prefetchesNext && count == tokens && count > 1)
       prefetchNextTile(token, count);
@@ -366,8 +368,11 @@ Values PackedMatmulKernel::sumSomeColumns(Value cellIndex, int64_t begin,
 }
 
 /// Steps in flight have accumulators of their own, as many as stay in
-/// registers, and take turns.
+/// registers, and take turns. smlal adds to what the one before it has added
+/// without waiting: registers are for what it needs beside them.
 int64_t PackedMatmulKernel::getNumSets(ValueRange set, int64_t unroll) {
+  if (layout.getChain() > 1 && b.options.multipliesLanes)
+    return 1;
   auto type = cast<VectorType>(set[0].getType());
   int64_t bits =
       set.size() * type.getNumElements() * type.getElementTypeBitWidth();

@@ -59,8 +59,8 @@ private:
   void emitTokens(Value token, int64_t count);
   Values emitGroup(Value group, int64_t columns, ValueRange chains);
   Values sumGroup(Value address, Value column, int64_t columns);
-  void emitChunk(Value address, Value column, int64_t firstLane,
-                 ArrayRef<int64_t> parts, Sums &sums);
+  void emitChunks(Value address, Value column, ArrayRef<int64_t> parts,
+                  Sums &sums);
   Value addDot(Value sum, Value codes, Value digits);
 
   /// Whether codes are signed bytes, less their zero.
@@ -214,26 +214,22 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
        firstRow += parts * lanes) {
     Sums sums = {firstRow, numTokens, Values(parts * numTokens * 2, zero)};
     // A loop, not straight code: LLVM would start all of its loads at once.
-    sums.values = b.loop(
-        b.index(0), b.index(numChunks), getChunksAtOnce(), sums.values,
-        [&](Value chunk, ValueRange carried) {
-          Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
-          auto emitParts = [&](ArrayRef<int64_t> parts) {
-            for (int64_t i = 0; i < getChunksAtOnce(); ++i)
-              emitChunk(
-                  b.addIndex(address, b.mulIndex(b.addIndex(chunk, i),
-                                                 rowGroups * info.chunkSize())),
-                  b.addIndex(column, b.mulIndex(chunk, info.chunkColumns())),
-                  i * info.planes(), parts, next);
-          };
-          auto all = llvm::to_vector(llvm::seq<int64_t>(0, parts));
-          if (!b.options.dotsLanes)
-            emitParts(all);
-          else
-            for (int64_t part : all)
-              emitParts(part);
-          return next.values;
-        });
+    sums.values =
+        b.loop(b.index(0), b.index(numChunks), getChunksAtOnce(), sums.values,
+               [&](Value chunk, ValueRange carried) {
+                 Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
+                 Value first = b.addIndex(
+                     address, b.mulIndex(chunk, rowGroups * info.chunkSize()));
+                 Value firstColumn =
+                     b.addIndex(column, b.mulIndex(chunk, info.chunkColumns()));
+                 auto all = llvm::to_vector(llvm::seq<int64_t>(0, parts));
+                 if (!b.options.dotsLanes)
+                   emitChunks(first, firstColumn, all, next);
+                 else
+                   for (int64_t part : all)
+                     emitChunks(first, firstColumn, part, next);
+                 return next.values;
+               });
     for (int64_t part = 0; part < parts; ++part)
       for (int64_t t = 0; t < numTokens; ++t) {
         int64_t row = firstRow + part * lanes;
@@ -252,37 +248,49 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
 /// Whole bytes of codes: one dot product for each plane, part, token and digit.
 /// Planes are the outer loop: the digits of one are alive at a time. Where they
 /// are lanes of one vector, there is one part after the other.
-void PackedQuantizedLinearKernel::emitChunk(Value address, Value column,
-                                            int64_t firstLane,
-                                            ArrayRef<int64_t> parts,
-                                            Sums &sums) {
+void PackedQuantizedLinearKernel::emitChunks(Value address, Value column,
+                                             ArrayRef<int64_t> parts,
+                                             Sums &sums) {
+  int64_t chunkBytes = rowGroups * info.chunkSize();
   int64_t firstRow = sums.firstRow + parts.front() * lanes;
   int64_t endRow = sums.firstRow + (parts.back() + 1) * lanes;
   if (numTokens == 1 && layout.getPrefetch())
-    for (int64_t row = llvm::alignTo(firstRow, kRowGroup); row < endRow;
-         row += kRowGroup)
-      for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
-        b.prefetch(
-            op.getWeights(),
-            b.addIndex(address, getOffset(row) + line + layout.getPrefetch()));
-  for (int64_t plane = 0; plane < info.planes(); ++plane) {
-    int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
-    int64_t lane = (firstLane + plane) % numLanes;
-    Value first = b.addIndex(column, (firstLane + plane) / numLanes * kStep);
+    for (int64_t chunk = 0; chunk < getChunksAtOnce(); ++chunk)
+      for (int64_t row = llvm::alignTo(firstRow, kRowGroup); row < endRow;
+           row += kRowGroup)
+        for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
+          b.prefetch(op.getWeights(),
+                     b.addIndex(address, chunk * chunkBytes + getOffset(row) +
+                                             line + layout.getPrefetch()));
+  int64_t numSteps = getChunksAtOnce() * info.planes();
+  int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
+  int64_t stepsAtOnce = b.options.dotsLanes ? info.planes() : 1;
+  for (int64_t first = 0; first < numSteps; first += stepsAtOnce) {
+    auto steps = llvm::seq(first, first + stepsAtOnce);
+    /// By token, digit and step.
     Values digits;
     for (int64_t t = 0; t < numTokens; ++t)
       for (Value operand : {op.getHigh(), op.getLow()})
-        digits.push_back(broadcastDigits(operand, b.addIndex(firstToken, t),
-                                         first, numLanes, lane));
+        for (int64_t step : steps)
+          digits.push_back(broadcastDigits(
+              operand, b.addIndex(firstToken, t),
+              b.addIndex(column, step / numLanes * numLanes * kStep), numLanes,
+              step % numLanes));
     for (int64_t part : parts) {
       int64_t offset = getOffset(sums.firstRow + part * lanes);
-      Value codes = loadCodes(b, info, op.getWeights(),
-                              b.addIndex(address, offset), plane, lanes);
+      Values codes;
+      for (int64_t step : steps)
+        codes.push_back(loadCodes(
+            b, info, op.getWeights(),
+            b.addIndex(address, step / info.planes() * chunkBytes + offset),
+            step % info.planes(), lanes));
       for (int64_t t = 0; t < numTokens; ++t)
-        for (int64_t digit = 0; digit < 2; ++digit) {
-          Value &sum = sums.of(part, t, digit);
-          sum = addDot(sum, codes, digits[2 * t + digit]);
-        }
+        for (int64_t digit = 0; digit < 2; ++digit)
+          for (auto [i, stepCodes] : llvm::enumerate(codes)) {
+            Value &sum = sums.of(part, t, digit);
+            sum = addDot(sum, stepCodes,
+                         digits[(2 * t + digit) * stepsAtOnce + i]);
+          }
     }
   }
 }

@@ -220,12 +220,35 @@ struct LowerAddPairsToSadalp : LowerRegisters<ternary::AddPairsOp> {
   }
 };
 
-/// Even bytes, then odd ones: smull multiplies either half of a register.
+/// A vector of bytes, and which four of them a register has in every lane, if
+/// it has such.
+std::optional<std::pair<Value, int64_t>> matchLane(Value bytes) {
+  auto cast = bytes.getDefiningOp<vector::BitCastOp>();
+  auto broadcast =
+      cast ? cast.getSource().getDefiningOp<vector::BroadcastOp>() : nullptr;
+  auto extract = broadcast
+                     ? broadcast.getSource().getDefiningOp<vector::ExtractOp>()
+                     : nullptr;
+  auto words = extract ? extract.getSource().getDefiningOp<vector::BitCastOp>()
+                       : nullptr;
+  if (!words || extract.hasDynamicPosition() ||
+      words.getSourceVectorType().getElementType() !=
+          cast.getResultVectorType().getElementType())
+    return {};
+  return std::pair(words.getSource(), 4 * extract.getStaticPosition()[0]);
+}
+
+/// Even bytes, then odd ones: smull multiplies either half of a register. The
+/// shuffle takes a lane for all of them as well, and so any load may bring it.
 Value separate(OpBuilder &b, Location loc, Value bytes) {
   SmallVector<int64_t> mask;
-  for (int64_t i = 0; i < kRegisterBytes; ++i)
-    mask.push_back(2 * i % kRegisterBytes + 2 * i / kRegisterBytes);
-  return vector::ShuffleOp::create(b, loc, bytes, bytes, mask);
+  std::optional<std::pair<Value, int64_t>> lane = matchLane(bytes);
+  for (int64_t i = 0; i < kRegisterBytes; ++i) {
+    int64_t from = 2 * i % kRegisterBytes + 2 * i / kRegisterBytes;
+    mask.push_back(lane ? lane->second + from % 4 : from);
+  }
+  Value from = lane ? lane->first : bytes;
+  return vector::ShuffleOp::create(b, loc, from, from, mask);
 }
 
 /// What `separate` has separated.
@@ -539,14 +562,17 @@ template <typename OpTy> struct SplitMemory : OpRewritePattern<OpTy> {
 
 /// a > b ? a : b with a magnitude a, and b what a loop has carried of these
 /// since +0. fmaxnm differs in the sign of zeros, which is none of these's, and
-/// for NaN, which b never is.
+/// for NaN, which b never is. Register by register: LLVM then keeps the order
+/// of loads that are pairs.
 struct LowerLargestToFmaxnm : OpRewritePattern<arith::SelectOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(arith::SelectOp op,
                                 PatternRewriter &b) const override {
     Value magnitude = op.getTrueValue(), largest = op.getFalseValue();
+    auto type = dyn_cast<VectorType>(op.getType());
     auto compare = op.getCondition().getDefiningOp<arith::CmpFOp>();
-    if (!compare || compare.getPredicate() != arith::CmpFPredicate::OGT ||
+    if (!type || !isWholeRegisters(type) || !compare ||
+        compare.getPredicate() != arith::CmpFPredicate::OGT ||
         compare.getLhs() != magnitude || compare.getRhs() != largest ||
         !magnitude.getDefiningOp<math::AbsFOp>())
       return b.notifyMatchFailure(op, "no maximum of a magnitude");
@@ -558,7 +584,14 @@ struct LowerLargestToFmaxnm : OpRewritePattern<arith::SelectOp> {
         !matchPattern(loop.getTiedLoopInit(carried)->get(), m_PosZeroFloat()) ||
         loop.getTiedLoopYieldedValue(carried)->get() != op.getResult())
       return b.notifyMatchFailure(op, "not of all magnitudes");
-    b.replaceOpWithNewOp<arith::MaxNumFOp>(op, magnitude, largest);
+    b.replaceOp(op, replaceSlices(b, op.getLoc(), largest, getLanes(type),
+                                  magnitude.getDefiningOp()->getOperands(),
+                                  [&](Value first, ValueRange others) -> Value {
+                                    Value abs = math::AbsFOp::create(
+                                        b, op.getLoc(), others[0]);
+                                    return arith::MaxNumFOp::create(
+                                        b, op.getLoc(), abs, first);
+                                  }));
     return success();
   }
 };
