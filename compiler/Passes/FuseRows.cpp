@@ -16,13 +16,6 @@ namespace tercet {
 
 namespace {
 
-/// Whether a row of each result depends on the same row of the operands that
-/// have rows, the first of them, and on nothing else.
-bool worksOnRows(Operation *op) {
-  return isa<ternary::RMSNormOp, ternary::GatedActivationOp,
-             ternary::QuantizeActivationsOp, ternary::QuantizeWideOp>(op);
-}
-
 /// Whether its result may be where its first operand is.
 bool worksInPlace(Operation *op) { return isa<ternary::RMSNormOp>(op); }
 
@@ -45,7 +38,7 @@ class Chain {
 public:
   /// Whether `op` is the next one of it.
   bool add(Operation *op) {
-    if (!worksOnRows(op) ||
+    if (!op->hasTrait<ternary::WorksOnRows>() ||
         (!ops.empty() &&
          !llvm::is_contained(getResults(ops.back()), op->getOperand(0))))
       return false;

@@ -44,6 +44,11 @@ struct Cell {
   int64_t getBytes(int64_t columns) const;
 };
 
+/// Of an op each row of whose results depends on the same row of the operands
+/// that have rows, the first of them, and on nothing else.
+template <typename ConcreteOp>
+class WorksOnRows : public mlir::OpTrait::TraitBase<ConcreteOp, WorksOnRows> {};
+
 } // namespace tercet::ternary
 
 #define GET_ATTRDEF_CLASSES

@@ -677,9 +677,8 @@ LogicalResult FusedRowsOp::verify() {
                          "memref<?xKxf32, strided<[0, 1]>>");
   }
   for (Operation &op : block)
-    if (isa<TernaryDialect>(op.getDialect()) &&
-        !isa<RMSNormOp, GatedActivationOp, QuantizeActivationsOp,
-             QuantizeWideOp, WorkerScratchOp>(op))
+    if (isa<TernaryDialect>(op.getDialect()) && !op.hasTrait<WorksOnRows>() &&
+        !isa<WorkerScratchOp>(op))
       return op.emitOpError("(C3) does not work on rows");
   return success();
 }

@@ -12,6 +12,10 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 class Ternary_Op<string mnemonic, list<Trait> traits = []>
     : Op<Ternary_Dialect, mnemonic, traits>;
 
+def WorksOnRows : NativeOpTrait<"WorksOnRows"> {
+  let cppNamespace = "::tercet::ternary";
+}
+
 /// An activation or weight: a tensor before bufferisation, a memref after.
 class ShapedRankOf<list<Type> elements, list<int> ranks>
     : AnyTypeOf<[TensorRankOf<elements, ranks>, StridedMemRefRankOf<elements, ranks>]>;
@@ -191,7 +195,7 @@ def Ternary_BitLinearOp : Ternary_DestinationOp<"bit_linear", [AttrSizedOperandS
   }];
 }
 
-def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations", [SameVariadicResultSize]> {
+def Ternary_QuantizeActivationsOp : Ternary_DestinationOp<"quantize_activations", [SameVariadicResultSize, WorksOnRows]> {
   let summary = "Absmax quantisation of each row to i8";
   let description = [{
     `s = 127 / max(max|x|, 1e-5)`, `q = clamp(roundeven(x * s), -128, 127)`,
@@ -356,7 +360,7 @@ def Ternary_EmbeddingOp : Ternary_DestinationOp<"embedding"> {
   }];
 }
 
-def Ternary_RMSNormOp : Ternary_DestinationOp<"rms_norm"> {
+def Ternary_RMSNormOp : Ternary_DestinationOp<"rms_norm", [WorksOnRows]> {
   let summary = "y = w * (x / sqrt(mean(x^2) + eps)) per row";
   let description = [{
     - (C1) x and outs are [N, K], weight is [K].
@@ -525,7 +529,7 @@ def Ternary_AttentionOp : Ternary_DestinationOp<"attention"> {
   }];
 }
 
-def Ternary_GatedActivationOp : Ternary_DestinationOp<"gated_activation"> {
+def Ternary_GatedActivationOp : Ternary_DestinationOp<"gated_activation", [WorksOnRows]> {
   let summary = "y = activation(gate) * up";
   let description = [{
     - (C1) gate, up and outs have the same shape.
@@ -662,7 +666,7 @@ def Ternary_QuantizedLinearOp : Ternary_DestinationOp<"quantized_linear"> {
   }];
 }
 
-def Ternary_QuantizeWideOp : Ternary_DestinationOp<"quantize_wide", [SameVariadicResultSize]> {
+def Ternary_QuantizeWideOp : Ternary_DestinationOp<"quantize_wide", [SameVariadicResultSize, WorksOnRows]> {
   let summary = "Absmax quantisation of each row to 16 bits, as two signed bytes";
   let description = [{
     `scale = a / 32639` with `a = max(max|x|, 1e-30)`,
@@ -1142,8 +1146,9 @@ def Ternary_FusedRowsOp : Ternary_DestinationOp<"fused_rows",
     - (C1) The first of `ins` is [N, K]: it has the rows.
     - (C2) The first arguments of the block are those of the op; the others are
       `memref<?xKxf32, strided<[0, 1]>>`.
-    - (C3) The block holds rms_norm, gated_activation, quantize_activations and
-      quantize_wide, or what a kernel of theirs consists of.
+    - (C3) The block's ops of this dialect have the trait WorksOnRows (rms_norm,
+      gated_activation, quantize_activations, quantize_wide), or are
+      worker_scratch of a kernel that replaced one.
 
     ```mlir
     func.func @f(%x: memref<?x32xf32>, %w: memref<32xf32>, %q: memref<?x32xi8>,
