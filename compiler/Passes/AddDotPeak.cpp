@@ -88,8 +88,8 @@ struct AddDotPeak : impl::AddDotPeakBase<AddDotPeak> {
     Value end = arith::IndexCastOp::create(b, b.getIndexType(), iterations);
     scf::ForOp::create(b, zero, end, one, ValueRange(),
                        [&](OpBuilder &, Location, Value, ValueRange) {
-                         ternary::DotBlockOp::create(b, q, zero, tokens, codes,
-                                                     acc);
+                         ternary::DotBlockOp::create(b, q, zero, zero, tokens,
+                                                     codes, acc);
                          scf::YieldOp::create(b);
                        });
     return {memref::LoadOp::create(b, acc, ValueRange{zero, zero, zero}),

@@ -7,6 +7,7 @@
 
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/IRMapping.h"
 #include "mlir/IR/Matchers.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -589,6 +590,20 @@ LogicalResult DotOp::verify() { return verifyDot(*this); }
 
 LogicalResult DotSignedOp::verify() { return verifyDot(*this); }
 
+int64_t DotBlockOp::getNumColumns() {
+  int64_t vectors = cast<MemRefType>(getCodes().getType()).getDimSize(1);
+  return std::min(cast<MemRefType>(getQ().getType()).getDimSize(1),
+                  vectors / 16 * kPanelColumns);
+}
+
+void DotBlockOp::cloneWork(OpBuilder &builder, Value index) {
+  Block &block = getMeanwhile().front();
+  IRMapping mapping;
+  mapping.map(block.getArgument(0), index);
+  for (Operation &op : block)
+    builder.clone(op, mapping);
+}
+
 LogicalResult DotBlockOp::verify() {
   int64_t columns = cast<MemRefType>(getQ().getType()).getDimSize(1);
   ArrayRef<int64_t> codes = cast<MemRefType>(getCodes().getType()).getShape();
@@ -597,13 +612,21 @@ LogicalResult DotBlockOp::verify() {
                    "(C1) q needs a multiple of 4 columns, at least 64")))
     return failure();
   int64_t numPanels = llvm::divideCeil(columns, kPanelColumns);
-  return check(
-      *this,
-      codes.size() == 3 && acc.size() == 3 && codes[0] == acc[0] &&
-          codes[1] == 16 * numPanels && codes[2] == 64 && acc[1] % 32 == 0 &&
-          acc[2] == kRowGroup,
-      "(C2) codes need panels of 16 x 64 for all columns, acc [planes, "
-      "a multiple of 32, 16]");
+  if (failed(check(
+          *this,
+          codes.size() == 3 && acc.size() == 3 && codes[0] == acc[0] &&
+              codes[1] > 0 && codes[1] % 16 == 0 &&
+              codes[1] <= 16 * numPanels && codes[2] == 64 &&
+              acc[1] % 32 == 0 && acc[2] == kRowGroup,
+          "(C2) codes need panels of 16 x 64, not beyond all columns, acc "
+          "[planes, a multiple of 32, 16]")))
+    return failure();
+  if (getMeanwhile().empty())
+    return check(*this, getWork() == 0, "work without a body");
+  return check(*this,
+               getMeanwhile().getArgumentTypes() ==
+                   ArrayRef<Type>(IndexType::get(getContext())),
+               "the body of work takes one index");
 }
 
 LogicalResult DotPairsOp::verify() {

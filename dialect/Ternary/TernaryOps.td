@@ -1073,36 +1073,50 @@ def Ternary_AddPairsOp : Ternary_Op<"add_pairs", [Pure, AllTypesMatch<["acc", "r
   let hasVerifier = 1;
 }
 
-def Ternary_DotBlockOp : Ternary_Op<"dot_block"> {
-  let summary = "acc[p, n, i] = sum_k codes_p[i, k] * q[first + n, k]";
+def Ternary_DotBlockOp : Ternary_Op<"dot_block", [SingleBlock, NoTerminator]> {
+  let summary = "acc[p, n, i] += sum_k codes_p[i, k] * q[first + n, column + k]";
   let description = [{
     `dot` of 16 rows in each of some planes by `count` tokens, n < count, of
-    which there is at least one. The codes of a plane are panels of 64 columns,
-    panel c those from column min(64 c, K - 64) on: byte 4 i + k mod 4 of vector
-    16 c + j is that of row i and the j-th four of these columns. What overlaps
-    the panel before has codes of zero. Codes are unsigned, q signed; sums are
-    exact in i32 (modulo 2^32).
+    which there is at least one, over B columns of q. With column 0 sums begin
+    at zero, else at what acc holds. The codes of a plane are panels of 64
+    columns, panel c those from column min(64 c, B - 64) on: byte 4 i + k mod 4
+    of vector 16 c + j is that of row i and the j-th four of these columns. What
+    overlaps the panel before has codes of zero. Codes are unsigned, q signed;
+    sums are exact in i32 (modulo 2^32).
+
+    `meanwhile` runs for each i < `work` at some time, which may be between the
+    products: a matrix unit leaves those of vectors idle. It neither reads nor
+    writes what the op writes, nor writes what it reads.
 
     - (C1) q is [N, K], K at least 64 and a multiple of 4.
-    - (C2) codes is [P, 16 C, 64], C = K / 64 rounded up; acc is [P, T, 16] with
-      T a multiple of 32 and at least count, of which the tokens beyond count
-      are unspecified.
+    - (C2) codes is [P, 16 C, 64], C at most K / 64 rounded up, B = min(64 C, K),
+      column + B at most K; acc is [P, T, 16] with T a multiple of 32 and at
+      least count, of which the tokens beyond count are unspecified.
 
     ```mlir
     func.func @f(%q: memref<?x96xi8>, %codes: memref<4x32x64xi8>, %acc: memref<4x128x16xi32>, %n: index) {
       %c0 = arith.constant 0 : index
-      ternary.dot_block %q[%c0] count %n, %codes into %acc
+      ternary.dot_block %q[%c0, %c0] count %n, %codes into %acc
           : memref<?x96xi8>, memref<4x32x64xi8>, memref<4x128x16xi32>
       return
     }
     ```
   }];
-  let arguments = (ins StridedMemRefRankOf<[I8], [2]>:$q, Index:$first, Index:$count,
-                       StaticShapeMemRefOf<[I8]>:$codes,
-                       StaticShapeMemRefOf<[I32]>:$acc);
+  let arguments = (ins StridedMemRefRankOf<[I8], [2]>:$q, Index:$first, Index:$column,
+                       Index:$count, StaticShapeMemRefOf<[I8]>:$codes,
+                       StaticShapeMemRefOf<[I32]>:$acc,
+                       DefaultValuedAttr<I64Attr, "0">:$work);
+  let regions = (region MaxSizedRegion<1>:$meanwhile);
   let assemblyFormat = [{
-    $q `[` $first `]` `count` $count `,` $codes `into` $acc attr-dict
+    $q `[` $first `,` $column `]` `count` $count `,` $codes `into` $acc
+    (`meanwhile` $work $meanwhile^)? attr-dict
     `:` type($q) `,` type($codes) `,` type($acc)
+  }];
+  let extraClassDeclaration = [{
+    /// B of the description.
+    int64_t getNumColumns();
+    /// One iteration of `meanwhile`.
+    void cloneWork(::mlir::OpBuilder &builder, ::mlir::Value index);
   }];
   let hasVerifier = 1;
 }

@@ -316,10 +316,11 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
     for (int64_t lanes : {4, 8, 16})
       addSchedule(cases, lanes == 8 && values == Values::LargestPositive,
                   {.lanes = lanes, .tokens = 2}, {144, 256, values, {1, 2, 3}});
-  // Blocks also where no matrix unit multiplies them; K is whole panels or not.
+  // Blocks also where no matrix unit multiplies them; K is whole panels or not,
+  // or several blocks.
   for (int64_t lanes : {4, 16})
-    for (int64_t columns : {112, 128})
-      addSchedule(cases, lanes == 16 && columns == 112,
+    for (int64_t columns : {112, 128, 1920})
+      addSchedule(cases, lanes == 16 && columns != 128,
                   {.lanes = lanes, .tokens = 2, .blocks = true},
                   {144, columns, Values::Mixed, {1, 8, 17, 33, 131}});
   // Parts of K side by side; cells and steps that are left beyond them.

@@ -689,23 +689,33 @@ func.func private @f(!ternary.kv_cache<layers = 2, heads = 0, context = 32, head
 
 func.func @f(%q: memref<?x48xi8>, %codes: memref<4x16x64xi8>, %acc: memref<4x32x16xi32>, %n: index) {
   // expected-error @+1 {{(C1) q needs a multiple of 4 columns, at least 64}}
-  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x48xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
+  ternary.dot_block %q[%n, %n] count %n, %codes into %acc : memref<?x48xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
+  return
+}
+
+// -----
+
+func.func @f(%q: memref<?x80xi8>, %codes: memref<4x48x64xi8>, %acc: memref<4x32x16xi32>, %n: index) {
+  // expected-error @+1 {{(C2) codes need panels of 16 x 64, not beyond all columns, acc [planes, a multiple of 32, 16]}}
+  ternary.dot_block %q[%n, %n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x48x64xi8>, memref<4x32x16xi32>
   return
 }
 
 // -----
 
 func.func @f(%q: memref<?x80xi8>, %codes: memref<4x16x64xi8>, %acc: memref<4x32x16xi32>, %n: index) {
-  // expected-error @+1 {{(C2) codes need panels of 16 x 64 for all columns, acc [planes, a multiple of 32, 16]}}
-  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
+  // expected-error @+1 {{the body of work takes one index}}
+  ternary.dot_block %q[%n, %n] count %n, %codes into %acc meanwhile 3 {
+  ^bb0(%i: i32):
+  } : memref<?x80xi8>, memref<4x16x64xi8>, memref<4x32x16xi32>
   return
 }
 
 // -----
 
 func.func @f(%q: memref<?x80xi8>, %codes: memref<4x32x64xi8>, %acc: memref<4x48x16xi32>, %n: index) {
-  // expected-error @+1 {{(C2) codes need panels of 16 x 64 for all columns, acc [planes, a multiple of 32, 16]}}
-  ternary.dot_block %q[%n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x32x64xi8>, memref<4x48x16xi32>
+  // expected-error @+1 {{(C2) codes need panels of 16 x 64, not beyond all columns, acc [planes, a multiple of 32, 16]}}
+  ternary.dot_block %q[%n, %n] count %n, %codes into %acc : memref<?x80xi8>, memref<4x32x64xi8>, memref<4x48x16xi32>
   return
 }
 

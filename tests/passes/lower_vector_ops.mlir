@@ -324,9 +324,10 @@ func.func @dot_block(%q: memref<?x100xi8>, %codes: memref<5x32x64xi8>, %acc: mem
   // One tile of tokens.
   // AMX: scf.if
   // AMX: "llvm.x86.tilezero"
-  // Two of them.
-  // AMX: } else {
+  // Two of them: sums begin at zero with the first column.
   // AMX-COUNT-4: "llvm.x86.tilezero"
+  // AMX: } else {
+  // AMX-COUNT-4: "llvm.x86.tileloadd64"
   // AMX: scf.for
   // AMX-COUNT-2: "llvm.x86.tileloadd64"
   // AMX: "llvm.x86.tileloadd64"
@@ -340,7 +341,40 @@ func.func @dot_block(%q: memref<?x100xi8>, %codes: memref<5x32x64xi8>, %acc: mem
   // GENERIC: scf.for
   // GENERIC-NOT: ternary.
   // AMX-NOT: ternary.
-  ternary.dot_block %q[%first] count %n, %codes into %acc
+  %c0 = arith.constant 0 : index
+  ternary.dot_block %q[%first, %c0] count %n, %codes into %acc
       : memref<?x100xi8>, memref<5x32x64xi8>, memref<5x32x16xi32>
+  return
+}
+
+// With 32 tokens there are two panels by one pair of planes: three iterations of
+// the work after each. What is left follows the products.
+// AMX-LABEL: func @dot_block_with_work
+// GENERIC-LABEL: func @dot_block_with_work
+func.func @dot_block_with_work(%q: memref<?x256xi8>, %codes: memref<3x32x64xi8>, %acc: memref<3x32x16xi32>,
+                               %column: index, %n: index, %done: memref<5xindex>) {
+  // One tile of tokens.
+  // AMX: "llvm.x86.tilestored64"
+  // Two of them.
+  // AMX: scf.for
+  // AMX-COUNT-4: "llvm.x86.tdpbsud"
+  // AMX: scf.if
+  // AMX-COUNT-3: memref.store %{{.+}}, %arg5
+  // AMX-NOT: memref.store %{{.+}}, %arg5
+  // AMX: "llvm.x86.tilerelease"
+  // AMX: scf.for
+  // AMX: memref.store %{{.+}}, %arg5
+  // AMX-NOT: ternary.
+  // GENERIC: vector.load %arg2
+  // GENERIC: arith.select
+  // GENERIC: vector.store %{{.+}}, %arg2
+  // GENERIC: scf.for
+  // GENERIC: memref.store %{{.+}}, %arg5
+  // GENERIC-NOT: ternary.
+  %c0 = arith.constant 0 : index
+  ternary.dot_block %q[%c0, %column] count %n, %codes into %acc meanwhile 5 {
+  ^bb0(%i: index):
+    memref.store %n, %done[%i] : memref<5xindex>
+  } : memref<?x256xi8>, memref<3x32x64xi8>, memref<3x32x16xi32>
   return
 }

@@ -42,6 +42,15 @@ bool isSpill(StringRef line) {
          line.contains("[sp");
 }
 
+/// Whether a vector is stored where the shapes of tiles are read: LLVM unrolls
+/// the panels of a block, and the loop over tokens is the innermost one.
+bool isTileConfig(StringRef line, llvm::ArrayRef<StringRef> loop) {
+  return llvm::any_of(loop, [&](StringRef other) {
+    other = other.ltrim();
+    return other.consume_front("ldtilecfg") && line.ends_with(other.ltrim());
+  });
+}
+
 } // namespace
 
 TEST(KernelCode, EachTileParameterChangesTheCode) {
@@ -101,10 +110,13 @@ TEST_P(InnerLoopTest, HoldsItsVectorsInRegisters) {
       if (llvm::none_of(loop, isDotProduct))
         continue;
       ++numLoops;
-      EXPECT_LE(llvm::count_if(loop, isSpill), onStack)
+      auto numSpills = llvm::count_if(loop, [&](StringRef line) {
+        return isSpill(line) && !isTileConfig(line, loop);
+      });
+      EXPECT_LE(numSpills, onStack)
           << rows << "x" << columns << ", "
           << llvm::count_if(loop, isDotProduct) << " dot products, "
-          << llvm::count_if(loop, isSpill) << " vectors on the stack:\n"
+          << numSpills << " vectors on the stack:\n"
           << llvm::join(loop, "\n");
     }
     // One of the GEMV, at least two of the GEMM (blocks or parts).

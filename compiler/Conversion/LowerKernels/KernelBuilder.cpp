@@ -384,9 +384,8 @@ Value KernelBuilder::workerBytes(int64_t size) {
                                           MemRefType::get(size, getI8Type()));
 }
 
-Value KernelBuilder::view(MemRefType type, Value bytes, int64_t offset) {
-  return memref::ViewOp::create(*this, type, bytes, index(offset),
-                                ValueRange());
+Value KernelBuilder::view(MemRefType type, Value bytes, Value offset) {
+  return memref::ViewOp::create(*this, type, bytes, offset, ValueRange());
 }
 
 //===----------------------------------------------------------------------===//

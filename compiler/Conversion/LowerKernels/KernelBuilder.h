@@ -152,7 +152,10 @@ public:
   Value workerScratch(int64_t numFloats);
   Value workerBytes(int64_t size);
   /// Part of them from a byte on, as `type`.
-  Value view(mlir::MemRefType type, Value bytes, int64_t offset);
+  Value view(mlir::MemRefType type, Value bytes, Value offset);
+  Value view(mlir::MemRefType type, Value bytes, int64_t offset) {
+    return view(type, bytes, index(offset));
+  }
 
   // Control flow.
   void parallel(Value items, llvm::function_ref<void(Value item)> body);

@@ -45,7 +45,12 @@ private:
   void emitTokens(bool prefetchesNext = false);
   void emitBlock(mlir::Value token, int64_t count);
   void emitDotBlocks();
-  void unpackPanels(mlir::Value codes);
+  int64_t getBlockColumns();
+  void clearOverlap(mlir::Value codes, int64_t columns);
+  void storeCodes(mlir::Value vector, mlir::Value codes, int64_t plane,
+                  mlir::Value row, int64_t part);
+  void unpackCell(mlir::Value index, int64_t cellColumns, mlir::Value codes,
+                  mlir::Value firstCell, int64_t columns);
   void prefetchCell(mlir::Value index, int64_t columns);
   void prefetchNextTile(mlir::Value token, int64_t count);
   void emitParts(mlir::ArrayRef<int64_t> parts, int64_t unroll);

@@ -206,7 +206,6 @@ struct LowerDotBlock : OpRewritePattern<ternary::DotBlockOp> {
                                 PatternRewriter &rewriter) const override {
     ImplicitLocOpBuilder b(op.getLoc(), rewriter);
     auto codesType = cast<MemRefType>(op.getCodes().getType());
-    int64_t columns = cast<MemRefType>(op.getQ().getType()).getDimSize(1);
     auto ints = VectorType::get(16, b.getI32Type());
     auto bytes = VectorType::get(64, b.getI8Type());
     auto index = [&](int64_t value) -> Value {
@@ -215,13 +214,14 @@ struct LowerDotBlock : OpRewritePattern<ternary::DotBlockOp> {
     Value zero = index(0), one = index(1);
     Value none = arith::ConstantOp::create(b, b.getZeroAttr(ints));
     auto addVector = [&](Value plane, Value token, Value vector, Value sum) {
-      // Vector 16 c + j begins at column min(64 c, K - 64) + 4 j.
+      // Vector 16 c + j begins at column min(64 c, B - 64) + 4 j.
       Value sixteen = index(16);
       Value panel =
           arith::MulIOp::create(b, arith::DivUIOp::create(b, vector, sixteen),
                                 index(ternary::kPanelColumns));
       Value start = arith::MinUIOp::create(
-          b, panel, index(columns - ternary::kPanelColumns));
+          b, panel, index(op.getNumColumns() - ternary::kPanelColumns));
+      start = arith::AddIOp::create(b, start, op.getColumn());
       Value within = arith::MulIOp::create(
           b, arith::RemUIOp::create(b, vector, sixteen), index(4));
       Value q = vector::LoadOp::create(
@@ -242,8 +242,13 @@ struct LowerDotBlock : OpRewritePattern<ternary::DotBlockOp> {
         {index(codesType.getDimSize(0)), op.getCount()}, {one, one},
         [&](OpBuilder &, Location, ValueRange at) {
           Value token = arith::AddIOp::create(b, op.getFirst(), at[1]);
+          Value before = vector::LoadOp::create(b, ints, op.getAcc(),
+                                                ValueRange{at[0], at[1], zero});
+          Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                                op.getColumn(), zero);
+          Value begin = arith::SelectOp::create(b, isFirst, none, before);
           auto sum = scf::ForOp::create(
-              b, zero, index(codesType.getDimSize(1)), one, none,
+              b, zero, index(codesType.getDimSize(1)), one, begin,
               [&](OpBuilder &, Location, Value vector, ValueRange sum) {
                 scf::YieldOp::create(b,
                                      addVector(at[0], token, vector, sum[0]));
@@ -251,6 +256,12 @@ struct LowerDotBlock : OpRewritePattern<ternary::DotBlockOp> {
           vector::StoreOp::create(b, sum.getResult(0), op.getAcc(),
                                   ValueRange{at[0], at[1], zero});
         });
+    if (op.getWork())
+      scf::ForOp::create(b, zero, index(op.getWork()), one, ValueRange(),
+                         [&](OpBuilder &body, Location, Value i, ValueRange) {
+                           op.cloneWork(body, i);
+                           scf::YieldOp::create(b);
+                         });
     rewriter.eraseOp(op);
     return success();
   }

@@ -3,8 +3,9 @@
 // AMX-INT8: eight tiles of up to 16 rows of 64 bytes. tdpbsud adds the product
 // of a tile of q (16 tokens by 64 columns, signed) and a tile of codes (a
 // panel: 16 vectors of 16 rows by 4 columns, unsigned) to a tile of sums. Two
-// by two tiles of sums reuse what is loaded; both operands stream from the
-// second-level cache at the rate of the multiplications.
+// by two tiles of sums reuse what is loaded. Tiles come from the second-level
+// cache at half the rate of the multiplications, which leaves time for the work
+// of the op's region.
 
 #include "compiler/Target/X86/AMX.h"
 #include "dialect/Ternary/Ternary.h"
@@ -41,9 +42,21 @@ private:
 
   Value createConfig();
   void loadConfig(Value config, Value count);
-  void emitPair(Value token, int64_t numHalves);
+  Value emitPair(Value token, int64_t numHalves, Value done);
+  void loadSums(Value token, int64_t numHalves, int64_t plane,
+                int64_t numPlanes);
   void multiplyPanel(Value panel, Value column, Value token, int64_t numHalves,
                      int64_t firstPlane, int64_t numPlanes);
+  Value workBesides(Value done);
+  int64_t getWorkAtOnce();
+  int64_t getNumPlanes() {
+    return cast<MemRefType>(op.getAcc().getType()).getDimSize(0);
+  }
+  Value getSums(Value token, int64_t half, int64_t plane) {
+    int64_t allTokens = cast<MemRefType>(op.getAcc().getType()).getDimSize(1);
+    int64_t start = (plane * allTokens + half * kTileTokens) * 64;
+    return address(op.getAcc(), add(mul(token, 64), index(start)));
+  }
 
   Value index(int64_t value) {
     return arith::ConstantIndexOp::create(b, value);
@@ -128,7 +141,8 @@ void DotBlockEmitter::loadConfig(Value config, Value count) {
 void DotBlockEmitter::multiplyPanel(Value panel, Value column, Value token,
                                     int64_t numHalves, int64_t firstPlane,
                                     int64_t numPlanes) {
-  Value q = add(mul(add(op.getFirst(), token), rowStride), column);
+  Value q = add(mul(add(op.getFirst(), token), rowStride),
+                add(op.getColumn(), column));
   for (int64_t half = 0; half < numHalves; ++half)
     call("tileloadd64",
          {tile(tokens(half)),
@@ -147,38 +161,87 @@ void DotBlockEmitter::multiplyPanel(Value panel, Value column, Value token,
   }
 }
 
-/// All planes, two at a time, by one or two tiles of tokens.
-void DotBlockEmitter::emitPair(Value token, int64_t numHalves) {
-  int64_t columns = cast<MemRefType>(op.getQ().getType()).getDimSize(1);
-  auto accType = cast<MemRefType>(op.getAcc().getType());
-  int64_t allPlanes = accType.getDimSize(0);
+/// Zeros before the first column.
+void DotBlockEmitter::loadSums(Value token, int64_t numHalves, int64_t plane,
+                               int64_t numPlanes) {
+  auto forEachTile = [&](llvm::function_ref<void(int64_t, int64_t)> body) {
+    return [=, this](OpBuilder &branch, Location) {
+      OpBuilder::InsertionGuard guard(b);
+      b.restoreInsertionPoint(branch.saveInsertionPoint());
+      for (int64_t half = 0; half < numHalves; ++half)
+        for (int64_t i = 0; i < numPlanes; ++i)
+          body(half, i);
+      scf::YieldOp::create(b);
+    };
+  };
+  auto clear = [&](int64_t half, int64_t i) {
+    call("tilezero", tile(sums(half, i)));
+  };
+  auto load = [&](int64_t half, int64_t i) {
+    call("tileloadd64",
+         {tile(sums(half, i)), getSums(token, half, plane + i), stride(64)});
+  };
+  Value isFirst = arith::CmpIOp::create(b, arith::CmpIPredicate::eq,
+                                        op.getColumn(), index(0));
+  scf::IfOp::create(b, isFirst, forEachTile(clear), forEachTile(load));
+}
+
+/// Iterations of the work after each panel: as many as leave none of it over
+/// with all tokens of acc.
+int64_t DotBlockEmitter::getWorkAtOnce() {
+  int64_t allTokens = cast<MemRefType>(op.getAcc().getType()).getDimSize(1);
+  int64_t panels = op.getNumColumns() / ternary::kPanelColumns;
+  return llvm::divideCeil(op.getWork(), panels * (getNumPlanes() / 2) *
+                                            (allTokens / kPairTokens));
+}
+
+/// Some of what is not done yet; returns how much is done then.
+Value DotBlockEmitter::workBesides(Value done) {
+  int64_t count = getWorkAtOnce();
+  Value next = add(done, index(count));
+  Value fits = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, next,
+                                     index(op.getWork()));
+  scf::IfOp::create(b, fits, [&](OpBuilder &branch, Location loc) {
+    for (int64_t i = 0; i < count; ++i)
+      op.cloneWork(branch, branch.createOrFold<arith::AddIOp>(
+                               loc, done,
+                               arith::ConstantIndexOp::create(branch, loc, i)));
+    scf::YieldOp::create(branch, loc);
+  });
+  return arith::SelectOp::create(b, fits, next, done);
+}
+
+/// All planes, two at a time, by one or two tiles of tokens. Full tiles leave
+/// time to work besides.
+Value DotBlockEmitter::emitPair(Value token, int64_t numHalves, Value done) {
+  int64_t columns = op.getNumColumns(), allPlanes = getNumPlanes();
   int64_t wholePanels = columns / ternary::kPanelColumns;
   for (int64_t plane = 0; plane < allPlanes; plane += 2) {
     int64_t numPlanes = std::min<int64_t>(2, allPlanes - plane);
-    for (int64_t half = 0; half < numHalves; ++half)
-      for (int64_t i = 0; i < numPlanes; ++i)
-        call("tilezero", tile(sums(half, i)));
-    auto loop = scf::ForOp::create(b, index(0), index(wholePanels), index(1));
+    bool works = op.getWork() && numHalves == 2 && numPlanes == 2;
+    loadSums(token, numHalves, plane, numPlanes);
+    auto loop = scf::ForOp::create(b, index(0), index(wholePanels), index(1),
+                                   works ? ValueRange(done) : ValueRange());
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
       Value panel = loop.getInductionVar();
       multiplyPanel(panel, mul(panel, ternary::kPanelColumns), token, numHalves,
                     plane, numPlanes);
+      if (works)
+        scf::YieldOp::create(b, workBesides(loop.getRegionIterArg(0)));
     }
+    if (works)
+      done = loop.getResult(0);
     if (columns % ternary::kPanelColumns)
       multiplyPanel(index(wholePanels), index(columns - ternary::kPanelColumns),
                     token, numHalves, plane, numPlanes);
     for (int64_t half = 0; half < numHalves; ++half)
-      for (int64_t i = 0; i < numPlanes; ++i) {
-        int64_t start =
-            ((plane + i) * accType.getDimSize(1) + half * kTileTokens) * 64;
-        call("tilestored64",
-             {tile(sums(half, i)),
-              address(op.getAcc(), add(mul(token, 64), index(start))),
-              stride(64)});
-      }
+      for (int64_t i = 0; i < numPlanes; ++i)
+        call("tilestored64", {tile(sums(half, i)),
+                              getSums(token, half, plane + i), stride(64)});
   }
+  return done;
 }
 
 /// Tiles are released at the end: as long as they are in use, a switch to
@@ -186,12 +249,12 @@ void DotBlockEmitter::emitPair(Value token, int64_t numHalves) {
 void DotBlockEmitter::emit() {
   Value config = createConfig();
   loadConfig(config, index(kPairTokens));
-  auto loop =
-      scf::ForOp::create(b, index(0), op.getCount(), index(kPairTokens));
+  auto loop = scf::ForOp::create(b, index(0), op.getCount(), index(kPairTokens),
+                                 ValueRange(index(0)));
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value token = loop.getInductionVar();
+    Value token = loop.getInductionVar(), done = loop.getRegionIterArg(0);
     Value left = arith::SubIOp::create(b, op.getCount(), token);
     scf::IfOp::create(b, isBelow(left, index(kPairTokens)),
                       [&](OpBuilder &then, Location) {
@@ -201,17 +264,24 @@ void DotBlockEmitter::emit() {
                         scf::YieldOp::create(b);
                       });
     auto emitHalves = [&](int64_t numHalves) {
-      return [this, token, numHalves](OpBuilder &branch, Location) {
+      return [this, token, numHalves, done](OpBuilder &branch, Location) {
         OpBuilder::InsertionGuard guard(b);
         b.restoreInsertionPoint(branch.saveInsertionPoint());
-        emitPair(token, numHalves);
-        scf::YieldOp::create(b);
+        scf::YieldOp::create(b, emitPair(token, numHalves, done));
       };
     };
-    scf::IfOp::create(b, isBelow(left, index(kTileTokens + 1)), emitHalves(1),
-                      emitHalves(2));
+    auto halves = scf::IfOp::create(b, isBelow(left, index(kTileTokens + 1)),
+                                    emitHalves(1), emitHalves(2));
+    scf::YieldOp::create(b, halves.getResults());
   }
   call("tilerelease", {});
+  if (op.getWork())
+    scf::ForOp::create(b, loop.getResult(0), index(op.getWork()), index(1),
+                       ValueRange(),
+                       [&](OpBuilder &body, Location loc, Value i, ValueRange) {
+                         op.cloneWork(body, i);
+                         scf::YieldOp::create(body, loc);
+                       });
 }
 
 namespace {

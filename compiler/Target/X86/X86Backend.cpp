@@ -409,6 +409,9 @@ constexpr MatmulRates giga(double gemv, double gemm) {
   return {gemv * 1e9, gemm * 1e9};
 }
 
+/// Of AMX tiles, 128 tokens, from t5 as from i2 (an Intel core, L2 of 2 MB).
+constexpr double kTilesGemm = 1200e9;
+
 /// Zen 4 has no AVX-VNNI: its rates there are those of Zen 5.
 constexpr PackingRates kRates[] = {
     {DotKind::AVX512VNNI, ternary::Packing::I2, giga(226, 230), giga(484, 529)},
@@ -455,7 +458,10 @@ public:
     for (const PackingRates &row : kRates)
       if (row.kind == kind && row.packing == packing) {
         const MatmulRates &rates = isZen5 ? row.zen5 : row.zen4;
-        return MatmulRates{factor * rates.gemv, factor * rates.gemm};
+        bool usesTiles =
+            target.has(TERCET_CPU_AMXINT8) && packing != Packing::L3;
+        return MatmulRates{factor * rates.gemv,
+                           usesTiles ? kTilesGemm : factor * rates.gemm};
       }
     return std::nullopt;
   }
