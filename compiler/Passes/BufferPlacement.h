@@ -11,6 +11,11 @@ namespace tercet {
 
 inline constexpr int64_t kBufferAlignment = 64;
 
+/// Makes copies into allocations views of their sources, with strides that may
+/// overlap or be 0, if all that reads them is tokens of packed_matmuls, whose
+/// kernel takes any strides: windows, and what is broadcast.
+void elideCopies(mlir::Operation *function);
+
 /// A buffer to be placed: alive from op number `begin` to `end` of the block.
 struct Buffer {
   mlir::memref::AllocOp alloc;

@@ -430,11 +430,65 @@ FailureOr<Value> PackWeights::packScales(ternary::RescaleOp rescale,
   return parameterAt(b, rescale.getLoc(), offset, type);
 }
 
-/// The sums of the rows of q, which unpacked codes are corrected by: those of
-/// quantize_activations, or computed.
-FailureOr<Value> getSums(ternary::MatmulOp matmul) {
-  Value q = matmul.getQ();
-  auto type = cast<RankedTensorType>(q.getType());
+/// The op that copies elements to `value` from elsewhere, if one does.
+linalg::GenericOp getCopy(Value value) {
+  auto copy = value.getDefiningOp<linalg::GenericOp>();
+  if (!copy || copy.getNumDpsInputs() != 1 || copy.getNumReductionLoops() ||
+      !copy.getMatchingIndexingMap(copy.getDpsInitOperand(0)).isIdentity())
+    return {};
+  Value yielded = copy.getBody()->getTerminator()->getOperand(0);
+  return yielded == copy.getBody()->getArgument(0) ? copy : nullptr;
+}
+
+/// What a packed_matmul has of its tokens.
+struct Operands {
+  Value q, scale, outs;
+  ReassociationIndices tokenDims; ///< of q
+};
+
+/// Those of matrices, unless q is copied from windows: then its dimensions stay
+/// as they are, and ElideCopies makes it a view of what the windows see.
+Operands getOperands(ternary::RescaleOp rescale, ternary::MatmulOp matmul) {
+  Operands matrices = {
+      matmul.getQ(), rescale.getActivationScale(), rescale.getOuts(), {0}};
+  auto collapse = matrices.q.getDefiningOp<tensor::CollapseShapeOp>();
+  if (!collapse || !getCopy(collapse.getSrc()) ||
+      matmul.getLayout()->usesTables())
+    return matrices;
+  Value q = collapse.getSrc();
+  ReassociationIndices tokenDims = collapse.getReassociationIndices()[0];
+  ArrayRef<int64_t> columns =
+      collapse.getSrcType().getShape().drop_front(tokenDims.size());
+  if (ShapedType::isDynamicShape(columns) || columns.back() % 4)
+    return matrices;
+
+  OpBuilder b(rescale);
+  Location loc = rescale.getLoc();
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, q);
+  sizes.resize(tokenDims.size());
+  Value scale = matrices.scale;
+  auto collapsed = scale.getDefiningOp<tensor::CollapseShapeOp>();
+  if (collapsed &&
+      collapsed.getSrcType().getShape() ==
+          collapse.getSrcType().getShape().take_front(sizes.size()))
+    scale = collapsed.getSrc();
+  else if (sizes.size() > 1)
+    scale = tensor::ExpandShapeOp::create(
+        b, loc,
+        RankedTensorType::get(
+            collapse.getSrcType().getShape().take_front(sizes.size()),
+            b.getF32Type()),
+        scale, ArrayRef<ReassociationIndices>{tokenDims}, sizes);
+  sizes.push_back(tensor::getMixedSize(b, loc, matrices.outs, 1));
+  Value outs = tensor::EmptyOp::create(b, loc, sizes, b.getF32Type());
+  return {q, scale, outs, tokenDims};
+}
+
+/// The sums of the tokens of q, which unpacked codes are corrected by: those of
+/// quantize_activations, or computed, where q is copied of what it is copied
+/// from.
+FailureOr<Value> getSums(ternary::MatmulOp matmul, const Operands &operands) {
+  Value q = operands.q;
   if (auto quantise = q.getDefiningOp<ternary::QuantizeActivationsOp>();
       quantise && quantise.getQ() == q) {
     if (quantise.getGroup() != matmul.getGroup())
@@ -442,29 +496,55 @@ FailureOr<Value> getSums(ternary::MatmulOp matmul) {
     return quantise.getSum();
   }
   std::optional<int64_t> group = matmul.getGroup();
-  if (group && *group < type.getDimSize(1))
+  if (group && *group < cast<ShapedType>(matmul.getQ().getType()).getDimSize(1))
     return matmul.emitOpError("expected activations of quantize_activations");
   OpBuilder b(matmul);
   Location loc = matmul.getLoc();
-  OpFoldResult tokens = tensor::getMixedSize(b, loc, q, 0);
+  unsigned rank = cast<ShapedType>(q.getType()).getRank(),
+           numTokenDims = operands.tokenDims.size();
+  AffineMap identity = b.getMultiDimIdentityMap(rank);
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, q);
+  SmallVector<Value> inputs = {q};
+  SmallVector<AffineMap> maps = {identity};
+  if (linalg::GenericOp copy = getCopy(q)) {
+    // The second operand, which is not read, has the extents of the columns.
+    inputs = {copy.getInputs()[0],
+              tensor::EmptyOp::create(b, loc,
+                                      ArrayRef(sizes).drop_front(numTokenDims),
+                                      b.getI8Type())};
+    maps = {copy.getIndexingMapsArray()[0],
+            identity.getMinorSubMap(rank - numTokenDims)};
+  }
+  maps.push_back(identity.getMajorSubMap(numTokenDims));
+  sizes.resize(numTokenDims);
   Value zero = arith::ConstantIntOp::create(b, loc, 0, 32);
-  Value sums = tensor::EmptyOp::create(b, loc, tokens, b.getI32Type());
+  Value sums = tensor::EmptyOp::create(b, loc, sizes, b.getI32Type());
   sums = linalg::FillOp::create(b, loc, zero, sums).getResult(0);
-  sums = linalg::ReduceOp::create(
-             b, loc, q, sums, /*dimensions=*/int64_t(1),
+  SmallVector<utils::IteratorType> iterators(rank,
+                                             utils::IteratorType::reduction);
+  std::fill_n(iterators.begin(), numTokenDims, utils::IteratorType::parallel);
+  sums = linalg::GenericOp::create(
+             b, loc, sums.getType(), inputs, sums, maps, iterators,
              [](OpBuilder &b, Location loc, ValueRange v) {
                Value wide =
                    arith::ExtSIOp::create(b, loc, b.getI32Type(), v[0]);
-               Value sum = arith::AddIOp::create(b, loc, wide, v[1]);
+               Value sum = arith::AddIOp::create(b, loc, wide, v.back());
                linalg::YieldOp::create(b, loc, sum);
              })
              .getResult(0);
   if (!group)
     return sums;
+  // One group: of all columns.
+  auto type = cast<RankedTensorType>(sums.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  shape.push_back(1);
+  sizes.push_back(b.getIndexAttr(1));
+  SmallVector<ReassociationIndices> dims;
+  for (int64_t i = 0; i < numTokenDims; ++i)
+    dims.push_back({i});
+  dims.back().push_back(numTokenDims);
   return Value(tensor::ExpandShapeOp::create(
-      b, loc, RankedTensorType::get({type.getDimSize(0), 1}, b.getI32Type()),
-      sums, ArrayRef<ReassociationIndices>{{0, 1}},
-      ArrayRef<OpFoldResult>{tokens, b.getIndexAttr(1)}));
+      b, loc, RankedTensorType::get(shape, b.getI32Type()), sums, dims, sizes));
 }
 
 /// matmul + rescale become packed_matmul: the i32 sums stay in registers.
@@ -472,10 +552,11 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
   auto matmul = rescale.getAcc().getDefiningOp<ternary::MatmulOp>();
   if (!matmul || !matmul->hasOneUse() || !matmul.getLayout())
     return rescale.emitOpError("expected the sums of one matmul with a layout");
-  FailureOr<Value> sums = getSums(matmul);
+  ternary::LayoutAttr layout = *matmul.getLayout();
+  Operands operands = getOperands(rescale, matmul);
+  FailureOr<Value> sums = getSums(matmul, operands);
   if (failed(sums))
     return failure();
-  ternary::LayoutAttr layout = *matmul.getLayout();
 
   SmallVector<int64_t> offsets = ternary::getColumnOffsets(rescale.getRows());
   SmallVector<FusedMatrix> matrices;
@@ -505,11 +586,16 @@ LogicalResult PackWeights::packMatmul(ternary::RescaleOp rescale) {
     int64_t shape[] = {layout.getTableTokens(cols), layout.getTableBytes(cols)};
     tables = tensor::EmptyOp::create(b, loc, shape, b.getI8Type());
   }
-  Value result = ternary::PackedMatmulOp::create(
-                     b, loc, rescale.getOuts().getType(), matmul.getQ(),
-                     rescale.getActivationScale(), *sums, packed, *scales,
-                     rescale.getOuts(), tables, layout, matmul.getGroupAttr())
-                     .getResult();
+  Value result =
+      ternary::PackedMatmulOp::create(
+          b, loc, operands.outs.getType(), operands.q, operands.scale, *sums,
+          packed, *scales, operands.outs, tables, layout, matmul.getGroupAttr())
+          .getResult();
+  if (operands.tokenDims.size() > 1)
+    result = tensor::CollapseShapeOp::create(
+        b, loc, rescale.getOuts().getType(), result,
+        ArrayRef<ReassociationIndices>{operands.tokenDims,
+                                       {int64_t(operands.tokenDims.size())}});
   rescale.getResult().replaceAllUsesWith(result);
   rescale.erase();
   matmul.erase();

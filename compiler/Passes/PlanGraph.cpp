@@ -288,6 +288,7 @@ void PlanGraph::runOnOperation() {
                            copy.getTarget());
     copy.erase();
   });
+  elideCopies(graph);
   graph.walk(castExpandShape);
   plan(graph);
 }

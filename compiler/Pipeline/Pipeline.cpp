@@ -273,6 +273,8 @@ static const Phase kPhases[] = {
        bufferize.allowReturnAllocsFromLoops = true;
        bufferize.functionBoundaryTypeConversion =
            bufferization::LayoutMapOption::IdentityLayoutMap;
+       // What is inserted into a tensor, as between padding, is computed there.
+       passes.addPass(bufferization::createEmptyTensorEliminationPass());
        passes.addPass(bufferization::createOneShotBufferizePass(bufferize));
        cleanUp(passes);
      },

@@ -206,22 +206,30 @@ static Floats bitLinear(const Floats &x, ArrayRef<Value> weights,
 /// group of columns.
 static Floats packedMatmul(LayoutAttr layout, std::optional<int64_t> group,
                            ArrayRef<Value> operands) {
-  const Bytes &q = operands[0].bytes();
   const Floats &scale = operands[1].floats(),
                &weightScales = operands[4].floats();
+  // Dimensions of tokens, and of columns, as one.
+  int64_t tokens = scale.data.size();
+  Bytes q = operands[0].bytes();
+  q.shape = {tokens, int64_t(q.data.size()) / std::max<int64_t>(tokens, 1)};
   int64_t width = widthOf(operands[5]);
   Ints acc = multiply(
       q, Value(unpackTrits(operands[3].bytes(), layout, width, q.shape[1])),
       width, group);
   Floats y({q.shape[0], width});
+  auto finish = [&] {
+    y.shape.assign(scale.shape.begin(), scale.shape.end());
+    y.shape.push_back(width);
+    return std::move(y);
+  };
   if (group) {
     rescaleGroups(acc, scale, unpackGroupScales(weightScales), 0, y);
-    return y;
+    return finish();
   }
   for (int64_t row = 0; row < width; row += kRowGroup)
     rescale(acc, scale, weightScales.data[row / kRowGroup], row,
             row + kRowGroup, y);
-  return y;
+  return finish();
 }
 
 static Expected<Values> executeTernary(mlir::Operation *op,

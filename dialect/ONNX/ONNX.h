@@ -54,7 +54,7 @@ inline constexpr llvm::StringLiteral kGraphName = "graph";
 inline constexpr llvm::StringLiteral kConstantOp = "onnx.Constant";
 inline constexpr llvm::StringLiteral kNoneOp = "onnx.None";
 inline constexpr llvm::StringLiteral kYieldOp = "onnx.yield";
-// What RecognizeBitLinear makes.
+// What RecognizeBitLinear makes; a convolution may have a scale for each image.
 inline constexpr llvm::StringLiteral kBitLinearOp = "onnx.ternary.bit_linear";
 inline constexpr llvm::StringLiteral kTernaryMatMulOp = "onnx.ternary.matmul";
 inline constexpr llvm::StringLiteral kTernaryConvOp = "onnx.ternary.conv";

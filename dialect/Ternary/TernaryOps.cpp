@@ -506,8 +506,9 @@ static LogicalResult verifyTables(PackedMatmulOp op) {
            << (usesTables ? "missing" : "not what the layout reads");
   if (!usesTables)
     return success();
-  if (op.getGroup())
-    return op.emitOpError("(C5) l3 has no scales of groups");
+  if (op.getGroup() || shapeOf(op.getQ()).size() != 2)
+    return op.emitOpError(
+        "(C5) l3 has no scales of groups, and its q is a matrix");
   int64_t columns = dimOf(op.getQ(), 1);
   int64_t size = ShapedType::isDynamic(columns)
                      ? columns
@@ -519,24 +520,37 @@ static LogicalResult verifyTables(PackedMatmulOp op) {
 }
 
 LogicalResult PackedMatmulOp::verify() {
-  int64_t tokens = dimOf(getQ(), 0), columns = dimOf(getQ(), 1);
-  int64_t width = dimOf(getOuts(), 1);
-  if (!hasShape(getScale(), tokens) ||
-      !compatible(dimOf(getSum(), 0), tokens) ||
-      !compatible(dimOf(getOuts(), 0), tokens) || !divisible(width, kRowGroup))
-    return emitOpError("(C1) q [N, K'] needs scale [N], sum [N] and outs "
-                       "[N, W], W a multiple of ")
-           << kRowGroup;
-  int64_t size = getPackedBytes(getLayout(), width, columns);
+  ArrayRef<int64_t> q = shapeOf(getQ()), tokens = shapeOf(getScale());
+  size_t numTokenDims = tokens.size();
+  if (q.size() <= numTokenDims || shapeOf(getOuts()).size() != numTokenDims + 1)
+    return emitOpError("(C1) q, scale and outs differ in dimensions of tokens");
+  ArrayRef<int64_t> columns = q.drop_front(numTokenDims);
+  bool isMatrix = q.size() == 2;
+  int64_t width = shapeOf(getOuts()).back();
+  if (!llvm::equal(q.take_front(numTokenDims), tokens, compatible) ||
+      !llvm::equal(shapeOf(getOuts()).drop_back(), tokens, compatible) ||
+      !llvm::equal(shapeOf(getSum()).take_front(numTokenDims), tokens,
+                   compatible) ||
+      !divisible(width, kRowGroup) ||
+      (!isMatrix &&
+       (ShapedType::isDynamicShape(columns) || !divisible(columns.back(), 4))))
+    return emitOpError("(C1) q [N.., K'..] needs scale and sum [N..], outs "
+                       "[N.., W], W a multiple of ")
+           << kRowGroup << ", and lines of columns whose size is one of 4";
+  int64_t numColumns =
+      isMatrix ? columns[0] : ShapedType::getNumElements(columns);
+  int64_t size = getPackedBytes(getLayout(), width, numColumns);
   int64_t rowGroups = ceilDiv(width, kRowGroup);
   if (!getLayout().packsTrits() || !hasShape(getWeights(), size) ||
       !compatible(dimOf(getScales(), 0), rowGroups))
     return emitOpError("(C2) weights or scales do not fit layout and shapes");
-  std::optional<int64_t> numGroups = countGroups(columns, getGroup());
-  SmallVector<int64_t> scales = {rowGroups};
-  if (numGroups)
+  std::optional<int64_t> numGroups = countGroups(numColumns, getGroup());
+  SmallVector<int64_t> scales = {rowGroups}, sums(tokens);
+  if (numGroups) {
     scales.append({*numGroups, kRowGroup});
-  if (!haveSums(getSum(), tokens, numGroups) || !hasShape(getScales(), scales))
+    sums.push_back(*numGroups);
+  }
+  if (!hasShape(getSum(), sums) || !hasShape(getScales(), scales))
     return emitOpError("(C3) sum or scales have groups, or with group not "
                        "[N, groups] and [W / 16, groups, 16]");
   return verifyTables(*this);

@@ -25,6 +25,11 @@ def Accumulators : Shaped<[I32], 2>;       // [tokens, features]
 def TokenIds : Shaped<[I32], 1>;           // [tokens]
 def Quantised : Shaped<[I8], 2>;           // [tokens, features]
 def TokenScales : Shaped<[F32], 1>;        // [tokens]
+// Of packed_matmul, whose tokens and columns may be several dimensions each.
+def PackedTokens : ShapedRankOf<[I8], [2, 3, 4, 5, 6, 7, 8]>; // [tokens.., columns..]
+def PackedTokenScales : ShapedRankOf<[F32], [1, 2, 3, 4]>;    // [tokens..]
+def PackedTokenSums : ShapedRankOf<[I32], [1, 2, 3, 4, 5]>;   // [tokens.., groups?]
+def PackedResults : ShapedRankOf<[F32], [2, 3, 4, 5]>;        // [tokens.., features]
 def TritMatrix : TensorRankOf<[I<2>], [2]>;// [out, in]
 def FeatureVector : Shaped<[F32], 1>;      // [features]
 def FloatMatrix : Shaped<[F32, BF16, F16], 2>;
@@ -745,25 +750,25 @@ def Ternary_PackedParameterOp : Ternary_Op<"packed_parameter", [Pure]> {
 def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
   let summary = "matmul and rescale on packed weights";
   let description = [{
-    `y[n, m] = f32(sum_k q[n, k] * w[m, k]) * (scales[m / 16] / scale[n])` with w
-    the rows of all fused matrices, each padded with zero rows to a multiple of
-    16, packed in `layout`. The unsigned codes c = w + 1 give
-    `sum_k c * q - sum[n]`; the sums in tables (l3) need no correction.
+    `y[n, m] = f32(sum_k q[n, k] * w[m, k]) * (scales[m / 16] / scale[n])` with w the
+    rows of all fused matrices, each padded with zero rows to a multiple of 16, packed in
+    `layout`. n and k may be several indices each: positions and taps of windows. Codes
+    c = w + 1 give `sum_k c * q - sum[n]`; sums in tables (l3) need no correction.
 
     With `group`, `y[n, m]` is the chain over groups g of columns of
     `fma(f32(sum_{k in g} q[n, k] * w[m, k]), scales[m / 16, g, m mod 16], .)`,
     times `1 / scale[n]`, and sum holds the sums of q in each group.
 
-    - (C1) q is [N, K'], scale and sum [N], outs [N, W], W a multiple of 16.
-    - (C2) `layout` packs trits; weights has the bytes that it needs for W rows
-      of K' columns; scales has one entry per 16 rows.
-    - (C3) with group sum is [N, G] and scales [W / 16, G, 16], with G = K' / group
+    - (C1) q is [N.., K'..], scale and sum [N..], outs [N.., W], W a multiple of 16. If
+      there are several, K'.. are static and the last one is a multiple of 4.
+    - (C2) `layout` packs trits; weights is that of W rows of K' columns, scales [W / 16].
+    - (C3) with group sum is [N.., G] and scales [W / 16, G, 16], with G = K' / group
       rounded up.
     - (C4) tables, memory that the kernel fills and nobody else reads, is there
       if and only if the layout uses tables: [B, T] for B tokens at a time, a
       static number, with the T bytes that the layout needs for each.
-    - (C5) a layout that uses tables has no group: its cells of 9 columns would
-      end inside groups.
+    - (C5) a layout that uses tables has no group, as its cells of 9 columns would
+      end inside groups, and q is a matrix.
 
     ```mlir
     // A strip of 16 rows: bits 0 and 1 of byte 4 * row + k are column k. A code
@@ -785,11 +790,11 @@ def Ternary_PackedMatmulOp : Ternary_DestinationOp<"packed_matmul"> {
     // result: [[2.5, 2.5]]
     ```
   }];
-  let arguments = (ins Quantised:$q, TokenScales:$scale, TokenSums:$sum,
-                       PackedBytes:$weights, PackedScales:$scales, Activations:$outs,
+  let arguments = (ins PackedTokens:$q, PackedTokenScales:$scale, PackedTokenSums:$sum,
+                       PackedBytes:$weights, PackedScales:$scales, PackedResults:$outs,
                        Optional<Quantised>:$tables, Ternary_LayoutAttr:$layout,
                        OptionalAttr<GroupSize>:$group);
-  let results = (outs Optional<Activations>:$result);
+  let results = (outs Optional<PackedResults>:$result);
   let assemblyFormat = [{
     $layout (`group` `=` $group^)?
     `ins` `(` $q `,` $scale `,` $sum `,` $weights `,` $scales `:` type($q) `,`

@@ -459,7 +459,7 @@ func.func @f() {
 
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %v: memref<64xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %z: memref<2x30xf32>) {
-  // expected-error @+1 {{(C1) q [N, K'] needs}}
+  // expected-error @+1 {{(C1) q [N.., K'..] needs}}
   ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%z : memref<2x30xf32>)
   return
 }
@@ -503,6 +503,25 @@ func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memr
 // -----
 
 #l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x3x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %g: memref<2xf32>, %y: memref<2x3x32xf32>) {
+  // expected-error @+1 {{(C1) q, scale and outs differ in dimensions of tokens}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x3x8xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<2x3x32xf32>)
+  return
+}
+
+// -----
+
+// Lines of 3 columns are no operands of dot products.
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+func.func @f(%q: memref<2x4x3xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>) {
+  // expected-error @+1 {{(C1) q [N.., K'..] needs}}
+  ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x4x3xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>)
+  return
+}
+
+// -----
+
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memref<128xi8>, %g: memref<2xf32>, %y: memref<2x32xf32>, %b: memref<1x384xi8>) {
   // expected-error @+1 {{(C4) tables are not what the layout reads}}
   ternary.packed_matmul #l ins(%q, %s, %t, %w, %g : memref<2x8xi8>, memref<2xf32>, memref<2xi32>, memref<128xi8>, memref<2xf32>) outs(%y : memref<2x32xf32>) tables(%b : memref<1x384xi8>)
@@ -532,7 +551,7 @@ func.func @f(%q: memref<2x8xi8>, %s: memref<2xf32>, %t: memref<2xi32>, %w: memre
 
 #l = #ternary.layout<l3, tile_rows = 32, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
 func.func @f(%q: memref<2x32xi8>, %s: memref<2xf32>, %t: memref<2x2xi32>, %w: memref<256xi8>, %g: memref<2x2x16xf32>, %y: memref<2x32xf32>, %b: memref<1x768xi8>) {
-  // expected-error @+1 {{(C5) l3 has no scales of groups}}
+  // expected-error @+1 {{(C5) l3 has no scales of groups, and its q is a matrix}}
   ternary.packed_matmul #l group = 16 ins(%q, %s, %t, %w, %g : memref<2x32xi8>, memref<2xf32>, memref<2x2xi32>, memref<256xi8>, memref<2x2x16xf32>) outs(%y : memref<2x32xf32>) tables(%b : memref<1x768xi8>)
   return
 }

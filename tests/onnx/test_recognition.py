@@ -14,6 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from isa_levels import run_at_levels
+
 ort = pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 bitnet = pytest.importorskip("transformers.integrations.bitnet")
@@ -306,6 +308,8 @@ CONVOLUTIONS = {
     "padded": dict(kernel_size=(3, 5), padding=(1, 2), stride=2),
     "dilated": dict(kernel_size=3, padding=2, dilation=2, bias=False),
     "1x1": dict(kernel_size=1),
+    "gray": dict(in_channels=1, kernel_size=3, padding=1),
+    "rows": dict(in_channels=16, out_channels=96, kernel_size=3, padding=1),
 }
 
 
@@ -325,11 +329,14 @@ class BitConv2d(torch.nn.Conv2d):
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name, exporter, tmp_path):
     torch.manual_seed(0)
-    layer = BitConv2d(6, 20, **CONVOLUTIONS[name]).eval()
-    x = draw(2, 6, 9, 11)
+    layer = BitConv2d(**{"in_channels": 6, "out_channels": 20, **CONVOLUTIONS[name]}).eval()
+    x = draw(2, layer.in_channels, 9, 11)
     path = tmp_path / "layer.onnx"
     options = {} if exporter == "legacy" else {"external_data": False, "verbose": False}
     torch.onnx.export(layer, (torch.from_numpy(x),), path, dynamo=exporter == "dynamo", opset_version=18, **options)
     columns = layer.weight[0].numel()
-    assert recognised(path) == [f"recognised ternary convolution {columns}x20, scale per tensor"]
+    assert recognised(path) == [f"recognised ternary convolution {columns}x{layer.out_channels}, scale per tensor"]
     assert_same_result(path, x)
+    session = ort.InferenceSession(path)
+    levels = run_at_levels(path, {session.get_inputs()[0].name: x}, session.get_outputs()[0].name, tmp_path)
+    assert set(levels.values()) == {np.load(path.with_suffix(".y.npy")).tobytes()}

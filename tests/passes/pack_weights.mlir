@@ -219,7 +219,7 @@ ternary.parameter @w : tensor<16x32xi2> = dense<1> : tensor<16x32xi2>
 // CHECK-SAME: %[[Q:[^:]+]]: tensor<?x32xi8>
 func.func @row_sums(%q: tensor<?x32xi8>, %s: tensor<?xf32>, %acc: tensor<?x16xi32>, %out: tensor<?x16xf32>)
     -> tensor<?x16xf32> {
-  // CHECK: %[[SUMS:.+]] = linalg.reduce ins(%[[Q]] : tensor<?x32xi8>) outs(%{{.+}} : tensor<?xi32>) dimensions = [1]
+  // CHECK: %[[SUMS:.+]] = linalg.generic {{{.*}}iterator_types = ["parallel", "reduction"]} ins(%[[Q]] : tensor<?x32xi8>)
   // CHECK: arith.extsi %{{.+}} : i8 to i32
   // CHECK: arith.addi
   // CHECK: ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %{{.+}}, %[[SUMS]], %{{.+}}, %{{.+}}
@@ -264,4 +264,43 @@ func.func @blocks(%tokens: tensor<?xi32>, %ex: tensor<?x32xf32>, %ey: tensor<?x4
   %z = ternary.embedding ins(%tokens, %table : tensor<?xi32>, tensor<80x32xf32>)
                          outs(%ex : tensor<?x32xf32>) {layout = #nibbles} -> tensor<?x32xf32>
   return %y, %z : tensor<?x40xf32>, tensor<?x32xf32>
+}
+
+// -----
+
+// Windows of 2 lines of 4 pixels stay what they are copied from, and the sums are
+// of that; a scale for all positions is spread over them.
+
+#layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+#see = affine_map<(n, h, w, r, c) -> (n, h + r, w + c)>
+#all = affine_map<(n, h, w, r, c) -> (n, h, w, r, c)>
+
+ternary.parameter @w : tensor<16x8xi2> = dense<1> : tensor<16x8xi2>
+
+// CHECK: #[[SEE:.+]] = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1 + d3, d2 + d4)>
+// CHECK: #[[COLUMNS:.+]] = affine_map<(d0, d1, d2, d3, d4) -> (d3, d4)>
+// CHECK: #[[TOKENS:.+]] = affine_map<(d0, d1, d2, d3, d4) -> (d0, d1, d2)>
+// CHECK-LABEL: func.func @windows
+// CHECK-SAME: %[[X:[^:]+]]: tensor<?x6x8xi8>, %[[SCALE:[^:]+]]: tensor<?x5x5xf32>
+func.func @windows(%x: tensor<?x6x8xi8>, %scale: tensor<?x5x5xf32>, %n: index, %acc: tensor<?x16xi32>,
+                   %out: tensor<?x16xf32>) -> tensor<?x16xf32> {
+  // CHECK: %[[Q:.+]] = linalg.generic {{.*}} ins(%[[X]] : tensor<?x6x8xi8>) outs({{.*}} : tensor<?x5x5x2x4xi8>)
+  // CHECK: %[[SUMS:.+]] = linalg.generic {indexing_maps = [#[[SEE]], #[[COLUMNS]], #[[TOKENS]]]{{.*}} ins(%[[X]], %{{.+}} : tensor<?x6x8xi8>, tensor<2x4xi8>)
+  // CHECK: %[[Y:.+]] = ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %[[SCALE]], %[[SUMS]], {{.*}} -> tensor<?x5x5x16xf32>
+  // CHECK: tensor.collapse_shape %[[Y]] {{\[}}[0, 1, 2], [3]]
+  %w = ternary.get_parameter @w : tensor<16x8xi2>
+  %g = arith.constant 0.5 : f32
+  %empty = tensor.empty(%n) : tensor<?x5x5x2x4xi8>
+  %windows = linalg.generic {indexing_maps = [#see, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]}
+      ins(%x : tensor<?x6x8xi8>) outs(%empty : tensor<?x5x5x2x4xi8>) {
+  ^bb0(%in: i8, %o: i8):
+    linalg.yield %in : i8
+  } -> tensor<?x5x5x2x4xi8>
+  %q = tensor.collapse_shape %windows [[0, 1, 2], [3, 4]] : tensor<?x5x5x2x4xi8> into tensor<?x8xi8>
+  %s = tensor.collapse_shape %scale [[0, 1, 2]] : tensor<?x5x5xf32> into tensor<?xf32>
+  %sums = ternary.matmul ins(%q, %w : tensor<?x8xi8>, tensor<16x8xi2>)
+      outs(%acc : tensor<?x16xi32>) {layout = #layout} -> tensor<?x16xi32>
+  %y = ternary.rescale ins(%sums, %s scales %g : tensor<?x16xi32>, tensor<?xf32>)
+      outs(%out : tensor<?x16xf32>) rows = [16] -> tensor<?x16xf32>
+  return %y : tensor<?x16xf32>
 }

@@ -96,3 +96,54 @@ func.func @graph(%x: memref<4xf32>) -> (memref<4xf32>, memref<4xf32>, memref<2x2
   // CHECK: memref.extract_aligned_pointer_as_index %[[V_COPY]]
   return %x, %y, %v : memref<4xf32>, memref<4xf32>, memref<2x2xf32>
 }
+
+// -----
+
+// The kernel of a packed_matmul takes windows and a scale of all positions where
+// they are; what is written in between has to be copied first.
+
+// CHECK-LABEL: func.func @evaluate
+#l = #ternary.layout<i2, tile_rows = 64, lanes = 16, unroll = 1, tokens = 1, prefetch = 0>
+#see = affine_map<(n, h, w, r, c) -> (n, h * 2 + r, w * 3 + c)>
+#all = affine_map<(n, h, w, r, c) -> (n, h, w, r, c)>
+#image = affine_map<(n, h, w) -> (n)>
+#position = affine_map<(n, h, w) -> (n, h, w)>
+module {
+func.func @graph(%x: memref<?x4x20xi8> {onnx.name = "x"}, %s: memref<?xf32> {onnx.name = "s"},
+                 %sum: memref<?x2x5xi32> {onnx.name = "sum"}, %w: memref<64xi8> {onnx.name = "w"},
+                 %g: memref<1xf32> {onnx.name = "g"}) -> (memref<?x2x5x16xf32>, memref<?x2x5x16xf32>) {
+  %c0 = arith.constant 0 : index
+  %zero = arith.constant 0 : i8
+  %n = memref.dim %x, %c0 : memref<?x4x20xi8>
+  // CHECK: %[[Q:.+]] = memref.reinterpret_cast %[[X:.+]] to offset: [0], sizes: [%{{.+}}, 2, 5, 2, 4], strides: [80, 40, 3, 20, 1]
+  %q = memref.alloc(%n) : memref<?x2x5x2x4xi8>
+  linalg.generic {indexing_maps = [#see, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]}
+      ins(%x : memref<?x4x20xi8>) outs(%q : memref<?x2x5x2x4xi8>) {
+  ^bb0(%in: i8, %o: i8):
+    linalg.yield %in : i8
+  }
+  // CHECK: %[[S:.+]] = memref.reinterpret_cast %{{.+}} to offset: [0], sizes: [%{{.+}}, 2, 5], strides: [1, 0, 0]
+  %scale = memref.alloc(%n) : memref<?x2x5xf32>
+  linalg.generic {indexing_maps = [#image, #position], iterator_types = ["parallel", "parallel", "parallel"]}
+      ins(%s : memref<?xf32>) outs(%scale : memref<?x2x5xf32>) {
+  ^bb0(%in: f32, %o: f32):
+    linalg.yield %in : f32
+  }
+  %y = memref.alloc(%n) : memref<?x2x5x16xf32>
+  // CHECK: ternary.packed_matmul <i2, {{.*}}> ins(%[[Q]], %[[S]],
+  ternary.packed_matmul #l ins(%q, %scale, %sum, %w, %g : memref<?x2x5x2x4xi8>, memref<?x2x5xf32>, memref<?x2x5xi32>, memref<64xi8>, memref<1xf32>)
+      outs(%y : memref<?x2x5x16xf32>)
+  // CHECK: linalg.generic
+  %q2 = memref.alloc(%n) : memref<?x2x5x2x4xi8>
+  linalg.generic {indexing_maps = [#see, #all], iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel"]}
+      ins(%x : memref<?x4x20xi8>) outs(%q2 : memref<?x2x5x2x4xi8>) {
+  ^bb0(%in: i8, %o: i8):
+    linalg.yield %in : i8
+  }
+  linalg.fill ins(%zero : i8) outs(%x : memref<?x4x20xi8>)
+  %z = memref.alloc(%n) : memref<?x2x5x16xf32>
+  ternary.packed_matmul #l ins(%q2, %scale, %sum, %w, %g : memref<?x2x5x2x4xi8>, memref<?x2x5xf32>, memref<?x2x5xi32>, memref<64xi8>, memref<1xf32>)
+      outs(%z : memref<?x2x5x16xf32>)
+  return %y, %z : memref<?x2x5x16xf32>, memref<?x2x5x16xf32>
+}
+}

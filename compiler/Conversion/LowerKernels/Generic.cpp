@@ -55,6 +55,10 @@ private:
   /// The one operation that folds into the result, if it has a neutral element.
   Operation *findCombiner();
   bool reducesColumns();
+  bool sumsNeighbours();
+  bool addsIntegers() {
+    return getElementTypeOrSelf(op.getDpsInits()[0].getType()).isInteger();
+  }
   bool writesVectors();
   bool hasVectorBody();
   Access getAccess(OpOperand &operand, unsigned dim);
@@ -117,7 +121,8 @@ Operation *GenericKernel::findCombiner() {
 }
 
 /// Whether the last reduction is over the innermost dimension of the operand
-/// that each iteration has an element of.
+/// that each iteration has an element of. Integers, which add up in any order,
+/// may be windows of it.
 bool GenericKernel::reducesColumns() {
   SmallVector<OpOperand *> operands = op.getDpsInputOperands();
   auto isFull = [&](OpOperand *operand) {
@@ -129,10 +134,22 @@ bool GenericKernel::reducesColumns() {
     return false;
   OpOperand *x = *found;
   AffineMap map = op.getMatchingIndexingMap(x);
+  AffineExpr column = getAffineDimExpr(reductionDims.back(), op.getContext());
   return map.getNumResults() > 0 &&
-         map.getResults().back() ==
-             getAffineDimExpr(reductionDims.back(), op.getContext()) &&
+         (map.getResults().back() == column || addsIntegers()) &&
          getAccess(*x, reductionDims.back()) == Access::Contiguous;
+}
+
+/// Whether lanes are better filled by results although columns are reduced:
+/// integers, which add up in any order, and fewer columns than lanes.
+bool GenericKernel::sumsNeighbours() {
+  std::optional<int64_t> columns = getConstant(extents[reductionDims.back()]);
+  if (!columns || *columns >= kLanes || !writesVectors() || !addsIntegers())
+    return false;
+  return llvm::all_of(op.getDpsInputOperands(), [&](OpOperand *operand) {
+    return !op.payloadUsesValueFromOperand(operand) ||
+           getAccess(*operand, parallelDims.back()) != Access::Strided;
+  });
 }
 
 /// Whether results that are neighbours in the last parallel dimension, of which
@@ -678,7 +695,8 @@ void GenericKernel::emit() {
 
   bool isVector = hasVectorBody();
   Operation *combiner = isVector ? findCombiner() : nullptr;
-  if (combiner && reducesColumns())
+  if (combiner && reducesColumns() &&
+      (parallelDims.empty() || !sumsNeighbours()))
     emitLanes(combiner);
   else if (isVector && !parallelDims.empty() && writesVectors())
     emitTiles();

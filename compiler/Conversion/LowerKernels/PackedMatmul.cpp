@@ -58,7 +58,76 @@ void PackedMatmulKernel::emit() {
                         numTiles * tileBytes),
              b.addIndex(strip, numTiles * numPlanes), /*isStrip=*/true);
   };
-  b.parallel({{numTiles, emitTile}, {numStrips, emitStrip}});
+  if (isMatrix())
+    return b.parallel({{numTiles, emitTile}, {numStrips, emitStrip}});
+  emitWindows([&] {
+    b.loop(b.index(0), b.index(numTiles), 1, emitTile);
+    b.loop(b.index(0), b.index(numStrips), 1, emitStrip);
+  });
+}
+
+/// Positions of windows, of which there are many, of few rows of weights. An
+/// item is one line of them, or a block.
+void PackedMatmulKernel::emitWindows(llvm::function_ref<void()> emitRows) {
+  auto countItems = [&](int64_t numDims) {
+    Value count = b.index(1);
+    for (int64_t i = 0; i < numDims; ++i)
+      count = b.mulIndex(count, b.dim(op.getQ(), i));
+    return count;
+  };
+  if (usesDotBlocks())
+    return emitWindowBlocks(countItems(numTokenDims), emitRows);
+  b.parallel(countItems(numTokenDims - 1), [&](Value line) {
+    outerToken = locate(line, numTokenDims - 1);
+    emitRows();
+  });
+}
+
+/// Whether a line of windows has one scale.
+bool PackedMatmulKernel::sharesScale() {
+  auto type = cast<MemRefType>(op.getScale().getType());
+  return !isMatrix() && !usesDotBlocks() &&
+         type.getStridesAndOffset().first.back() == 0;
+}
+
+/// The first `numDims` indices of the tokens with this number.
+Values PackedMatmulKernel::locate(Value number, int64_t numDims) {
+  Values indices(numDims);
+  for (int64_t i = numDims - 1; i >= 0; --i) {
+    Value size = i > 0 ? b.dim(op.getQ(), i) : Value();
+    indices[i] = size ? b.remIndex(number, size) : number;
+    if (size)
+      number = b.divIndex(number, size);
+  }
+  return indices;
+}
+
+/// The indices of a token, of which `token` is the last, and some more.
+Values PackedMatmulKernel::at(Value token, ValueRange more) {
+  Values indices(outerToken);
+  indices.push_back(token);
+  llvm::append_range(indices, more);
+  return indices;
+}
+
+/// Of column + offset, where `column` is the first of a cell or a step and
+/// `offset` a multiple of 4.
+Values PackedMatmulKernel::getPlaceInQ(Value token, Value column,
+                                       int64_t offset) {
+  // Within a row of columns an offset stays one.
+  bool staysInRow = hasWholeCells();
+  if (!staysInRow)
+    column = b.addIndex(column, offset);
+  Values indices;
+  for (int64_t size : llvm::reverse(columnDims.drop_front())) {
+    indices.push_back(b.remIndex(column, size));
+    column = b.divIndex(column, size);
+  }
+  indices.push_back(column);
+  if (staysInRow && offset)
+    indices.front() = b.addIndex(indices.front(), offset);
+  std::reverse(indices.begin(), indices.end());
+  return at(token, indices);
 }
 
 void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
@@ -67,12 +136,18 @@ void PackedMatmulKernel::emitItem(Value itemAddress, Value itemRowGroup,
   firstRowGroup = itemRowGroup;
   isStrip = itemIsStrip;
   cell = isStrip ? layout.getStripCell() : layout.getCell();
-  bool usesDotBlocks =
-      layout.getBlocks() && !op.getGroup() && numColumns >= kPanelColumns;
+  lineFactors.clear();
+  if (sharesScale() && !op.getGroup())
+    for (int64_t i = 0; i < (isStrip ? 1 : numPlanes); ++i)
+      lineFactors.push_back(
+          getFactor(b, op, at(b.index(0)), b.addIndex(firstRowGroup, i)));
+  bool usesDotBlocks = this->usesDotBlocks();
+  if (usesDotBlocks && !isMatrix())
+    return emitDotBlocks();
   if (!usesDotBlocks && (isStrip || staysPacked()))
-    return emitTokens(/*prefetchesNext=*/!isStrip);
+    return emitTokens(/*prefetchesNext=*/!isStrip && isMatrix());
   Value hasMany = arith::CmpIOp::create(
-      b, arith::CmpIPredicate::uge, b.dim(op.getQ(), 0),
+      b, arith::CmpIPredicate::uge, countTokens(),
       b.index(usesDotBlocks ? kMinBlockTokens : getMinExpandedTokens()));
   auto choice = scf::IfOp::create(b, hasMany, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard insertion(b);
@@ -148,7 +223,7 @@ void PackedMatmulKernel::emitTokens(bool prefetchesNext) {
   if (b.options.multipliesLanes && isStrip)
     tokens = std::min(tokens, b.options.dotsLanes ? kMaxStripTokens
                                                   : kMaxShuffledStripTokens);
-  b.blockedLoop(b.dim(op.getQ(), 0), tokens, [&](Value token, int64_t count) {
+  b.blockedLoop(countTokens(), tokens, [&](Value token, int64_t count) {
     if (prefetchesNext && count == tokens && count > 1)
       prefetchNextTile(token, count);
     emitBlock(token, count);
@@ -162,7 +237,7 @@ void PackedMatmulKernel::prefetchNextTile(Value token, int64_t count) {
     return;
   int64_t size = layout.getTileBytes(numColumns);
   int64_t numLines = llvm::divideCeil(size, 64);
-  Value numTokens = b.dim(op.getQ(), 0);
+  Value numTokens = countTokens();
   auto getLine = [&](Value token) {
     return b.divIndex(b.mulIndex(token, numLines), numTokens);
   };
@@ -214,13 +289,15 @@ void PackedMatmulKernel::emitParts(ArrayRef<int64_t> parts, int64_t unroll) {
 void PackedMatmulKernel::rescaleSums(ValueRange sums, ArrayRef<int64_t> parts) {
   forEachSum(sums, parts, /*group=*/{},
              [&](int64_t part, int64_t rowGroup, int64_t token, Value exact) {
-               storeRescaled(b, op, exact, b.addIndex(firstToken, token),
-                             b.addIndex(firstRowGroup, rowGroup), part * lanes);
+               storeRescaled(b, op, exact, at(b.addIndex(firstToken, token)),
+                             b.addIndex(firstRowGroup, rowGroup), part * lanes,
+                             lineFactors.empty() ? Value()
+                                                 : lineFactors[rowGroup]);
              });
 }
 
 void PackedMatmulKernel::forEachToken(llvm::function_ref<void()> body) {
-  b.loop(b.index(0), b.dim(op.getQ(), 0), 1, [&](Value token) {
+  b.loop(b.index(0), countTokens(), 1, [&](Value token) {
     firstToken = token;
     numTokens = 1;
     body();
@@ -233,10 +310,10 @@ SmallVector<Values> PackedMatmulKernel::getPlaces(ArrayRef<int64_t> parts) {
   for (int64_t part : parts)
     for (int64_t plane = 0; plane < numPlanes; ++plane)
       for (int64_t token = 0; token < numTokens; ++token)
-        places.push_back(
-            {b.addIndex(firstToken, token),
-             b.addIndex(b.mulIndex(b.addIndex(firstRowGroup, plane), kRowGroup),
-                        part * lanes)});
+        places.push_back(at(
+            b.addIndex(firstToken, token),
+            b.addIndex(b.mulIndex(b.addIndex(firstRowGroup, plane), kRowGroup),
+                       part * lanes)));
   return places;
 }
 
@@ -300,7 +377,7 @@ void PackedMatmulKernel::emitGroups(ArrayRef<int64_t> parts, int64_t unroll) {
   Value *chain = chains.begin();
   for (int64_t part : parts)
     for (int64_t token = 0; token < numTokens; ++token) {
-      Value index = b.addIndex(firstToken, token);
+      Values index = at(b.addIndex(firstToken, token));
       Value scale = b.loadScalar(op.getScale(), index);
       Value factor = splat(b.div(b.scalar(1), scale), floats());
       for (int64_t rowGroup = 0; rowGroup < numRowGroups; ++rowGroup)
@@ -469,16 +546,17 @@ void PackedMatmulKernel::emitStep(CellRange step, ArrayRef<Values> fields,
   int64_t endPlane = isStrip ? step.end / kStep : numPlanes;
   auto loadQ = [&](int64_t plane, int64_t token) {
     // The planes of a strip have columns of their own.
-    Value first = isStrip ? b.addIndex(column, plane * kStep) : column;
+    int64_t offset = isStrip ? plane * kStep : 0;
     bool isWhole = isStrip && step.end - step.begin == kLanesOfQ * kStep;
     std::optional<LaneOfQ> of = step.laneOfQ;
     if (isWhole)
       of = {plane - firstPlane, kLanesOfQ};
     Value row = b.addIndex(firstToken, token);
-    if (!b.options.dotsLanes || !of)
-      return broadcastQ(row, first);
-    return broadcastLaneOfQ(row, b.subIndex(first, b.index(of->lane * kStep)),
-                            *of);
+    if (!b.options.dotsLanes || !of || !isMatrix())
+      return broadcastQ(row, column, offset);
+    Value first =
+        b.subIndex(b.addIndex(column, offset), b.index(of->lane * kStep));
+    return broadcastLaneOfQ({row, first}, *of);
   };
   auto addDots = [&](int64_t plane, int64_t token, Value q) {
     for (auto [part, planes] : llvm::enumerate(codes)) {
@@ -542,7 +620,7 @@ void PackedMatmulKernel::forEachSum(ValueRange planeAndTokenSums,
         planeSums = {llvm::accumulate(
             ArrayRef(planeSums).drop_front(), planeSums[0],
             [&](Value a, Value c) { return arith::AddIOp::create(b, a, c); })};
-      Values index = {b.addIndex(firstToken, token)};
+      Values index = at(b.addIndex(firstToken, token));
       if (group)
         index.push_back(group);
       Value sumOfQ = splat(b.loadScalar(op.getSum(), index), ints());
@@ -552,16 +630,24 @@ void PackedMatmulKernel::forEachSum(ValueRange planeAndTokenSums,
 }
 
 void tercet::storeRows(KernelBuilder &b, PackedMatmulOp op, Value result,
-                       Value token, Value rowGroup, int64_t firstRow) {
-  Value row = b.addIndex(b.mulIndex(rowGroup, kRowGroup), firstRow);
-  vector::StoreOp::create(b, result, op.getOuts(), ValueRange{token, row});
+                       ValueRange token, Value rowGroup, int64_t firstRow) {
+  Values place(token);
+  place.push_back(b.addIndex(b.mulIndex(rowGroup, kRowGroup), firstRow));
+  vector::StoreOp::create(b, result, op.getOuts(), place);
+}
+
+Value tercet::getFactor(KernelBuilder &b, PackedMatmulOp op, ValueRange token,
+                        Value rowGroup) {
+  return b.div(b.loadScalar(op.getScales(), rowGroup),
+               b.loadScalar(op.getScale(), token));
 }
 
 void tercet::storeRescaled(KernelBuilder &b, PackedMatmulOp op, Value exact,
-                           Value token, Value rowGroup, int64_t firstRow) {
+                           ValueRange token, Value rowGroup, int64_t firstRow,
+                           Value factor) {
   auto floats = cast<VectorType>(exact.getType()).clone(b.getF32Type());
-  Value factor = b.div(b.loadScalar(op.getScales(), rowGroup),
-                       b.loadScalar(op.getScale(), token));
+  if (!factor)
+    factor = getFactor(b, op, token, rowGroup);
   Value result = b.mul(arith::SIToFPOp::create(b, floats, exact),
                        vector::BroadcastOp::create(b, floats, factor));
   storeRows(b, op, result, token, rowGroup, firstRow);

@@ -14,15 +14,20 @@ namespace tercet {
 /// The kernel of a layout that uses tables.
 void emitLookupMatmul(ternary::PackedMatmulOp op, KernelBuilder &b);
 
-/// Stores the results of `token` and the rows from `firstRow` of a group of 16,
-/// as many as `result` has lanes.
+/// Stores the results of `token`, its indices, and the rows from `firstRow` of
+/// a group of 16, as many as `result` has lanes.
 void storeRows(KernelBuilder &b, ternary::PackedMatmulOp op, mlir::Value result,
-               mlir::Value token, mlir::Value rowGroup, int64_t firstRow);
+               mlir::ValueRange token, mlir::Value rowGroup, int64_t firstRow);
 
-/// The same of exact sums, rescaled by the scales of matrix and token.
+/// What the sums of a token are multiplied with in a group of 16 rows.
+mlir::Value getFactor(KernelBuilder &b, ternary::PackedMatmulOp op,
+                      mlir::ValueRange token, mlir::Value rowGroup);
+
+/// The same of exact sums, times `factor`, which is otherwise `getFactor`.
 void storeRescaled(KernelBuilder &b, ternary::PackedMatmulOp op,
-                   mlir::Value exact, mlir::Value token, mlir::Value rowGroup,
-                   int64_t firstRow);
+                   mlir::Value exact, mlir::ValueRange token,
+                   mlir::Value rowGroup, int64_t firstRow,
+                   mlir::Value factor = {});
 
 } // namespace tercet
 

@@ -34,8 +34,13 @@ public:
 
   PackedMatmulKernel(ternary::PackedMatmulOp op, KernelBuilder &b)
       : op(op), b(b), layout(op.getLayout()), lanes(layout.getLanes()),
-        numPlanes(layout.getNumPlanes()), numColumns(getNumColumns(op.getQ())) {
-  }
+        numPlanes(layout.getNumPlanes()),
+        numTokenDims(
+            llvm::cast<mlir::ShapedType>(op.getScale().getType()).getRank()),
+        columnDims(llvm::cast<mlir::ShapedType>(op.getQ().getType())
+                       .getShape()
+                       .drop_front(numTokenDims)),
+        numColumns(mlir::ShapedType::getNumElements(columnDims)) {}
 
   void emit();
 
@@ -56,6 +61,28 @@ private:
   void emitParts(mlir::ArrayRef<int64_t> parts, int64_t unroll);
   void rescaleSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
   void forEachToken(llvm::function_ref<void()> body);
+  void emitWindows(llvm::function_ref<void()> emitRows);
+  void emitWindowBlocks(mlir::Value numWindows,
+                        llvm::function_ref<void()> emitRows);
+  void copyWindows();
+  bool sharesScale();
+  mlir::Value getWindows(mlir::Value scratch);
+  Values locate(mlir::Value number, int64_t numDims);
+  Values at(mlir::Value token, mlir::ValueRange more = {});
+  Values getPlaceInQ(mlir::Value token, mlir::Value column, int64_t offset = 0);
+  mlir::Value countTokens() { return b.dim(op.getQ(), numTokenDims - 1); }
+  /// Whether the columns of a token are one row of memory.
+  bool isMatrix() const { return numTokenDims == 1 && columnDims.size() == 1; }
+  /// Whether blocks of tokens are multiplied by a matrix unit, if they are
+  /// many.
+  bool usesDotBlocks() {
+    return layout.getBlocks() && !op.getGroup() &&
+           numColumns >= ternary::kPanelColumns;
+  }
+  /// Whether columns from a multiple of a cell's on are neighbours.
+  bool hasWholeCells() const {
+    return columnDims.size() == 1 || columnDims.back() % cell.columns == 0;
+  }
   mlir::SmallVector<Values> getPlaces(mlir::ArrayRef<int64_t> parts);
   Values loadSums(mlir::ArrayRef<int64_t> parts);
   void storeSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
@@ -162,8 +189,9 @@ private:
   /// Whether dot products are of two rows by two tokens and eight columns: the
   /// steps of a tile, each a vector of every plane, in pairs.
   bool usesTiles() const {
-    return b.options.dotsTiles && !isStrip && cell.columns == kStep &&
-           layout.getChain() == 1 && numTokens % 2 == 0;
+    return b.options.dotsTiles && isMatrix() && !isStrip &&
+           cell.columns == kStep && layout.getChain() == 1 &&
+           numTokens % 2 == 0;
   }
   int64_t getStepColumns() const { return cell.columns / cell.steps; }
   bool staysPacked() const;
@@ -200,17 +228,18 @@ private:
     return mlir::vector::BroadcastOp::create(b, type, scalar);
   }
 
-  /// q[token, column .. column + 3] in every lane.
-  mlir::Value broadcastQ(mlir::Value token, mlir::Value column) {
-    return broadcastLaneOfQ(token, column, {/*lane=*/0, /*numLanes=*/1});
+  /// q[token, column + offset ..] of four columns, in every lane.
+  mlir::Value broadcastQ(mlir::Value token, mlir::Value column,
+                         int64_t offset) {
+    return broadcastLaneOfQ(getPlaceInQ(token, column, offset),
+                            {/*lane=*/0, /*numLanes=*/1});
   }
-  /// The same of column + 4 lane, from a vector of `numLanes` times four.
-  mlir::Value broadcastLaneOfQ(mlir::Value token, mlir::Value column,
-                               LaneOfQ of) {
+  /// Four columns at a place in q, from a vector of `numLanes` times four.
+  mlir::Value broadcastLaneOfQ(mlir::ValueRange place, LaneOfQ of) {
     auto [lane, numLanes] = of;
     mlir::Value q = mlir::vector::LoadOp::create(
         b, mlir::VectorType::get(numLanes * kStep, b.getI8Type()), op.getQ(),
-        mlir::ValueRange{token, column});
+        place);
     mlir::Value word = mlir::vector::ExtractOp::create(
         b, b.bitcast(mlir::VectorType::get(numLanes, b.getI32Type()), q), lane);
     return b.bitcast(bytes(), splat(word, ints()));
@@ -219,7 +248,13 @@ private:
   ternary::PackedMatmulOp op;
   KernelBuilder &b;
   ternary::LayoutAttr layout;
-  int64_t lanes, numPlanes, numColumns;
+  int64_t lanes, numPlanes, numTokenDims;
+  mlir::ArrayRef<int64_t> columnDims;
+  int64_t numColumns;
+  /// Where tokens have several dimensions: the indices of all but the last.
+  Values outerToken;
+  /// The windows that are a block.
+  mlir::Value firstWindow, numWindows;
 
   // The rows of an item.
   mlir::Value address, firstRowGroup;
@@ -229,6 +264,7 @@ private:
   int64_t panelColumns;  ///< of which as many at a time
   mlir::Value expanded;  ///< where they are, from then on
   mlir::Value firstStep; ///< the first of them
+  Values lineFactors;    ///< of its groups of rows, if they are those of a line
   // The tokens of a block.
   mlir::Value firstToken;
   int64_t numTokens;

@@ -5,6 +5,8 @@
 
 #include "compiler/Conversion/LowerKernels/PackedMatmulKernel.h"
 
+#include "mlir/Dialect/Utils/IndexingUtils.h"
+
 using namespace mlir;
 using namespace tercet;
 using namespace tercet::ternary;
@@ -13,6 +15,9 @@ using Values = KernelBuilder::Values;
 
 /// Tokens that are multiplied before their sums are rescaled (Sapphire Rapids).
 static constexpr int64_t kBlockTokens = 128;
+
+/// Windows of an item, which share the codes that are unpacked for them.
+static constexpr int64_t kBlockWindows = 64;
 
 /// Columns that are multiplied while the next ones are unpacked. Fewer read and
 /// write sums more often, more leave a larger part of the first ones alone (on
@@ -31,8 +36,15 @@ int64_t PackedMatmulKernel::getBlockColumns() {
   return numColumns;
 }
 
-/// The worker's scratch gets the codes of every plane of two blocks of columns,
-/// and the sums of some tokens. A strip is one plane.
+/// Where the columns of the windows of an item follow each other: the first
+/// bytes of the worker's scratch.
+Value PackedMatmulKernel::getWindows(Value scratch) {
+  return b.view(MemRefType::get({kBlockWindows, numColumns}, b.getI8Type()),
+                scratch, 0);
+}
+
+/// The worker's scratch gets windows, the codes of every plane of two blocks of
+/// columns, and the sums of some tokens. A strip is one plane.
 void PackedMatmulKernel::emitDotBlocks() {
   int64_t numRowGroups = isStrip ? 1 : numPlanes;
   int64_t columns = getBlockColumns(), numBlocks = numColumns / columns;
@@ -44,19 +56,22 @@ void PackedMatmulKernel::emitDotBlocks() {
       MemRefType::get({numRowGroups, kBlockTokens, kRowGroup}, b.getI32Type());
   int64_t codesSize = codesType.getNumElements();
   int64_t allCodesSize = std::min<int64_t>(numBlocks, 2) * codesSize;
-  Value scratch =
-      b.workerBytes(allCodesSize + accType.getNumElements() * sizeof(int32_t));
-  Value acc = b.view(accType, scratch, allCodesSize);
+  int64_t windowsSize = isMatrix() ? 0 : kBlockWindows * numColumns;
+  Value scratch = b.workerBytes(windowsSize + allCodesSize +
+                                accType.getNumElements() * sizeof(int32_t));
+  Value acc = b.view(accType, scratch, windowsSize + allCodesSize);
   auto codesOf = [&](Value block) {
-    return b.view(codesType, scratch,
-                  b.mulIndex(b.remIndex(block, 2), codesSize));
+    return b.view(
+        codesType, scratch,
+        b.addIndex(b.mulIndex(b.remIndex(block, 2), codesSize), windowsSize));
   };
   int64_t numCells = columns / cell.columns;
 
   Value none = b.index(0);
   if (numBlocks == 1)
     clearOverlap(codesOf(none), columns);
-  Value tokens = b.dim(op.getQ(), 0);
+  Value q = isMatrix() ? Value(op.getQ()) : getWindows(scratch);
+  Value tokens = isMatrix() ? countTokens() : numWindows;
   b.loop(none, tokens, kBlockTokens, [&](Value first) {
     Value count = b.minIndex(b.subIndex(tokens, first), b.index(kBlockTokens));
     b.loop(none, b.index(numCells), 1, [&](Value index) {
@@ -65,8 +80,8 @@ void PackedMatmulKernel::emitDotBlocks() {
     if (int64_t rest = columns % cell.columns)
       unpackCell(b.index(numCells), rest, codesOf(none), none, columns);
     auto multiply = [&](Value block) {
-      return DotBlockOp::create(b, op.getQ(), first, b.mulIndex(block, columns),
-                                count, codesOf(block), acc);
+      return DotBlockOp::create(b, q, first, b.mulIndex(block, columns), count,
+                                codesOf(block), acc);
     };
     Value last = b.index(numBlocks - 1);
     if (numBlocks > 1)
@@ -85,7 +100,10 @@ void PackedMatmulKernel::emitDotBlocks() {
       });
     multiply(last);
     b.loop(none, count, 1, [&](Value i) {
-      Value token = b.addIndex(first, i);
+      Value number = b.addIndex(first, i);
+      if (!isMatrix())
+        number = b.addIndex(firstWindow, number);
+      Values token = locate(number, numTokenDims);
       Value sumOfQ = splat(b.loadScalar(op.getSum(), token), ints());
       for (int64_t rowGroup = 0; rowGroup < numRowGroups; ++rowGroup)
         for (int64_t lane = 0; lane < kRowGroup; lane += lanes) {
@@ -95,6 +113,39 @@ void PackedMatmulKernel::emitDotBlocks() {
                         b.addIndex(firstRowGroup, rowGroup), lane);
         }
     });
+  });
+}
+
+/// Items: blocks of windows, which are copied to have their columns in a row.
+void PackedMatmulKernel::emitWindowBlocks(Value count,
+                                          llvm::function_ref<void()> emitRows) {
+  Value numItems = b.ceilDivIndex(count, b.index(kBlockWindows));
+  b.parallel(numItems, [&](Value item) {
+    firstWindow = b.mulIndex(item, kBlockWindows);
+    numWindows =
+        b.minIndex(b.subIndex(count, firstWindow), b.index(kBlockWindows));
+    copyWindows();
+    emitRows();
+  });
+}
+
+void PackedMatmulKernel::copyWindows() {
+  Value windows = getWindows(b.workerBytes(kBlockWindows * numColumns));
+  SmallVector<int64_t> strides = computeStrides(columnDims);
+  b.loop(b.index(0), numWindows, 1, [&](Value i) {
+    Values token = locate(b.addIndex(firstWindow, i), numTokenDims);
+    int64_t left = columnDims.back();
+    for (int64_t column = 0, size; column < numColumns; column += size) {
+      size = std::min<int64_t>(llvm::bit_floor<uint64_t>(left), 64);
+      left = left == size ? columnDims.back() : left - size;
+      Values place(token);
+      for (int64_t index : delinearize(column, strides))
+        place.push_back(b.index(index));
+      Value bytes = vector::LoadOp::create(
+          b, VectorType::get(size, b.getI8Type()), op.getQ(), place);
+      vector::StoreOp::create(b, bytes, windows,
+                              ValueRange{i, b.index(column)});
+    }
   });
 }
 

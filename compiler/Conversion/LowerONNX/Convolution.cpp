@@ -165,34 +165,35 @@ FailureOr<Tensor> tercet::gatherWindows(GraphBuilder &b, Tensor x,
   FailureOr<Window> window = readWindow(b, x, {});
   if (failed(window))
     return failure();
-  int64_t spatial = window->rank(), rank = 2 * spatial + 2;
+  int64_t spatial = window->rank(), channels = x.size(1);
+  // A row of the window is contiguous, unless it has gaps.
+  bool hasRows = window->dilations.back() == 1;
+  int64_t size = (hasRows ? window->kernel.back() : 1) * channels;
+  int64_t alignedSize = llvm::alignTo(size, 4);
+  window->after.back() =
+      b.add(window->after.back(),
+            b.dim(llvm::divideCeil(alignedSize - size, channels)));
   SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq(x.rank()));
   std::rotate(permutation.begin() + 1, permutation.begin() + 2,
               permutation.end());
   x = padFor(b, b.transpose(x, permutation), *window, scalar, /*trailing=*/1);
+  Dims lines = b.dims(x);
+  lines.pop_back();
+  lines.back() = b.mul(lines.back(), b.dim(channels));
+  x = b.reshape(x, lines);
+
   Dims dims = {b.dim(x, 0)};
   dims.append(window->results);
-  for (int64_t size : window->kernel)
-    dims.push_back(b.dim(size));
-  dims.push_back(b.dim(x, x.rank() - 1));
+  for (int64_t taps : ArrayRef(window->kernel).drop_back(hasRows))
+    dims.push_back(b.dim(taps));
+  dims.push_back(b.dim(alignedSize));
+  int64_t rank = dims.size();
   SmallVector<AffineExpr> exprs = {b.getAffineDimExpr(0)};
   append(exprs, windowExprs(b, *window, 1, 1 + spatial));
-  exprs.push_back(b.getAffineDimExpr(rank - 1));
-  if (int64_t channels = x.size(x.rank() - 1);
-      !ShapedType::isDynamic(channels) && window->dilations.back() == 1) {
-    // A row of the window is contiguous: one dimension.
-    Dims rows = b.dims(x);
-    rows.pop_back();
-    rows.back() = b.mul(rows.back(), b.dim(channels));
-    x = b.reshape(x, rows);
-    dims.pop_back();
-    dims.back() = b.dim(window->kernel.back() * channels);
-    exprs.pop_back();
-    --rank;
-    exprs.back() =
-        b.getAffineDimExpr(spatial) * (window->strides.back() * channels) +
-        b.getAffineDimExpr(rank - 1);
-  }
+  AffineExpr last = b.getAffineDimExpr(spatial) * window->strides.back();
+  if (!hasRows)
+    last = last + b.getAffineDimExpr(rank - 2) * window->dilations.back();
+  exprs.back() = last * channels + b.getAffineDimExpr(rank - 1);
   AffineMap maps[] = {AffineMap::get(rank, 0, exprs, b.getContext()),
                       b.getMultiDimIdentityMap(rank)};
   SmallVector<utils::IteratorType> iterators(rank,

@@ -315,9 +315,10 @@ llvm::SmallVector<mlir::Value> cubicWeights(GraphBuilder &b,
 /// The node as a convolution, of these operands; `bias` may be missing.
 llvm::FailureOr<Tensor> convolve(GraphBuilder &b, Tensor x, Tensor w,
                                  Tensor bias, mlir::Type sumType);
-/// What each position of the node's window sees of x [N, C, ..]:
+/// What each position of the node's window sees of x [N, C, ..], C static:
 /// [N, positions.., window.., C], the last two as one where they are
-/// contiguous. Its padding is `scalar`.
+/// contiguous, rounded up to 4 by what is beside the window. Its padding is
+/// `scalar`.
 llvm::FailureOr<Tensor> gatherWindows(GraphBuilder &b, Tensor x,
                                       mlir::Value scalar);
 /// numpy's matmul, added up in `sumType`.

@@ -427,16 +427,22 @@ void Rewriter::makeIntegerProduct(const IntegerActivation &activation,
   for (StringRef name : {"auto_pad", "dilations", "pads", "strides"})
     if (Attribute attribute = op->getAttr(name))
       attributes.push_back(b.getNamedAttr(name, attribute));
+  SmallVector<Value> operands = {activation.codes};
+  // A BitLinear's, g / s.
+  bool isRescaled = product.isConvolution() && activation.zero == 0 &&
+                    activation.scale && activation.divides;
+  if (isRescaled)
+    operands.push_back(activation.scale);
   Value result = op->getResult(0);
   Value value = createNode(b, op->getLoc(),
                            product.isConvolution() ? onnx::kTernaryConvOp
                                                    : onnx::kTernaryMatMulOp,
-                           activation.codes, result.getType(), attributes);
+                           operands, result.getType(), attributes);
   if (activation.zero != 0)
     value = apply("onnx.Add", value,
                   makeConstant(getChannelShape(),
                                getCorrections(matrix, activation.zero)));
-  if (activation.scale)
+  if (activation.scale && !isRescaled)
     value = apply(activation.divides ? "onnx.Div" : "onnx.Mul", value,
                   activation.scale);
   result.replaceAllUsesWith(addBias(value));
