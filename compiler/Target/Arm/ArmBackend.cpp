@@ -557,6 +557,38 @@ template <typename OpTy> struct SplitMemory : OpRewritePattern<OpTy> {
 };
 
 //===----------------------------------------------------------------------===//
+// Loops
+//===----------------------------------------------------------------------===//
+
+/// From 0, by 1: LLVM then counts down to 0, which needs no comparison.
+struct CountByOne : OpRewritePattern<scf::ForOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(scf::ForOp op,
+                                PatternRewriter &b) const override {
+    std::optional<APInt> count = op.getStaticTripCount();
+    if (!count || matchPattern(op.getStep(), m_One()))
+      return b.notifyMatchFailure(op, "no constant count, or by 1");
+    Location loc = op.getLoc();
+    Type type = op.getInductionVar().getType();
+    auto constant = [&](int64_t value) -> Value {
+      return arith::ConstantOp::create(b, loc, b.getIntegerAttr(type, value));
+    };
+    Value number = op.getInductionVar();
+    b.setInsertionPointToStart(op.getBody());
+    auto distance = arith::MulIOp::create(b, loc, number, op.getStep());
+    Value first = arith::AddIOp::create(b, loc, op.getLowerBound(), distance);
+    b.replaceAllUsesExcept(number, first, distance);
+    b.setInsertionPoint(op);
+    b.modifyOpInPlace(op, [&] {
+      op.setLowerBound(constant(0));
+      op.setUpperBound(constant(count->getSExtValue()));
+      op.setStep(constant(1));
+    });
+    return success();
+  }
+};
+
+//===----------------------------------------------------------------------===//
 // Maxima
 //===----------------------------------------------------------------------===//
 
@@ -785,7 +817,7 @@ public:
                                const TargetSpec &target) const override {
     MLIRContext *context = patterns.getContext();
     patterns.add<LowerLookupToTbl, LowerUnpackT3ToTbl, LowerAddPairsToSadalp,
-                 LowerDotPairsToSmull, LowerLargestToFmaxnm,
+                 LowerDotPairsToSmull, CountByOne, LowerLargestToFmaxnm,
                  SplitMemory<vector::LoadOp>, SplitMemory<vector::StoreOp>>(
         context);
     patterns.add<LowerFieldsToInsertion>(
