@@ -39,9 +39,15 @@ public:
   void emit();
 
 private:
-  void emitTables(Value token, Value slot);
+  /// Where the tables of a token begin, and how far apart they are.
+  struct TablePlace {
+    Value slot, first, step;
+  };
+  void emitTables(Value token, const TablePlace &place);
   Value buildTable(Value token, Value column, int64_t count);
-  void storeTable(Value table, Value slot, Value number);
+  TablePlace getPlace(Value slot);
+  std::pair<Value, Value> getBlock(Value slot);
+  void storeTable(Value table, const TablePlace &place, Value number);
   void emitRows(Value address, Value firstGroup, int64_t numTiles,
                 bool isStrip);
   void emitBlock(Value token, int64_t count);
@@ -55,10 +61,11 @@ private:
   /// entry i; or where registers are smaller the low and the high bytes of the
   /// first 16.
   bool hasWordTables() const { return lanes == kRowGroup; }
+  int64_t getTableSize() const { return hasWordTables() ? 64 : 32; }
   struct Table {
     Value words, low, high;
   };
-  Table loadTable(Value token, Value number);
+  Table loadTable(int64_t token, Value number);
   /// The codes in the low bits of words, as `addEntries` needs them.
   struct Codes {
     Value words, magnitudes, signs;
@@ -123,8 +130,9 @@ void LookupMatmulKernel::emit() {
   b.loop(b.index(0), allTokens, capacity, [&](Value first) {
     firstOfTables = first;
     endOfBlock = b.minIndex(b.subIndex(allTokens, first), b.index(capacity));
-    b.parallel(endOfBlock,
-               [&](Value slot) { emitTables(b.addIndex(first, slot), slot); });
+    b.parallel(endOfBlock, [&](Value slot) {
+      emitTables(b.addIndex(first, slot), getPlace(slot));
+    });
     b.parallel({{numGrouped / unroll, emitGroup},
                 {numTiles - numGrouped, emitSingle},
                 {numStrips, emitStrip}});
@@ -136,19 +144,18 @@ void LookupMatmulKernel::emit() {
 //===----------------------------------------------------------------------===//
 
 /// The tables of a token. Columns beyond K count as zero.
-void LookupMatmulKernel::emitTables(Value token, Value slot) {
-  int64_t entrySize = hasWordTables() ? 64 : 32;
-  int64_t numTables = layout.getTableBytes(numColumns) / entrySize;
+void LookupMatmulKernel::emitTables(Value token, const TablePlace &place) {
+  int64_t numTables = layout.getTableBytes(numColumns) / getTableSize();
   int64_t whole = numColumns / kTrits;
   b.loop(b.index(0), b.index(whole), 1, [&](Value number) {
-    storeTable(buildTable(token, b.mulIndex(number, kTrits), kTrits), slot,
+    storeTable(buildTable(token, b.mulIndex(number, kTrits), kTrits), place,
                number);
   });
   for (int64_t i = whole; i < numTables; ++i) {
     int64_t column = i * kTrits;
     storeTable(buildTable(token, b.index(column),
                           std::max<int64_t>(numColumns - column, 0)),
-               slot, b.index(i));
+               place, b.index(i));
   }
 }
 
@@ -173,26 +180,67 @@ Value LookupMatmulKernel::buildTable(Value token, Value column, int64_t count) {
   return table;
 }
 
-void LookupMatmulKernel::storeTable(Value table, Value slot, Value number) {
+/// The first token of the block that a token is in (`blockedLoop`), and how
+/// many it has.
+std::pair<Value, Value> LookupMatmulKernel::getBlock(Value slot) {
+  Value begin = b.index(0), first = slot, count = b.index(1);
+  for (int64_t size = layout.getTokens(); size > 1;
+       size = llvm::bit_floor<uint64_t>(size - 1)) {
+    auto floor = [&](Value token) {
+      Value blocks = b.divIndex(b.subIndex(token, begin), size);
+      return b.addIndex(begin, b.mulIndex(blocks, size));
+    };
+    Value end = floor(endOfBlock);
+    Value isInside = arith::AndIOp::create(
+        b, arith::CmpIOp::create(b, arith::CmpIPredicate::uge, slot, begin),
+        b.isLess(slot, end));
+    first = b.select(isInside, floor(slot), first);
+    count = b.select(isInside, b.index(size), count);
+    begin = end;
+  }
+  return {first, count};
+}
+
+/// Of words one token's tables follow each other. Of bytes the tables of the
+/// tokens of a block are side by side: an instruction that loads two registers
+/// reaches those of all.
+LookupMatmulKernel::TablePlace LookupMatmulKernel::getPlace(Value slot) {
+  Value size = b.index(getTableSize());
   if (hasWordTables())
-    return b.storeBytes(table, op.getTables(), {slot, b.mulIndex(number, 64)});
+    return {slot, b.index(0), size};
+  auto [first, count] = getBlock(slot);
+  return {first, b.mulIndex(b.subIndex(slot, first), size),
+          b.mulIndex(count, size)};
+}
+
+void LookupMatmulKernel::storeTable(Value table, const TablePlace &place,
+                                    Value number) {
+  Value address = b.addIndex(place.first, b.mulIndex(number, place.step));
+  if (hasWordTables())
+    return b.storeBytes(table, op.getTables(), {place.slot, address});
   auto halfType = VectorType::get(16, b.getI8Type());
   for (int64_t half : {0, 1})
     b.storeBytes(
         arith::TruncIOp::create(b, halfType, b.shiftRight(table, 8 * half)),
-        op.getTables(), {slot, b.addIndex(b.mulIndex(number, 32), 16 * half)});
+        op.getTables(), {place.slot, b.addIndex(address, 16 * half)});
 }
 
-LookupMatmulKernel::Table LookupMatmulKernel::loadTable(Value token,
+LookupMatmulKernel::Table LookupMatmulKernel::loadTable(int64_t token,
                                                         Value number) {
-  auto load = [&](VectorType type, Value address) {
-    return b.loadBytes(type, op.getTables(), {token, address});
+  auto load = [&](VectorType type, Value slot, Value address) {
+    return b.loadBytes(type, op.getTables(), {slot, address});
   };
   if (hasWordTables())
-    return {load(words(), b.mulIndex(number, 64)), {}, {}};
+    return {load(words(), b.addIndex(firstToken, token),
+                 b.mulIndex(number, getTableSize())),
+            {},
+            {}};
   auto halfType = VectorType::get(16, b.getI8Type());
-  Value address = b.mulIndex(number, 32);
-  return {{}, load(halfType, address), load(halfType, b.addIndex(address, 16))};
+  Value address = b.addIndex(b.mulIndex(number, numTokens * getTableSize()),
+                             token * getTableSize());
+  return {{},
+          load(halfType, firstToken, address),
+          load(halfType, firstToken, b.addIndex(address, 16))};
 }
 
 LookupMatmulKernel::Codes LookupMatmulKernel::splitCodes(Value vector) {
@@ -244,14 +292,15 @@ void LookupMatmulKernel::emitRows(Value itemAddress, Value itemGroup,
 }
 
 /// A GEMV takes all tiles of an item and several vectors of a group of rows at
-/// a time, a GEMM one vector and the tiles whose sums have registers.
+/// a time, a GEMM the tiles whose sums have registers and one vector, or as
+/// many as a GEMV where their signs take none for each token.
 void LookupMatmulKernel::emitBlock(Value token, int64_t count) {
   firstToken = token;
   numTokens = count;
   int64_t numParts = kRowGroup / lanes;
-  int64_t atOnce = count > 1           ? 1
-                   : layout.getParts() ? layout.getParts()
-                                       : numParts;
+  int64_t atOnce = count > 1 && !sumsSignsApart() ? 1
+                   : layout.getParts()            ? layout.getParts()
+                                                  : numParts;
   int64_t maxTiles = count > 1 ? kGemmTiles : tilesOfItem;
   firstTile = 0;
   for (int64_t tiles : splitEvenly(tilesOfItem, maxTiles)) {
@@ -267,23 +316,30 @@ void LookupMatmulKernel::emitBlock(Value token, int64_t count) {
 
 /// All of K. Chains in i16 are widened one after the other; the sums in i32 are
 /// touched between them only, and so may be in memory where registers are few.
+/// With the sums of several tokens a loop of its own for the last chain would
+/// have them there too.
 void LookupMatmulKernel::emitParts() {
   int64_t chain = layout.getChain();
   int64_t numCells = llvm::divideCeil(numColumns, cell.columns);
-  int64_t end = numCells / chain * chain;
+  bool sharesLoop = sumsSignsApart();
+  int64_t end = sharesLoop ? numCells : numCells / chain * chain;
   Value zero = b.splatInt(0, ints());
   Values sums(numTiles * parts.size() * numTokens * kPlanes, zero);
-  auto addChain = [&](ValueRange carried, Value firstCell, int64_t count) {
+  auto addChain = [&](ValueRange carried, Value firstCell, Value count) {
     Values next(carried.begin(), carried.end());
-    addWidened(sumCells(firstCell, b.index(count)), next);
+    addWidened(sumCells(firstCell, count), next);
     return next;
   };
   sums = b.loop(b.index(0), b.index(end), chain, sums,
                 [&](Value firstCell, ValueRange carried) {
-                  return addChain(carried, firstCell, chain);
+                  Value count = b.index(chain);
+                  if (end % chain)
+                    count =
+                        b.minIndex(count, b.subIndex(b.index(end), firstCell));
+                  return addChain(carried, firstCell, count);
                 });
-  if (int64_t rest = numCells % chain)
-    sums = addChain(sums, b.index(end), rest);
+  if (end < numCells)
+    sums = addChain(sums, b.index(end), b.index(numCells - end));
   storeSums(sums);
 }
 
@@ -339,8 +395,8 @@ void LookupMatmulKernel::emitCell(Value index, MutableArrayRef<Value> sums) {
         sum = b.addInt(sum, vectorCodes.signs);
     for (int64_t token = 0; token < numTokens; ++token)
       for (int64_t half = 0; half < numHalves(); ++half) {
-        Table table = loadTable(b.addIndex(firstToken, token),
-                                b.addIndex(firstTable, half * kCodes + code));
+        Table table =
+            loadTable(token, b.addIndex(firstTable, half * kCodes + code));
         for (auto [i, vectorCodes] : llvm::enumerate(codes)) {
           Value &sum = sums[(i * numTokens + token) * numHalves() + half];
           sum = addEntries(sum, table, vectorCodes);

@@ -758,7 +758,8 @@ public:
   /// 32 registers hold the sums of 4 planes x 4 tokens beside their q, or with
   /// usmmla, which takes half as many operands, of 3 pairs of tokens. A GEMV
   /// has the sums of a whole vector. What unpacks t3 leaves room for those of
-  /// half a vector or of fewer tokens, and l3 for those of one part.
+  /// half a vector or of fewer tokens, and l3 for those of half a vector and 3
+  /// tokens.
   ternary::Schedule getSchedule(ternary::Packing packing, MatmulShape shape,
                                 const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
@@ -777,7 +778,7 @@ public:
     }
     if (packing == ternary::Packing::L3) {
       schedule.unroll = 1;
-      schedule.tokens = 4;
+      schedule.tokens = 3;
       schedule.parts = 2;
       schedule.chain = ternary::kMaxTableChain;
       schedule.inPlace = false;
