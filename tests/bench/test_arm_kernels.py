@@ -12,11 +12,8 @@ from arm_kernels import (CASES, DOTPROD, I8MM, LEVELS, NEON, ROOT, compile_by_ha
 # More instructions, or cycles, than by hand; and where that is not reached yet.
 TOLERANCE = 1.05
 LIMITS = {
-    ("l3 GEMM", NEON): 1.16,
-    ("i8 head, 1 token", DOTPROD): 1.16,
-    ("i8 head, 1 token", I8MM): 1.10,
-    ("q6 head, 1 token", NEON): 1.16,
-    ("rms_norm, products", NEON): 1.13,
+    ("i8 head, 1 token", DOTPROD): 1.13,  # on cortex-a55 alone
+    ("q6 head, 1 token", NEON): 1.16,  # the same
 }
 # What multiplies trits, at each level.
 INSTRUCTIONS = {
