@@ -372,7 +372,6 @@ static void readStep(ModuleOp module, CompiledModel &model) {
       model.context = cache.getCapacity();
       model.numLayers = cache.getLayers();
       model.kvSlotSize = getKVSlotSizeInBytes(cache);
-      model.kvStripes = cache.getLayers() * cache.getHeads() * 2;
     }
 }
 

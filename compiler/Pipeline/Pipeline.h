@@ -69,7 +69,6 @@ struct CompiledModel {
   uint64_t arenaSize = 0;
   uint64_t scratchSize = 0;
   uint64_t kvSlotSize = 0;
-  uint32_t kvStripes = 0;
   uint64_t ternaryWeights = 0;
   uint64_t ternaryBytes = 0;
   uint64_t headBytes = 0;

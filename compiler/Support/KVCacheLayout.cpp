@@ -23,25 +23,26 @@ static Type getElementType(ternary::KVCacheType cache) {
 }
 
 KVCacheLayout::KVCacheLayout(ternary::KVCacheType cache)
-    : isInt8(cache.getElement() == ternary::KVElement::Int8),
+    : numHeads(cache.getHeads()),
+      isInt8(cache.getElement() == ternary::KVElement::Int8),
       elementSizeInBytes(getElementType(cache).getIntOrFloatBitWidth() / 8),
       groupSize(isInt8 ? 4 : 1),
-      rowSize(llvm::alignTo(cache.getHeadDim(), groupSize)),
-      numGroups(rowSize / groupSize), scalesOffset(kKeysPerBlock * rowSize),
+      valueSize(llvm::alignTo(cache.getHeadDim(), groupSize)),
+      numGroups(valueSize / groupSize), scalesOffset(kKeysPerBlock * valueSize),
       blockSize(scalesOffset +
-                (isInt8 ? kKeysPerBlock * int64_t(sizeof(float)) : 0)) {}
+                (isInt8 ? kKeysPerBlock * int64_t(sizeof(float)) : 0)),
+      // One block more than there are, an odd number: else those of one head
+      // would share the sets of a cache.
+      rowSize((2 * cache.getLayers() * numHeads + 1) * blockSize) {}
 
 MemRefType tercet::getKVMemRefType(ternary::KVCacheType cache) {
-  int64_t numBlocks = llvm::divideCeil(cache.getCapacity(), kKeysPerBlock);
-  return MemRefType::get({ShapedType::kDynamic, cache.getLayers(),
-                          cache.getHeads(), 2,
-                          numBlocks * KVCacheLayout(cache).blockSize},
-                         getElementType(cache));
+  int64_t numRows = llvm::divideCeil(cache.getCapacity(), kKeysPerBlock);
+  return MemRefType::get(
+      {ShapedType::kDynamic, numRows * KVCacheLayout(cache).rowSize},
+      getElementType(cache));
 }
 
 int64_t tercet::getKVSlotSizeInBytes(ternary::KVCacheType cache) {
-  int64_t size = KVCacheLayout(cache).elementSizeInBytes;
-  for (int64_t dim : getKVMemRefType(cache).getShape().drop_front())
-    size *= dim;
-  return size;
+  return getKVMemRefType(cache).getDimSize(1) *
+         KVCacheLayout(cache).elementSizeInBytes;
 }

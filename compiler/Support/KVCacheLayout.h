@@ -15,21 +15,24 @@ namespace tercet {
 /// Positions of a block of keys or values.
 inline constexpr int64_t kKeysPerBlock = 64;
 
-/// Sizes inside the keys, or the values, of one head, in elements of the cache.
-/// Keys lie in groups of `groupSize` elements of d, [group][position]; values
-/// are rows of `rowSize`. The scales of int8, f32, end a block.
+/// Sizes in elements of the cache. A slot is rows of `rowSize`, one for each 64
+/// positions: what a sequence uses is the beginning of its slot. A row is
+/// blocks of keys and of values of each layer and head. Keys lie in groups of
+/// `groupSize` elements of d, [group][position]; values are `valueSize` each.
+/// The scales of int8, f32, end a block.
 struct KVCacheLayout {
   explicit KVCacheLayout(ternary::KVCacheType cache);
 
+  int64_t numHeads;
   bool isInt8;
   int64_t elementSizeInBytes;
-  int64_t groupSize, rowSize, numGroups;
+  int64_t groupSize, valueSize, numGroups;
   /// Of the 64 scales in a block.
   int64_t scalesOffset;
-  int64_t blockSize;
+  int64_t blockSize, rowSize;
 };
 
-/// memref<?xLxHx2xSxT>, the leading dimension being slots.
+/// memref<?xSxT>, the leading dimension being slots.
 mlir::MemRefType getKVMemRefType(ternary::KVCacheType cache);
 
 int64_t getKVSlotSizeInBytes(ternary::KVCacheType cache);

@@ -293,7 +293,6 @@ Expected<BlobContents> Compilation::describe(const CompiledModel &model) {
   header.num_layers = model.numLayers;
   header.arena_size = model.arenaSize;
   header.kv_slot_size = model.kvSlotSize;
-  header.kv_stripes = model.kvStripes;
   using ternary::KVElement;
   static_assert(uint32_t(KVElement::F32) == TERCET_KV_F32 &&
                 uint32_t(KVElement::BF16) == TERCET_KV_BF16 &&

@@ -37,7 +37,7 @@ static uint64_t hashHeader(const tercet_blob_header &header,
   return XXH3_64bits_digest(&state);
 }
 
-static uint64_t numKVBlocks(const tercet_blob_header &header) {
+static uint64_t numKVRows(const tercet_blob_header &header) {
   return (uint64_t(header.context) + TERCET_KV_BLOCK - 1) / TERCET_KV_BLOCK;
 }
 
@@ -51,9 +51,8 @@ static Error checkShape(const tercet_blob_header &header) {
   if (header.vocab_size - 1 >= Limit || header.context - 1 >= Limit ||
       header.max_step_tokens - 1 >= Limit)
     return damaged("vocabulary, context or step size out of range");
-  if (header.kv_stripes == 0 ||
-      header.kv_slot_size % (uint64_t(header.kv_stripes) * numKVBlocks(header)))
-    return damaged("KV cache not made of blocks");
+  if (header.kv_slot_size % numKVRows(header))
+    return damaged("KV cache not made of rows");
   return Error::success();
 }
 
@@ -150,8 +149,8 @@ std::string_view Artifact::section(tercet_section_kind kind) const {
                  : std::string_view();
 }
 
-uint64_t Artifact::kvBlockSize() const {
-  return head->kv_slot_size / head->kv_stripes / numKVBlocks(*head);
+uint64_t Artifact::kvRowSize() const {
+  return head->kv_slot_size / numKVRows(*head);
 }
 
 Error Artifact::checkWeights() const {

@@ -35,8 +35,8 @@ public:
   std::string_view section(tercet_section_kind kind) const;
   std::string_view weights() const { return section(TERCET_SECTION_WEIGHTS); }
   const tercet_generation &generation() const { return generationDefaults; }
-  /// Bytes that TERCET_KV_BLOCK positions take in each stripe.
-  uint64_t kvBlockSize() const;
+  /// Bytes that TERCET_KV_BLOCK positions take.
+  uint64_t kvRowSize() const;
 
   Error checkWeights() const;
   /// Says which features the code needs and this CPU lacks.

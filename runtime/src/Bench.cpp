@@ -120,8 +120,7 @@ static double headBytes(const tercet_blob_header &header,
 static double bytesPerToken(const Artifact &artifact, const Session &session,
                             int64_t batch, double meanLength) {
   const tercet_blob_header &header = artifact.header();
-  double kvPerToken =
-      double(header.kv_stripes * artifact.kvBlockSize()) / TERCET_KV_BLOCK;
+  double kvPerToken = double(artifact.kvRowSize()) / TERCET_KV_BLOCK;
   return (header.ternary_bytes + headBytes(header, session, batch)) / batch +
          kvPerToken * meanLength;
 }

@@ -14,18 +14,16 @@ using namespace tercet;
 
 static constexpr uint64_t HugePage = uint64_t(2) << 20;
 
-PageMemory::PageMemory(uint64_t size, Pages pages) : sizeInBytes(size) {
+PageMemory::PageMemory(uint64_t size) : sizeInBytes(size) {
   // Only a range that starts at a huge page gets one; below that size a few
   // small pages are cheaper than zeroing two megabytes.
-  bool huge = pages == Pages::Huge && size >= HugePage;
+  bool huge = size >= HugePage;
   mappedSize = size + (huge ? HugePage : 1);
   void *map = mmap(nullptr, mappedSize, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED)
     return;
   start = mapping = map;
-  if (pages == Pages::Small)
-    madvise(map, mappedSize, MADV_NOHUGEPAGE); // Some systems default to huge.
   if (!huge)
     return;
   start = reinterpret_cast<void *>(

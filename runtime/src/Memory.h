@@ -8,17 +8,12 @@
 
 namespace tercet {
 
-/// Zeroed anonymous memory, committed on first touch.
+/// Zeroed anonymous memory in huge pages, committed on first touch.
 class PageMemory {
 public:
-  /// Huge ones for what is used as a whole. Small ones for what is used here
-  /// and there: a sequence of a few tokens touches a piece of the KV cache for
-  /// each layer, head, and keys or values, which would each cost a huge page.
-  enum class Pages { Huge, Small };
-
   PageMemory() = default;
   /// Null data() when the system refuses.
-  explicit PageMemory(uint64_t size, Pages pages = Pages::Huge);
+  explicit PageMemory(uint64_t size);
   ~PageMemory();
   PageMemory(PageMemory &&other) { swap(other); }
   PageMemory &operator=(PageMemory &&other) {

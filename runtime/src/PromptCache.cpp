@@ -13,33 +13,31 @@ using namespace tercet;
 
 namespace {
 /// The file: this, the tokens, a hash for each TERCET_KV_BLOCK positions, and
-/// for each of them its block in every stripe. So the beginning of a sequence
-/// is the beginning of the blocks.
+/// their rows of the KV cache.
 struct Header {
   uint64_t magic;
   uint32_t version, kvElement;
   uint64_t modelHash;
-  uint32_t numTokens, numStripes;
-  uint64_t blockSize;
+  uint32_t numTokens, reserved; // 0
+  uint64_t rowSize;
   uint64_t hash; // of this (with 0 here), the tokens and the hashes
 };
 } // namespace
 
 static constexpr uint64_t Magic = 0x564b'5445'4352'4554; // "TERCETKV"
 /// Also of what steps write to the KV cache (docs/numerics.md).
-static constexpr uint32_t Version = 1;
+static constexpr uint32_t Version = 2;
 
-static uint64_t numBlocks(uint64_t numTokens) {
+static uint64_t numRows(uint64_t numTokens) {
   return (numTokens + TERCET_KV_BLOCK - 1) / TERCET_KV_BLOCK;
 }
 
 static uint64_t hashHeader(Header header, TokenSpan tokens,
-                           const std::vector<uint64_t> &blockHashes) {
+                           const std::vector<uint64_t> &rowHashes) {
   header.hash = 0;
   uint64_t hash = hashBytes(&header, sizeof header);
   hash = hashBytes(tokens.data(), tokens.size_bytes(), hash);
-  return hashBytes(blockHashes.data(), blockHashes.size() * sizeof(uint64_t),
-                   hash);
+  return hashBytes(rowHashes.data(), rowHashes.size() * sizeof(uint64_t), hash);
 }
 
 static const char *elementName(uint32_t element) {
@@ -55,8 +53,8 @@ static Header makeHeader(const Artifact &artifact, size_t numTokens) {
           blob.kv_element,
           blob.model_hash,
           static_cast<uint32_t>(numTokens),
-          blob.kv_stripes,
-          artifact.kvBlockSize(),
+          0,
+          artifact.kvRowSize(),
           0};
 }
 
@@ -115,24 +113,23 @@ Error PromptCache::open(const std::string &name, const Artifact &artifact) {
                         "ones (--kv): give another name, or delete it",
                         path.c_str(), elementName(header.kvElement),
                         elementName(expected.kvElement)));
-  if (header.numStripes != expected.numStripes ||
-      header.blockSize != expected.blockSize)
+  if (header.rowSize != expected.rowSize)
     return damaged(path);
-  uint64_t blocks = numBlocks(header.numTokens);
-  firstBlock = sizeof header + header.numTokens * sizeof(int32_t) +
-               blocks * sizeof(uint64_t);
-  if (size != firstBlock + blocks * header.numStripes * header.blockSize)
+  uint64_t rows = numRows(header.numTokens);
+  firstRow = sizeof header + header.numTokens * sizeof(int32_t) +
+             rows * sizeof(uint64_t);
+  if (size != firstRow + rows * header.rowSize)
     return damaged(path);
 
   ids.resize(header.numTokens);
-  blockHashes.resize(blocks);
+  rowHashes.resize(rows);
   uint64_t tokensSize = ids.size() * sizeof(int32_t);
   if (Error error = readAt(ids.data(), tokensSize, sizeof header))
     return error;
-  if (Error error = readAt(blockHashes.data(), blocks * sizeof(uint64_t),
+  if (Error error = readAt(rowHashes.data(), rows * sizeof(uint64_t),
                            sizeof header + tokensSize))
     return error;
-  if (hashHeader(header, ids, blockHashes) != header.hash)
+  if (hashHeader(header, ids, rowHashes) != header.hash)
     return damaged(path);
   return Error::success();
 }
@@ -141,17 +138,12 @@ Error PromptCache::load(Session &session, uint32_t slot,
                         uint32_t length) const {
   assert(length <= ids.size() && length <= session.context());
   session.truncate(slot, 0);
-  uint64_t offset = firstBlock;
-  for (uint32_t block = 0; block < numBlocks(length); ++block) {
-    uint64_t hash = 0;
-    for (uint32_t stripe = 0; stripe < session.numStripes(); ++stripe) {
-      std::span<char> bytes = session.kvBlock(slot, stripe, block);
-      if (Error error = readAt(bytes.data(), bytes.size(), offset))
-        return error;
-      hash = hashBytes(bytes.data(), bytes.size(), hash);
-      offset += bytes.size();
-    }
-    if (hash != blockHashes[block])
+  for (uint32_t row = 0; row < numRows(length); ++row) {
+    std::span<char> bytes = session.kvRow(slot, row);
+    if (Error error =
+            readAt(bytes.data(), bytes.size(), firstRow + row * bytes.size()))
+      return error;
+    if (hashBytes(bytes.data(), bytes.size()) != rowHashes[row])
       return damaged(path);
   }
   session.adopt(slot, tokens().first(length));
@@ -165,15 +157,13 @@ Error PromptCache::load(Session &session, uint32_t slot,
 Error PromptCache::save(const std::string &path, const Artifact &artifact,
                         Session &session, uint32_t slot) {
   TokenSpan tokens = session.tokens(slot);
-  std::vector<uint64_t> blockHashes(numBlocks(tokens.size()));
-  for (uint32_t block = 0; block < blockHashes.size(); ++block)
-    for (uint32_t stripe = 0; stripe < session.numStripes(); ++stripe) {
-      std::span<char> bytes = session.kvBlock(slot, stripe, block);
-      blockHashes[block] =
-          hashBytes(bytes.data(), bytes.size(), blockHashes[block]);
-    }
+  std::vector<uint64_t> rowHashes(numRows(tokens.size()));
+  for (uint32_t row = 0; row < rowHashes.size(); ++row) {
+    std::span<char> bytes = session.kvRow(slot, row);
+    rowHashes[row] = hashBytes(bytes.data(), bytes.size());
+  }
   Header header = makeHeader(artifact, tokens.size());
-  header.hash = hashHeader(header, tokens, blockHashes);
+  header.hash = hashHeader(header, tokens, rowHashes);
 
   OutputFile file;
   if (Error error = file.open(path))
@@ -183,13 +173,12 @@ Error PromptCache::save(const std::string &path, const Artifact &artifact,
   if (Error error = file.write(tokens.data(), tokens.size_bytes()))
     return error;
   if (Error error =
-          file.write(blockHashes.data(), blockHashes.size() * sizeof(uint64_t)))
+          file.write(rowHashes.data(), rowHashes.size() * sizeof(uint64_t)))
     return error;
-  for (uint32_t block = 0; block < blockHashes.size(); ++block)
-    for (uint32_t stripe = 0; stripe < session.numStripes(); ++stripe) {
-      std::span<char> bytes = session.kvBlock(slot, stripe, block);
-      if (Error error = file.write(bytes.data(), bytes.size()))
-        return error;
-    }
+  for (uint32_t row = 0; row < rowHashes.size(); ++row) {
+    std::span<char> bytes = session.kvRow(slot, row);
+    if (Error error = file.write(bytes.data(), bytes.size()))
+      return error;
+  }
   return file.finish();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The state of a sequence as a file: its tokens, and the blocks of the KV cache
+// The state of a sequence as a file: its tokens, and the rows of the KV cache
 // that they use. It belongs to a model and an element of the KV cache; target,
 // packing, head and context may differ, since the bytes do not depend on them.
 
@@ -17,13 +17,13 @@ public:
   PromptCache(const PromptCache &) = delete;
   ~PromptCache();
 
-  /// Checks everything but the blocks.
+  /// Checks everything but the rows.
   Error open(const std::string &path, const Artifact &artifact);
 
   TokenSpan tokens() const { return ids; }
 
   /// Makes a slot hold the first `length` tokens, for which there must be room.
-  /// When a block turns out to be damaged, the slot is left empty.
+  /// When a row turns out to be damaged, the slot is left empty.
   Error load(Session &session, uint32_t slot, uint32_t length) const;
 
   static Error save(const std::string &path, const Artifact &artifact,
@@ -35,8 +35,8 @@ private:
   std::string path;
   int file = -1;
   std::vector<int32_t> ids;
-  std::vector<uint64_t> blockHashes;
-  uint64_t firstBlock = 0; ///< offset in the file
+  std::vector<uint64_t> rowHashes;
+  uint64_t firstRow = 0; ///< offset in the file
 };
 
 } // namespace tercet

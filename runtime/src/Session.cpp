@@ -82,8 +82,7 @@ Session::Session(const Model &model, const Options &options)
       threads(options.numThreads ? options.numThreads : availableThreads(),
               model.header().scratch_size),
       arena(model.header().arena_size),
-      kv(model.header().kv_slot_size * options.numSlots,
-         PageMemory::Pages::Small),
+      kv(model.header().kv_slot_size * options.numSlots),
       contextSize(options.context ? options.context : model.header().context),
       stepLimit(std::min(options.stepTokens ? options.stepTokens : UINT32_MAX,
                          model.header().max_step_tokens)),
@@ -211,12 +210,10 @@ void Session::truncate(uint32_t slot, uint32_t length) {
   held[slot].resize(length);
 }
 
-std::span<char> Session::kvBlock(uint32_t slot, uint32_t stripe,
-                                 uint32_t block) {
-  const tercet_blob_header &header = model.header();
-  size_t size = model.artifact().kvBlockSize();
-  return {static_cast<char *>(kv.data()) + slot * header.kv_slot_size +
-              stripe * (header.kv_slot_size / header.kv_stripes) + block * size,
+std::span<char> Session::kvRow(uint32_t slot, uint32_t row) {
+  size_t size = model.artifact().kvRowSize();
+  return {static_cast<char *>(kv.data()) + slot * model.header().kv_slot_size +
+              row * size,
           size};
 }
 
@@ -228,10 +225,9 @@ void Session::adopt(uint32_t slot, TokenSpan tokens) {
 void Session::copy(uint32_t from, uint32_t to) {
   if (from == to)
     return;
-  for (uint32_t stripe = 0; stripe < numStripes(); ++stripe)
-    for (uint32_t block = 0; block * TERCET_KV_BLOCK < length(from); ++block) {
-      std::span<char> source = kvBlock(from, stripe, block);
-      memcpy(kvBlock(to, stripe, block).data(), source.data(), source.size());
-    }
+  for (uint32_t row = 0; row * TERCET_KV_BLOCK < length(from); ++row) {
+    std::span<char> source = kvRow(from, row);
+    memcpy(kvRow(to, row).data(), source.data(), source.size());
+  }
   held[to] = held[from];
 }

@@ -105,8 +105,7 @@ public:
   void copy(uint32_t from, uint32_t to);
 
   /// The bytes of the KV cache, for those that save and restore them.
-  uint32_t numStripes() const { return model.header().kv_stripes; }
-  std::span<char> kvBlock(uint32_t slot, uint32_t stripe, uint32_t block);
+  std::span<char> kvRow(uint32_t slot, uint32_t row);
   /// Says which tokens the KV cache of an empty slot holds now.
   void adopt(uint32_t slot, TokenSpan tokens);
 

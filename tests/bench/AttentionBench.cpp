@@ -50,7 +50,7 @@ static Case makeAttention(KVElement element, int64_t count, int64_t layers,
   int64_t size = getKVSlotSizeInBytes(cacheType);
   auto *data = allocate<uint8_t>(size);
   std::memset(data, 0x30, size);
-  MemRef<uint8_t, 5> kv = {data, data, 0, {}, {}};
+  MemRef<uint8_t, 2> kv = {data, data, 0, {}, {}};
   auto layer = std::make_shared<int64_t>(0);
   auto run = [=] {
     (*kernel)(q, positions, slots, kv, y, (*layer)++ % layers);

@@ -534,7 +534,7 @@ void runAttention(const TargetSpec &target, Heads heads,
   Rows<float> kRows(k, kUntouched), vRows(v, kUntouched), qRows(q, kUntouched);
   Rows<float> y(n, columns, kUntouched);
   auto runOn = [&]<typename T>(T *cache) {
-    std::array<int64_t, 5> sizes = {slots};
+    std::array<int64_t, 2> sizes = {slots};
     llvm::copy(memrefType.getShape().drop_front(), sizes.begin() + 1);
     run(kRows.first(), vRows.first(), qRows.first(), makeMemRef(positionOf),
         makeMemRef(slotOf), makeContiguous(cache, sizes), y.first(), layer);

@@ -111,10 +111,10 @@ func.func @rope(%x: memref<?x128xf32>, %positions: memref<?xi32>,
 func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: memref<?xi32>,
                      %slots: memref<?xi32>, %cache: !cache, %layer: index,
                      %y: memref<?x128xf32>) {
-  // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x2x2x2x4096xf32>
+  // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x36864xf32>
   // CHECK: scf.parallel
-  // CHECK: memref.store %{{.+}}, %{{.+}} : memref<?x2x2x2x4096xf32>
-  // CHECK: vector.store %{{.+}}, %{{.+}} : memref<?x2x2x2x4096xf32>, vector<16xf32>
+  // CHECK: memref.store %{{.+}}, %{{.+}} : memref<?x36864xf32>
+  // CHECK: vector.store %{{.+}}, %{{.+}} : memref<?x36864xf32>, vector<16xf32>
   ternary.kv_update %kv, %kv, %positions, %slots into %cache layer %layer
     : memref<?x64xf32>, memref<?x64xf32>, memref<?xi32>, memref<?xi32>, !cache
   // CHECK: scf.parallel
@@ -143,7 +143,7 @@ func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: m
 // SATURATES-LABEL: func @int8_attention
 func.func @int8_attention(%q: memref<?x120xf32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                           %cache: !cache, %layer: index, %y: memref<?x120xf32>) {
-  // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x2x2x2x4608xi8>
+  // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x41472xi8>
   // CHECK: ternary.worker_scratch : memref<2304xf32>
   // CHECK: arith.fptosi
   // CHECK: scf.for

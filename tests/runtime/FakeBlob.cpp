@@ -83,7 +83,6 @@ std::string test::makeFakeBlob(const FakeBlobOptions &options) {
   header.arena_size = 4096;
   header.scratch_size = 256;
   header.kv_slot_size = FakeSlotTokens * sizeof(int32_t);
-  header.kv_stripes = 1;
   header.ternary_weights = 4 * options.weightsSize;
   header.ternary_bytes = options.weightsSize;
   header.size = options.weightsOffset + options.weightsSize;

@@ -10,17 +10,16 @@
 
 using namespace tercet;
 
-/// A sequence of a few tokens touches a little everywhere in a KV cache.
-TEST(Memory, SmallPagesCostWhatIsTouched) {
-  constexpr uint64_t Stride = uint64_t(2) << 20, Count = 16;
-  PageMemory memory(Stride * Count, PageMemory::Pages::Small);
+/// A sequence of a few tokens touches the beginning of a KV cache.
+TEST(Memory, CostsWhatIsTouched) {
+  constexpr uint64_t HugePage = uint64_t(2) << 20;
+  PageMemory memory(16 * HugePage);
   char *data = static_cast<char *>(memory.data());
   ASSERT_NE(data, nullptr);
-  for (uint64_t i = 0; i < Count; ++i)
-    data[i * Stride + Stride / 2] = 1;
+  data[HugePage / 2] = 1;
   std::vector<unsigned char> resident(memory.size() / sysconf(_SC_PAGESIZE));
   ASSERT_EQ(mincore(data, memory.size(), resident.data()), 0);
-  EXPECT_EQ(std::count_if(resident.begin(), resident.end(),
+  EXPECT_LE(std::count_if(resident.begin(), resident.end(),
                           [](unsigned char page) { return page & 1; }),
-            int64_t(Count));
+            int64_t(HugePage / sysconf(_SC_PAGESIZE)));
 }

@@ -75,10 +75,11 @@ private:
   int64_t queryOffset() { return scoreColumns + kLanes; }
 
   Values cacheIndices(bool value, Value offset) {
-    return {slot, op.getLayer(), head, b.index(value), offset};
+    return {slot, b.addIndex(b.blockOfCache(layout, op.getLayer(), head, value),
+                             offset)};
   }
   /// Of a score block's first key in units of `size` a position, from the first
-  /// block of the cache, whose blocks are layout.blockSize apart.
+  /// block of the cache, whose blocks are layout.rowSize apart.
   Value offsetOf(Value scoreBlock, int64_t size);
   int64_t offsetOf(int64_t scoreBlock, int64_t size);
   /// Scales of 16 keys or values.
@@ -118,7 +119,7 @@ AttentionKernel::AttentionKernel(AttentionOp op, KernelBuilder &b)
   rowStride = scoreColumns + kLanes;
   if (layout.isInt8)
     rowStride += llvm::alignTo(layout.numGroups, kLanes);
-  int64_t rowBytes = layout.rowSize * layout.elementSizeInBytes;
+  int64_t rowBytes = layout.valueSize * layout.elementSizeInBytes;
   keysPerValueBlock = std::clamp<int64_t>(
       llvm::bit_floor<uint64_t>(kValueBlockSizeInBytes / rowBytes), 1,
       kKeysPerBlock);
@@ -142,12 +143,12 @@ Value AttentionKernel::queryColumn(int64_t queryHead, int64_t d) {
 
 Value AttentionKernel::offsetOf(Value scoreBlock, int64_t size) {
   return b.addIndex(
-      b.mulIndex(b.divIndex(scoreBlock, kVectorsPerBlock), layout.blockSize),
+      b.mulIndex(b.divIndex(scoreBlock, kVectorsPerBlock), layout.rowSize),
       b.mulIndex(b.remIndex(scoreBlock, kVectorsPerBlock), kLanes * size));
 }
 
 int64_t AttentionKernel::offsetOf(int64_t scoreBlock, int64_t size) {
-  return scoreBlock / kVectorsPerBlock * layout.blockSize +
+  return scoreBlock / kVectorsPerBlock * layout.rowSize +
          scoreBlock % kVectorsPerBlock * kLanes * size;
 }
 
@@ -389,13 +390,13 @@ void AttentionKernel::emitValues(Value firstKey, Value lastKey,
       chains.push_back(b.load(op.getOuts(), outIndices(h, v), lanesOf(v)));
   // The keys are in one block of the cache.
   Value block = b.mulIndex(b.divIndex(firstKey, kKeysPerBlock),
-                           layout.blockSize - kKeysPerBlock * layout.rowSize);
+                           layout.rowSize - kKeysPerBlock * layout.valueSize);
   chains = b.forEachLane(
       firstKey, lastKey, chains,
       [&](Value key, int64_t lane, int64_t numLanes, ValueRange carried) {
         // One vector of values at a time: registers are for the chains.
         Value row = b.addIndex(
-            block, b.mulIndex(b.addIndex(key, lane), layout.rowSize));
+            block, b.mulIndex(b.addIndex(key, lane), layout.valueSize));
         Values weights, sums(carried.begin(), carried.end());
         for (int64_t h = 0; h < numHeads; ++h)
           weights.push_back(b.broadcastLane(

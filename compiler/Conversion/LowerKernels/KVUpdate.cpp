@@ -29,10 +29,10 @@ private:
     return type.getElement() == KVElement::BF16 ? b.roundToBF16(floats)
                                                 : floats;
   }
-  /// The element at `offset` into the block of the item's position.
+  /// The element at `offset` into the block of the item's position and head.
   KernelBuilder::Values at(bool value, Value offset) {
-    return {slot, op.getLayer(), head, b.index(value),
-            b.addIndex(block, offset)};
+    Value block = b.blockOfCache(layout, op.getLayer(), head, value);
+    return {slot, b.addIndex(row, b.addIndex(block, offset))};
   }
 
   KVUpdateOp op;
@@ -40,8 +40,8 @@ private:
   KVCacheType type;
   KVCacheLayout layout;
   Value cache, token, head, slot;
-  Value column;      ///< of the head in keys and values
-  Value block, lane; ///< of the position
+  Value column;    ///< of the head in keys and values
+  Value row, lane; ///< of the position
 };
 
 } // namespace
@@ -57,8 +57,8 @@ void KVUpdateKernel::emitFloats() {
     }
     Value value =
         convert(b.load(op.getValues(), {token, b.addIndex(column, d)}, lanes));
-    Value row = b.mulIndex(lane, layout.rowSize);
-    b.store(value, cache, at(true, b.addIndex(row, d)), lanes);
+    Value first = b.mulIndex(lane, layout.valueSize);
+    b.store(value, cache, at(true, b.addIndex(first, d)), lanes);
   });
 }
 
@@ -86,12 +86,13 @@ void KVUpdateKernel::emitInt8() {
                      b.storeBytes(group, cache, at(false, offset));
                    }
                  }));
-  storeScale(true, quantizeHead(b, op.getValues(), token, column, headDim,
-                                [&](Value d, int64_t lanes, Value codes) {
-                                  Value row = b.mulIndex(lane, layout.rowSize);
-                                  b.store(b.truncateToI8(codes), cache,
-                                          at(true, b.addIndex(row, d)), lanes);
-                                }));
+  storeScale(true,
+             quantizeHead(b, op.getValues(), token, column, headDim,
+                          [&](Value d, int64_t lanes, Value codes) {
+                            Value first = b.mulIndex(lane, layout.valueSize);
+                            b.store(b.truncateToI8(codes), cache,
+                                    at(true, b.addIndex(first, d)), lanes);
+                          }));
 }
 
 void KVUpdateKernel::emit() {
@@ -104,7 +105,7 @@ void KVUpdateKernel::emit() {
     slot = b.toIndex(b.loadScalar(op.getSlots(), token));
     Value position = b.toIndex(b.loadScalar(op.getPositions(), token));
     column = b.mulIndex(head, type.getHeadDim());
-    block = b.mulIndex(b.divIndex(position, kKeysPerBlock), layout.blockSize);
+    row = b.mulIndex(b.divIndex(position, kKeysPerBlock), layout.rowSize);
     lane = b.remIndex(position, kKeysPerBlock);
     layout.isInt8 ? emitInt8() : emitFloats();
   });

@@ -2,6 +2,7 @@
 
 #include "compiler/Conversion/LowerKernels/KernelBuilder.h"
 
+#include "compiler/Support/KVCacheLayout.h"
 #include "dialect/Ternary/Ternary.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -372,6 +373,13 @@ void KernelBuilder::prefetch(Value memref, ValueRange indices) {
 
 Value KernelBuilder::castCache(Value cache, MemRefType type) {
   return UnrealizedConversionCastOp::create(*this, type, cache).getResult(0);
+}
+
+Value KernelBuilder::blockOfCache(const KVCacheLayout &layout, Value layer,
+                                  Value head, bool value) {
+  Value pair = addIndex(mulIndex(layer, layout.numHeads), head);
+  return addIndex(mulIndex(pair, 2 * layout.blockSize),
+                  value ? layout.blockSize : 0);
 }
 
 Value KernelBuilder::workerScratch(int64_t numFloats) {

@@ -12,6 +12,7 @@
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace tercet {
+struct KVCacheLayout;
 
 /// Lanes of every float vector; what a narrower ISA lacks, LLVM splits.
 inline constexpr int64_t kLanes = 16;
@@ -149,6 +150,9 @@ public:
   /// Into the second-level cache.
   void prefetch(Value memref, ValueRange indices);
   Value castCache(Value cache, mlir::MemRefType type);
+  /// Where a head's block of keys or values begins in a row of the cache.
+  Value blockOfCache(const KVCacheLayout &layout, Value layer, Value head,
+                     bool value);
   Value workerScratch(int64_t numFloats);
   Value workerBytes(int64_t size);
   /// Part of them from a byte on, as `type`.

@@ -112,12 +112,11 @@ typedef struct tercet_blob_header {
   uint32_t hidden_size;  /* of a screened head; 0: another head */
   uint64_t arena_size;   /* bytes of activation memory a step needs */
   uint64_t scratch_size; /* bytes of private memory a worker needs */
-  uint64_t kv_slot_size; /* bytes of KV cache per sequence slot */
-  /* A slot is that many equal stripes. Each is a row of equal blocks of
-   * TERCET_KV_BLOCK positions, the last one for what is left of the context:
-   * a sequence uses the beginning of every stripe. */
-  uint32_t kv_stripes;
+  /* Bytes of KV cache per sequence slot: equal rows of TERCET_KV_BLOCK
+   * positions, the last one for what is left of the context. */
+  uint64_t kv_slot_size;
   uint32_t kv_element; /* tercet_kv_element */
+  uint32_t reserved;   /* 0 */
   /* Work of a step, for --bench: ternary weights (each is one MAC a token)
    * and bytes read from the weights section by a one-token step. */
   uint64_t ternary_weights;

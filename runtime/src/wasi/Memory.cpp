@@ -12,7 +12,7 @@ using namespace tercet;
 static constexpr uint64_t Alignment = 64;
 static constexpr uint64_t WasmPage = 65536;
 
-PageMemory::PageMemory(uint64_t size, Pages) : sizeInBytes(size) {
+PageMemory::PageMemory(uint64_t size) : sizeInBytes(size) {
   mappedSize = (size / Alignment + 1) * Alignment;
   if (mappedSize > SIZE_MAX)
     return;
