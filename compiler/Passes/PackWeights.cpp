@@ -181,6 +181,7 @@ private:
   uint64_t end = 0;
   int64_t numTrits = 0;
   uint64_t ternaryBytes = 0, headBytes = 0;
+  StringRef headName; ///< of the weights of a head of floats
   /// Where a parameter was placed; packed and plain forms are different places.
   llvm::DenseMap<std::pair<Operation *, Attribute>, int64_t> places;
   /// Layouts of the parameters that a packed linear reads.
@@ -624,6 +625,9 @@ LogicalResult PackWeights::packLinear(ternary::LinearOp linear) {
     headBytes += size;
   if (!layout)
     return success(); // stays a linear over plain floats
+  headName = layout.getPacking() == ternary::Packing::BF16Pairs
+                 ? "bf16"
+                 : stringifyPacking(layout.getPacking());
   OpBuilder b(linear);
   Value packed =
       parameterAt(b, linear.getLoc(), placePackedFloats(parameter, layout),
@@ -777,6 +781,8 @@ void PackWeights::runOnOperation() {
   module->setAttr("ternary.num_trits", b.getI64IntegerAttr(numTrits));
   module->setAttr("ternary.ternary_bytes", b.getI64IntegerAttr(ternaryBytes));
   module->setAttr("ternary.head_bytes", b.getI64IntegerAttr(headBytes));
+  if (!headName.empty())
+    module->setAttr("ternary.head", b.getStringAttr(headName));
 }
 
 } // namespace

@@ -446,6 +446,8 @@ llvm::Expected<CompiledModel> runPipeline(OwningOpRef<ModuleOp> module,
   model.ternaryWeights = attribute("ternary.num_trits");
   model.ternaryBytes = attribute("ternary.ternary_bytes");
   model.headBytes = attribute("ternary.head_bytes");
+  if (auto name = (*module)->getAttrOfType<StringAttr>("ternary.head"))
+    model.headName = name.str();
   model.headGroupBytes = attribute("ternary.head_group_bytes");
   model.errorBounds = attribute("ternary.error_bounds");
   model.module = std::move(module);

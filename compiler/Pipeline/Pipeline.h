@@ -72,6 +72,7 @@ struct CompiledModel {
   uint64_t ternaryWeights = 0;
   uint64_t ternaryBytes = 0;
   uint64_t headBytes = 0;
+  std::string headName; ///< of the weights of a head of floats, else empty
   /// Of a screened head: where its table of error bounds is in the weights, the
   /// bytes of 16 rows, and the width of its hidden states. 0: no such head.
   uint64_t errorBounds = 0;

@@ -224,7 +224,9 @@ static std::string makeInfo(const CompileRequest &request,
     json.attribute("vocab_size", model.vocabSize);
     json.attribute("context", model.context);
     json.attribute("max_step_tokens", model.maxStepTokens);
-    json.attribute("head", request.head);
+    // The exact head has the weights of the model's file.
+    bool isExact = request.head == "bf16" && !model.headName.empty();
+    json.attribute("head", isExact ? model.headName : request.head);
     json.attribute("head_bytes", model.headBytes);
     json.attribute("kv", ternary::stringifyKVElement(request.kv));
     json.attribute("kv_bytes_per_token",

@@ -81,6 +81,7 @@ def test_heads_stay_as_they_are(tmp_path, kind, tied):
     run(BIN / "tercet", "verify", file, program)
     info = json.loads(subprocess.check_output([program, "--info"]))
     stored = len(tensors["token_embd" if tied else "output"][1])
+    assert info["head"] == kind.lower()
     assert stored <= info["head_bytes"] <= 1.4 * stored  # five tiles of 64 rows for 288
     for head in ("screened", "i8") if every_level else ():
         options = f"--head={head}",

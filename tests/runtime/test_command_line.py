@@ -440,7 +440,7 @@ def test_prompt_cache_damage(tmp_path):
     assert "is damaged: delete it" in refused(good[:-1] + bytes([good[-1] ^ 1]))
     assert "is no prompt cache" in refused(b"text\n")
     assert "is no prompt cache" in refused(b"")
-    assert "has format 2" in refused(good[:8] + b"\x02" + good[9:])
+    assert "has format 1" in refused(good[:8] + b"\x01" + good[9:])
     assert "holds int8 keys and values and this program has f32 ones" in refused(good[:12] + b"\x02" + good[13:])
     assert "belongs to another model" in refused(good[:16] + b"\x02" + good[17:])
 

@@ -68,17 +68,23 @@ void PackedMatmulKernel::emitDotBlocks() {
   int64_t numCells = columns / cell.columns;
 
   Value none = b.index(0);
-  if (numBlocks == 1)
-    clearOverlap(codesOf(none), columns);
-  Value q = isMatrix() ? Value(op.getQ()) : getWindows(scratch);
-  Value tokens = isMatrix() ? countTokens() : numWindows;
-  b.loop(none, tokens, kBlockTokens, [&](Value first) {
-    Value count = b.minIndex(b.subIndex(tokens, first), b.index(kBlockTokens));
+  auto unpackFirst = [&] {
     b.loop(none, b.index(numCells), 1, [&](Value index) {
       unpackCell(index, cell.columns, codesOf(none), none, columns);
     });
     if (int64_t rest = columns % cell.columns)
       unpackCell(b.index(numCells), rest, codesOf(none), none, columns);
+  };
+  if (numBlocks == 1) {
+    clearOverlap(codesOf(none), columns);
+    unpackFirst();
+  }
+  Value q = isMatrix() ? Value(op.getQ()) : getWindows(scratch);
+  Value tokens = isMatrix() ? countTokens() : numWindows;
+  b.loop(none, tokens, kBlockTokens, [&](Value first) {
+    Value count = b.minIndex(b.subIndex(tokens, first), b.index(kBlockTokens));
+    if (numBlocks > 1)
+      unpackFirst();
     auto multiply = [&](Value block) {
       return DotBlockOp::create(b, q, first, b.mulIndex(block, columns), count,
                                 codesOf(block), acc);
