@@ -43,8 +43,8 @@ void tercet::populateForReading(const void *begin, uint64_t size) {
   madvise(reinterpret_cast<void *>(first), last - first, MADV_POPULATE_READ);
 }
 
-void tercet::adviseHugePages(void *begin, uint64_t size) {
-  madvise(begin, size, MADV_HUGEPAGE);
+void tercet::adviseHugePages(const void *begin, uint64_t size) {
+  madvise(const_cast<void *>(begin), size, MADV_HUGEPAGE);
 }
 
 uint64_t tercet::peakMemoryInBytes() {

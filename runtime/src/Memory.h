@@ -41,7 +41,7 @@ private:
 void populateForReading(const void *begin, uint64_t size);
 
 /// For memory that starts at a multiple of 2 MiB.
-void adviseHugePages(void *begin, uint64_t size);
+void adviseHugePages(const void *begin, uint64_t size);
 
 /// The most memory that this process has had.
 uint64_t peakMemoryInBytes();

@@ -64,6 +64,8 @@ Error Model::load(const Options &options) {
     if (!arena.data())
       return errnoError("allocate a copy of the weights (try --no-copy)");
   }
+  // What the page cache does not have yet comes there in huge pages.
+  adviseHugePages(weights.data(), weights.size());
   LoadContext context{weights, static_cast<char *>(arena.data())};
   tercet_pool pool(options.numThreads ? options.numThreads : availableThreads(),
                    /*scratchSize=*/0);

@@ -24,7 +24,7 @@ PageMemory::PageMemory(uint64_t size) : sizeInBytes(size) {
 PageMemory::~PageMemory() { free(mapping); }
 
 void tercet::populateForReading(const void *, uint64_t) {}
-void tercet::adviseHugePages(void *, uint64_t) {}
+void tercet::adviseHugePages(const void *, uint64_t) {}
 
 uint64_t tercet::peakMemoryInBytes() {
   return __builtin_wasm_memory_size(0) * WasmPage;
