@@ -105,9 +105,18 @@ Value BlockWeights::loadCodes(const Group &group, int64_t column) {
                            column % format.chunkColumns() / 4, lanes);
 }
 
+/// x * scale + offset where the product is exact: an fma if there is such an
+/// instruction, else two instructions, which round as often.
+static Value multiplyAdd(KernelBuilder &b, Value x, Value scale, Value offset) {
+  auto contract = arith::FastMathFlags::contract;
+  Value product = arith::MulFOp::create(b, x, scale, contract);
+  return arith::AddFOp::create(b, product, offset, contract);
+}
+
 /// Two instructions make a float of a code, or one: it is masked and converted,
-/// or a dot product adds it to a float of no fraction. The fma is exact if
-/// there is no offset, and rounds the one sum that there is if there is one.
+/// or a dot product adds it to a float of no fraction. Codes of 6 bits or
+/// fewer have scales of at most 18, those of 8 bits 11: products are exact. The
+/// sum is, too, if there is no offset, and is rounded once if there is one.
 Value BlockWeights::decode(const Group &group, Value codes, int64_t i) {
   auto words = VectorType::get(lanes, b.getI32Type());
   if (usesDots()) {
@@ -120,8 +129,8 @@ Value BlockWeights::decode(const Group &group, Value codes, int64_t i) {
   Value word = b.bitcast(words, codes);
   if (i == 3) {
     word = arith::ShRUIOp::create(b, word, b.splatInt(24, words));
-    return b.fma(b.toFloat(word), group.scales[0], group.offset);
+    return multiplyAdd(b, b.toFloat(word), group.scales[0], group.offset);
   }
   word = b.andInt(word, b.splatInt(int64_t(0xff) << (8 * i), words));
-  return b.fma(b.toFloat(word), group.scales[i], group.offset);
+  return multiplyAdd(b, b.toFloat(word), group.scales[i], group.offset);
 }

@@ -49,10 +49,12 @@ private:
     firstTile = tile;
     numTiles = count;
     b.blockedLoop(
-        b.dim(op.getX(), 0), layout.getTokens(),
+        b.dim(op.getX(), 0),
+        std::min(layout.getTokens(), b.options.accumulators),
         [&](Value token, int64_t numTokens) { emitTokens(token, numTokens); });
   }
   void emitTokens(Value token, int64_t numTokens);
+  void emitRegisterTile(Value group, int64_t count);
   Values emitFloats(Values sums);
   Values emitCells(Value cell, int64_t count, int64_t numLanes,
                    ValueRange sums);
@@ -63,13 +65,14 @@ private:
   void prefetch(Value address);
 
   /// Where a row group of the register tile is behind the first tile.
-  int64_t getTileOffset(int64_t group) {
-    return (firstGroup + group) / groupsPerTile *
-           layout.getTileBytes(numColumns);
+  Value getTileOffset(int64_t group) {
+    return b.mulIndex(b.divIndex(b.addIndex(firstGroup, group), groupsPerTile),
+                      layout.getTileBytes(numColumns));
   }
   /// The first of its rows in its tile.
-  int64_t getFirstRow(int64_t group) {
-    return (firstGroup + group) % groupsPerTile * kLanes;
+  Value getFirstRow(int64_t group) {
+    return b.mulIndex(b.remIndex(b.addIndex(firstGroup, group), groupsPerTile),
+                      kLanes);
   }
   /// Multiplies a column, lane `lane` of `numLanes` from `first` on, of some
   /// row groups with all tokens.
@@ -94,8 +97,8 @@ private:
   Value firstTile;
   int64_t numTiles;
   // The register tile: numGroups * numTokens chains, row groups first.
-  Value firstToken;
-  int64_t firstGroup, numGroups, numTokens;
+  Value firstToken, firstGroup;
+  int64_t numGroups, numTokens;
 };
 
 } // namespace
@@ -131,8 +134,9 @@ Values PackedLinearKernel::emitCells(Value firstCell, int64_t count,
 /// One or two columns of a row group.
 Value PackedLinearKernel::loadCell(Value cell, int64_t group) {
   Cell size = layout.getCell();
-  int64_t offset =
-      getTileOffset(group) + getFirstRow(group) * (size.bytes / size.rows);
+  Value offset =
+      b.addIndex(getTileOffset(group),
+                 b.mulIndex(getFirstRow(group), size.bytes / size.rows));
   Value address =
       b.addIndex(b.mulIndex(firstTile, layout.getTileBytes(numColumns)),
                  b.mulIndex(cell, size.bytes));
@@ -210,7 +214,7 @@ Values PackedLinearKernel::emitGroup(Value block, Value group,
     SmallVector<BlockWeights::Group> groups;
     for (int64_t g = first; g < std::min(first + inTurn, numGroups); ++g)
       groups.push_back(weights.loadGroup(b.addIndex(address, getTileOffset(g)),
-                                         group, b.index(getFirstRow(g))));
+                                         group, getFirstRow(g)));
     for (int64_t column = 0; column < format.group; column += 4)
       for (auto [g, ofGroup] : llvm::enumerate(groups)) {
         Value codes = weights.loadCodes(ofGroup, column);
@@ -226,31 +230,43 @@ Values PackedLinearKernel::emitGroup(Value block, Value group,
   return result;
 }
 
+/// A group of columns in blocks is a lot of code, which equal register tiles of
+/// row groups share.
 void PackedLinearKernel::emitTokens(Value token, int64_t count) {
   firstToken = token;
   numTokens = count;
-  firstGroup = 0;
   int64_t maxGroups = std::max<int64_t>(1, b.options.accumulators / count);
-  for (int64_t groups : splitEvenly(numTiles * groupsPerTile, maxGroups)) {
-    numGroups = groups;
-    Values zeros(numGroups * numTokens, b.zeros());
-    Values sums =
-        layout.getBlockFormat() ? emitBlocks(zeros) : emitFloats(zeros);
+  auto tiles = splitEvenly(numTiles * groupsPerTile, maxGroups);
+  if (layout.getBlockFormat() && llvm::all_equal(tiles)) {
+    b.loop(b.index(0), b.index(numTiles * groupsPerTile), tiles.front(),
+           [&](Value group) { emitRegisterTile(group, tiles.front()); });
+    return;
+  }
+  int64_t group = 0;
+  for (int64_t groups : tiles) {
+    emitRegisterTile(b.index(group), groups);
+    group += groups;
+  }
+}
 
-    for (int64_t g = 0; g < numGroups; ++g) {
-      Value row = b.addIndex(b.mulIndex(firstTile, layout.getTileRows()),
-                             (firstGroup + g) * kLanes);
-      for (int64_t t = 0; t < numTokens; ++t) {
-        Value sum = sums[t * numGroups + g];
-        SmallVector<Value> indices = {b.addIndex(firstToken, t), row};
-        if (numRows % layout.getTileRows() == 0)
-          b.store(sum, op.getOuts(), indices);
-        else
-          b.storeFirst(sum, b.subIndex(b.index(numRows), row), op.getOuts(),
-                       indices);
-      }
+void PackedLinearKernel::emitRegisterTile(Value group, int64_t count) {
+  firstGroup = group;
+  numGroups = count;
+  Values zeros(numGroups * numTokens, b.zeros());
+  Values sums = layout.getBlockFormat() ? emitBlocks(zeros) : emitFloats(zeros);
+  for (int64_t g = 0; g < numGroups; ++g) {
+    Value row = b.addIndex(
+        b.addIndex(b.mulIndex(firstTile, layout.getTileRows()), g * kLanes),
+        b.mulIndex(firstGroup, kLanes));
+    for (int64_t t = 0; t < numTokens; ++t) {
+      Value sum = sums[t * numGroups + g];
+      SmallVector<Value> indices = {b.addIndex(firstToken, t), row};
+      if (numRows % layout.getTileRows() == 0)
+        b.store(sum, op.getOuts(), indices);
+      else
+        b.storeFirst(sum, b.subIndex(b.index(numRows), row), op.getOuts(),
+                     indices);
     }
-    firstGroup += numGroups;
   }
 }
 
