@@ -75,9 +75,10 @@ TraceComparison::create(const ArtifactProgram &program,
       for (mlir::Operation &op : function.getBody().front())
         if (isKernel(&op))
           ops.push_back(&op);
+  trace.numKernels = ops.size();
   uint64_t numCalls = 0;
   auto add = [&](mlir::Operation *op, ternary::FusedRowsOp fused = {}) {
-    Kernel kernel{op->getName().getStringRef(), {}};
+    TracedOp traced{op->getName().getStringRef(), {}};
     if (auto destinations = dyn_cast<mlir::DestinationStyleOpInterface>(op))
       for (auto [result, init] : enumerate(destinations.getDpsInits())) {
         mlir::Value whole = fused ? fused.getOperandOf(init) : init;
@@ -86,10 +87,10 @@ TraceComparison::create(const ArtifactProgram &program,
         if (auto placement = place(result, whole)) {
           ranges.push_back({numCalls - 1, placement->offset,
                             placement->size(trace.numTokens)});
-          kernel.placements.push_back(*placement);
+          traced.placements.push_back(*placement);
         }
       }
-    trace.kernels.push_back(std::move(kernel));
+    trace.tracedOps.push_back(std::move(traced));
   };
   for (mlir::Operation *op : ops) {
     numCalls += countCalls(op, trace.numTokens);
@@ -111,13 +112,13 @@ void TraceComparison::observe(mlir::Operation *op, ArrayRef<Value> operands,
                               ArrayRef<Value> results) {
   if (difference || !isKernel(op))
     return;
-  if (next == kernels.size() ||
-      kernels[next].op != op->getName().getStringRef()) {
+  if (next == tracedOps.size() ||
+      tracedOps[next].name != op->getName().getStringRef()) {
     difference = "no kernel belongs to " + getLayerName(op) + " (" +
                  op->getName().getStringRef().str() + ")";
     return;
   }
-  for (const Placement &placement : kernels[next++].placements) {
+  for (const Placement &placement : tracedOps[next++].placements) {
     // What a weight matrix does not reach is unspecified.
     int64_t numColumns = placement.numColumns;
     if (auto linear = dyn_cast<ternary::LinearOp>(op))
@@ -161,9 +162,9 @@ void TraceComparison::compareResult(mlir::Operation *op,
 std::string TraceComparison::describe() const {
   if (difference)
     return *difference;
-  if (next < kernels.size())
-    return formatv("only {0} of {1} kernels belong to an op", next,
-                   kernels.size());
-  return formatv("{0} kernels, {1} identical results of {2} tokens",
-                 kernels.size(), numResults, numTokens);
+  if (next < tracedOps.size())
+    return formatv("only {0} of the kernels' {1} ops are in the model", next,
+                   tracedOps.size());
+  return formatv("{0} kernels, {1} identical results of {2} tokens", numKernels,
+                 numResults, numTokens);
 }

@@ -26,7 +26,7 @@ public:
                llvm::ArrayRef<Value> results);
 
   /// Whether all kernels were compared and computed the same.
-  bool passed() const { return !difference && next == kernels.size(); }
+  bool passed() const { return !difference && next == tracedOps.size(); }
   /// The first difference, or what was compared.
   std::string describe() const;
 
@@ -40,8 +40,9 @@ private:
       return (numRows - 1) * stride + numColumns * elementSize;
     }
   };
-  struct Kernel {
-    llvm::StringRef op;
+  /// Of a kernel, or one of those that it fuses.
+  struct TracedOp {
+    llvm::StringRef name;
     llvm::SmallVector<Placement, 3> placements;
   };
 
@@ -50,7 +51,8 @@ private:
                      const Value &expected, int64_t numColumns);
 
   int64_t numTokens = 0;
-  std::vector<Kernel> kernels;
+  size_t numKernels = 0;
+  std::vector<TracedOp> tracedOps;
   size_t next = 0, numResults = 0;
   std::unique_ptr<llvm::MemoryBuffer> buffer;
   llvm::StringRef rest; ///< of the buffer

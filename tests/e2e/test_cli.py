@@ -60,7 +60,8 @@ def test_bench_knows_every_kernel(run, program):
     kernels = json.loads(run("--bench", "--prompt", 8, "--gen", 2, "--rounds", 1, "--json")[0])["kernels"]
     verify = subprocess.run([TERCET, "verify", MODEL, program], capture_output=True, text=True, check=True)
     assert f" {len(kernels)} kernels" in verify.stdout
-    assert kernels[3]["op"].startswith("packed_matmul 512x256 ") and "layers.0.self_attn.q_proj" in kernels[3]["layer"]
+    assert kernels[1]["op"] == "rms_norm + quantize_activations"
+    assert kernels[2]["op"].startswith("packed_matmul 512x256 ") and "layers.0.self_attn.q_proj" in kernels[2]["layer"]
     assert all(kernel["decode_us"] > 0 and kernel["prefill_us"] > 0 for kernel in kernels)
 
 
