@@ -500,23 +500,16 @@ TEST_P(AttentionKernelTest, KVUpdateAndAttention) {
   std::vector<float> q = randomFloats(numTokens * stride);
   std::vector<float> y(numTokens * stride, kUntouched), expected = y;
   // Stale keys and values of an earlier sequence must not count.
-  int64_t elements = llvm::alignTo(shape.context, 64) * h;
-  std::vector<float> cache =
-      randomFloats(slots * layers * shape.kvHeads * 2 * elements, 100);
-  MemRef<float, 5> cacheRef = {cache.data(),
-                               cache.data(),
-                               0,
-                               {slots, layers, shape.kvHeads, 2, elements},
-                               {layers * shape.kvHeads * 2 * elements,
-                                shape.kvHeads * 2 * elements, 2 * elements,
-                                elements, 1}};
+  // A row of 64 positions has a block more than there are (docs/packings.md).
+  int64_t rowSize = (2 * layers * shape.kvHeads + 1) * 64 * h;
+  int64_t slotSize = llvm::divideCeil(shape.context, 64) * rowSize;
+  std::vector<float> cache = randomFloats(slots * slotSize, 100);
 
   std::string cacheType =
       formatv("!ternary.kv_cache<layers = {0}, heads = {1}, context = {2}, "
               "head_dim = {3}>",
               layers, shape.kvHeads, shape.context, h);
-  std::string cacheMemRef =
-      formatv("memref<?x{0}x{1}x2x{2}xf32>", layers, shape.kvHeads, elements);
+  std::string cacheMemRef = formatv("memref<?x{0}xf32>", slotSize);
   std::string kvType = rows(kvColumns, kvColumns),
               qType = rows(columns, stride);
   KernelJIT run(
@@ -539,8 +532,9 @@ TEST_P(AttentionKernelTest, KVUpdateAndAttention) {
       shape.accumulators);
   run(makeMemRef(keys, kvColumns, kvColumns),
       makeMemRef(values, kvColumns, kvColumns), makeMemRef(q, columns, stride),
-      makeMemRef(positionOf), makeMemRef(slotOf), cacheRef,
-      makeMemRef(y, columns, stride), layer);
+      makeMemRef(positionOf), makeMemRef(slotOf),
+      makeMemRef(cache, slotSize, slotSize), makeMemRef(y, columns, stride),
+      layer);
 
   // Row of `keys` and `values` of each position of a slot.
   std::vector<std::vector<int64_t>> tokenAt(
