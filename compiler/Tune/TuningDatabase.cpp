@@ -108,9 +108,10 @@ Expected<TuningDatabase> TuningDatabase::openToRead(StringRef path) {
 }
 
 Expected<TuningDatabase> TuningDatabase::openToWrite(StringRef path) {
-  if (std::error_code code =
-          sys::fs::create_directories(sys::path::parent_path(path)))
-    return createFileError(sys::path::parent_path(path), code);
+  StringRef directory = sys::path::parent_path(path);
+  if (!directory.empty())
+    if (std::error_code code = sys::fs::create_directories(directory))
+      return createFileError(directory, code);
   auto database = open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
   if (!database)
     return database.takeError();
