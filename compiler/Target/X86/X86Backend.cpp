@@ -589,8 +589,8 @@ public:
     llvm_unreachable("unknown dot product");
   }
 
-  /// Without an instruction for it an fma is thirty, whose lanes do not wait for
-  /// each other: more of them make code larger, not faster.
+  /// Without an instruction for it an fma is thirty, whose lanes do not wait
+  /// for each other: more of them make code larger, not faster.
   int64_t getFloatAccumulators(const TargetSpec &target) const override {
     return target.has(TERCET_CPU_AVX512VL) ? 16 : hasFMA(target) ? 4 : 1;
   }
