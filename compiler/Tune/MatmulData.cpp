@@ -61,36 +61,49 @@ Expected<MatmulData> MatmulData::create(MatmulShape shape, int64_t maxTokens) {
   return data;
 }
 
-Error MatmulData::pack(ternary::Packing packing, int64_t footprint,
-                       bool isCached) {
+ArrayRef<uint8_t> MatmulData::pack(ternary::Packing packing) {
   auto [entry, isNew] = packed.try_emplace(packing);
-  if (!isNew)
-    return Error::success();
-  mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
-  context.loadDialect<ternary::TernaryDialect>();
-  auto layout = ternary::LayoutAttr::getTrits(&context, packing, {});
-  int64_t size = layout.getPackedBytes(shape.rows, shape.cols);
-  PackedWeights &weights = entry->second;
-  weights.isCached = isCached;
-  weights.stride = alignTo(size, 64);
-  weights.numCopies = std::max<int64_t>(footprint / size, 1);
-  if (Error error =
-          allocate(weights.memory, weights.stride * weights.numCopies))
-    return error;
-  auto *first = static_cast<uint8_t *>(weights.memory.data());
-  packTrits(layout, trits.data, shape.cols,
-            MutableArrayRef(first, size_t(size)));
-  for (int64_t copy = 1; copy < weights.numCopies; ++copy)
-    std::memcpy(first + copy * weights.stride, first, size);
+  std::vector<uint8_t> &bytes = entry->second;
+  if (isNew) {
+    mlir::MLIRContext context(mlir::MLIRContext::Threading::DISABLED);
+    context.loadDialect<ternary::TernaryDialect>();
+    auto layout = ternary::LayoutAttr::getTrits(&context, packing, {});
+    bytes.resize(layout.getPackedBytes(shape.rows, shape.cols));
+    packTrits(layout, trits.data, shape.cols, bytes);
+  }
+  return bytes;
+}
+
+Error MatmulData::spread(ArrayRef<Footprint> footprints) {
+  spreads.clear();
+  int64_t size = 0;
+  for (const Footprint &footprint : footprints) {
+    int64_t stride = alignTo(pack(footprint.packing).size(), 64);
+    int64_t count = std::max<int64_t>(footprint.bytes / stride, 1);
+    spreads[footprint.packing] = {.begin = size,
+                                  .stride = stride,
+                                  .count = count,
+                                  .areCached = footprint.isCached};
+    size += stride * count;
+  }
+  if (uint64_t(size) > arena.size())
+    if (Error error = allocate(arena, size))
+      return error;
+  auto *memory = static_cast<uint8_t *>(arena.data());
+  for (const auto &[packing, copies] : spreads) {
+    ArrayRef<uint8_t> bytes = pack(packing);
+    for (int64_t copy = 0; copy < copies.count; ++copy)
+      llvm::copy(bytes, memory + copies.begin + copy * copies.stride);
+  }
   return Error::success();
 }
 
 void MatmulData::run(const MatmulKernel &kernel, ternary::Packing packing,
                      tercet_pool *pool) {
-  PackedWeights &weights = packed.at(packing);
-  auto *copy = static_cast<const uint8_t *>(weights.memory.data()) +
-               weights.next * weights.stride;
-  weights.next = (weights.next + 1) % weights.numCopies;
+  Copies &copies = spreads.at(packing);
+  auto *copy = static_cast<const uint8_t *>(arena.data()) + copies.begin +
+               copies.next * copies.stride;
+  copies.next = (copies.next + 1) % copies.count;
   kernel.run({static_cast<const int8_t *>(alignedQ.data()), scale.data.data(),
               sum.data.data(), copy, scales.data.data(),
               static_cast<float *>(y.data())},

@@ -11,6 +11,7 @@
 #include "runtime/src/Memory.h"
 
 #include <map>
+#include <vector>
 
 namespace tercet {
 
@@ -19,15 +20,22 @@ public:
   static llvm::Expected<MatmulData> create(MatmulShape shape,
                                            int64_t maxTokens);
 
-  /// Packs the weights, unless they are packed, in so many copies that all have
-  /// `footprint` bytes. With `isCached` they stay in the caches while they are
-  /// in use.
-  llvm::Error pack(ternary::Packing packing, int64_t footprint, bool isCached);
+  /// The bytes of all copies of the weights in a packing. With `isCached` they
+  /// stay in the caches while they are in use.
+  struct Footprint {
+    ternary::Packing packing;
+    int64_t bytes;
+    bool isCached;
+  };
+
+  /// Spreads copies over the memory that all packings share. From then on
+  /// kernels of these packings run, and of no others.
+  llvm::Error spread(llvm::ArrayRef<Footprint> footprints);
 
   /// Calls until every copy that the caches shall hold was read.
   int64_t getWarmUpCalls(ternary::Packing packing) const {
-    const PackedWeights &weights = packed.at(packing);
-    return weights.isCached ? weights.numCopies : 0;
+    const Copies &copies = spreads.at(packing);
+    return copies.areCached ? copies.count : 0;
   }
 
   /// Runs a kernel of this packing on the next copy of its weights.
@@ -40,6 +48,7 @@ public:
 private:
   MatmulData(MatmulShape shape, int64_t maxTokens);
   void computeReference();
+  llvm::ArrayRef<uint8_t> pack(ternary::Packing packing);
 
   MatmulShape shape;
   int64_t maxTokens;
@@ -50,12 +59,14 @@ private:
   /// What kernels read and write by whole vectors, aligned as in an artifact.
   PageMemory alignedQ, y;
 
-  struct PackedWeights {
-    PageMemory memory;
-    int64_t stride = 0, numCopies = 0, next = 0;
-    bool isCached = false;
+  std::map<ternary::Packing, std::vector<uint8_t>> packed;
+  struct Copies {
+    int64_t begin, stride, count, next = 0;
+    bool areCached;
   };
-  std::map<ternary::Packing, PackedWeights> packed;
+  std::map<ternary::Packing, Copies> spreads;
+  /// Fresh memory may take a second for a gigabyte, so it is kept.
+  PageMemory arena;
 };
 
 } // namespace tercet

@@ -166,7 +166,7 @@ Error tercet::measureRates(CpuDescription &cpu, const TargetSpec &target) {
   for (ternary::Packing packing : model.getPackings(kSmallMatmul)) {
     LayoutChoice choice = {
         packing, getBackend(target).getSchedule(packing, kSmallMatmul, target)};
-    if (Error error = data->pack(packing, /*footprint=*/0, /*isCached=*/true))
+    if (Error error = data->spread({{packing, /*bytes=*/0, /*isCached=*/true}}))
       return error;
     auto measure = [&](int64_t numTokens) -> Expected<double> {
       auto kernel =

@@ -118,13 +118,15 @@ void Race::preferPredicted(size_t field) {
 void Race::run(Clock::time_point deadline) {
   // A few rounds tell who is far behind; those that are left are nearly equal.
   constexpr size_t kFinalists = 4;
+  constexpr int kFewestRounds = 3;
   for (size_t field = contestants.size();; field = divideCeil(field, 2)) {
     for (Contestant &contestant :
          MutableArrayRef(contestants).take_front(field))
       contestant.seconds.clear();
-    int numRounds = field > 8 ? 3 : field > kFinalists ? 9 : 61;
-    for (int round = 0;
-         round < numRounds && (round == 0 || Clock::now() < deadline); ++round)
+    int numRounds = field > 8 ? kFewestRounds : field > kFinalists ? 9 : 61;
+    for (int round = 0; round < numRounds &&
+                        (round < kFewestRounds || Clock::now() < deadline);
+         ++round)
       runRound(field);
     sort(field);
     if (field <= kFinalists || Clock::now() >= deadline)
@@ -137,15 +139,21 @@ void Race::run(Clock::time_point deadline) {
 // Tuner
 //===----------------------------------------------------------------------===//
 
-Error Tuner::pack(MatmulData &data, Packing packing,
-                  const ModelShapes &model) const {
-  int64_t footprint = costs.getFootprint(model, packing);
-  bool isCached = &costs.getHome(footprint) != &costs.getMemory();
-  // From here on a cache has forgotten what was read before.
+Error Tuner::spread(MatmulData &data, ArrayRef<Packing> packings,
+                    const ModelShapes &model) const {
+  // From here on a cache has forgotten what was read before, of any packing.
   int64_t enough = int64_t(256) << 20;
   for (const MemoryLevel &level : ArrayRef(cpu.levels).drop_back())
     enough = std::max(enough, level.sizeInBytes * 3 / 2);
-  return data.pack(packing, std::min(footprint, enough), isCached);
+  SmallVector<MatmulData::Footprint> footprints;
+  for (Packing packing : packings) {
+    int64_t bytes = costs.getFootprint(model, packing);
+    bool isCached = &costs.getHome(bytes) != &costs.getMemory();
+    if (!isCached)
+      bytes = std::min(bytes, enough) / int64_t(packings.size());
+    footprints.push_back({packing, bytes, isCached});
+  }
+  return data.spread(footprints);
 }
 
 Expected<std::vector<Contestant>>
@@ -190,7 +198,7 @@ public:
 
   Error racePackings();
   Error raceSchedules();
-  void raceWinners();
+  Error raceWinners();
   Error racePrefills();
 
   TunedLayout result;
@@ -246,16 +254,18 @@ Error MatmulTuning::add(Race &race, int64_t numTokens,
 /// The default GEMV of each packing; those that are far behind are given up.
 Error MatmulTuning::racePackings() {
   constexpr double kHopeless = 1.4;
+  std::vector<Packing> all = tuner.costs.getPackings(shape);
   std::vector<LayoutChoice> defaults;
-  for (Packing packing : tuner.costs.getPackings(shape)) {
-    if (Error error = tuner.pack(data, packing, model))
-      return error;
+  for (Packing packing : all)
     defaults.push_back(
         {packing,
          getBackend(tuner.target).getSchedule(packing, shape, tuner.target)});
-  }
+  if (Error error = tuner.spread(data, all, model))
+    return error;
   if (Error error = add(packings, 1, defaults, Clock::time_point::max()))
     return error;
+  // Until now data was prepared, which takes long where memory is new.
+  start = Clock::now();
   packings.run(after(0.2));
   double limit = kHopeless * packings.contestants[0].getMedian();
   llvm::erase_if(packings.contestants, [&](const Contestant &contestant) {
@@ -276,6 +286,8 @@ Error MatmulTuning::raceSchedules() {
       if (choice.packing == base.packing && choice.schedule != base.schedule)
         others.push_back(choice);
     Race race = makeRace(1);
+    if (Error error = tuner.spread(data, base.packing, model))
+      return error;
     if (Expected<bool> isExact = race.add(std::move(contestant)); !isExact)
       return isExact.takeError();
     if (Error error = add(race, 1, others, after(begin + 0.5 * share)))
@@ -299,12 +311,17 @@ Error MatmulTuning::raceSchedules() {
 
 /// The best GEMV of each packing: those that prefill may decide between are
 /// left. A matrix unit is seven times as fast from t5 as tables are.
-void MatmulTuning::raceWinners() {
+Error MatmulTuning::raceWinners() {
   constexpr int kRounds = 31;
   constexpr double kNear = 1.1;
   size_t field = winners.contestants.size();
-  for (Contestant &contestant : winners.contestants)
+  SmallVector<Packing> theirs;
+  for (Contestant &contestant : winners.contestants) {
     contestant.seconds.clear();
+    theirs.push_back(contestant.choice.packing);
+  }
+  if (Error error = tuner.spread(data, theirs, model))
+    return error;
   for (int round = 0; round < kRounds; ++round)
     winners.runRound(field);
   winners.sort(field);
@@ -313,6 +330,7 @@ void MatmulTuning::raceWinners() {
   llvm::erase_if(winners.contestants, [&](const Contestant &contestant) {
     return contestant.getMedian() > limit;
   });
+  return Error::success();
 }
 
 /// What a GEMV leaves open, by the GEMM; and the packing that takes a prompt
@@ -321,6 +339,8 @@ Error MatmulTuning::racePrefills() {
   double share = 0.4 / winners.contestants.size(), begin = 0.6;
   for (const Contestant &gemv : winners.contestants) {
     Race race = makeRace(kPrefillTokens);
+    if (Error error = tuner.spread(data, gemv.choice.packing, model))
+      return error;
     if (Error error = add(
             race, kPrefillTokens,
             tuner.costs.rank(shape, BatchClass::Prefill, model, gemv.choice),
@@ -354,7 +374,8 @@ Expected<TunedLayout> Tuner::tune(MatmulShape shape, const ModelShapes &model,
     return std::move(error);
   if (Error error = tuning.raceSchedules())
     return std::move(error);
-  tuning.raceWinners();
+  if (Error error = tuning.raceWinners())
+    return std::move(error);
   if (Error error = tuning.racePrefills())
     return std::move(error);
   return std::move(tuning.result);

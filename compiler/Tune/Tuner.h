@@ -106,10 +106,11 @@ public:
   llvm::Expected<TunedLayout> tune(MatmulShape shape, const ModelShapes &model,
                                    Clock::time_point deadline);
 
-  /// Packs weights with the footprint that they have in a model, at most what
-  /// the caches cannot hold.
-  llvm::Error pack(MatmulData &data, ternary::Packing packing,
-                   const ModelShapes &model) const;
+  /// Spreads weights of packings that run in turns over as much memory as they
+  /// have in a model, at most what the caches cannot hold.
+  llvm::Error spread(MatmulData &data,
+                     llvm::ArrayRef<ternary::Packing> packings,
+                     const ModelShapes &model) const;
 
   /// Compiles in parallel as long as there is time, and at least the first.
   llvm::Expected<std::vector<Contestant>>

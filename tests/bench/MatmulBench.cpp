@@ -120,7 +120,7 @@ getSchedules(Packing packing, const Schedule &selected, bool isGemm) {
         add([=](Schedule &s) {
           s.unroll = unroll, s.parts = parts, s.streams = 1;
         });
-  for (int64_t unroll : {1, 2, 4, 12})
+  for (int64_t unroll : {1, 2, 4, 8, 12})
     for (int64_t prefetch : {0, 1024, 4096, 8192})
       for (int64_t streams : {int64_t(1), unroll})
         if (streams == 1 || (packing != Packing::L3 && selected.chain == 1))

@@ -94,8 +94,7 @@ void runCase(const Case &c, const CpuDescription &cpu,
           .choice;
 
   MatmulData data = exitOnError(MatmulData::create(c.shape, 1));
-  for (Packing packing : costs.getPackings(c.shape))
-    exitOnError(tuner.pack(data, packing, model));
+  exitOnError(tuner.spread(data, costs.getPackings(c.shape), model));
   Race race(data, /*numTokens=*/1, kThreads);
   auto choices = costs.rank(c.shape, BatchClass::Decode, model);
   for (Contestant &contestant :
@@ -120,6 +119,11 @@ void runCase(const Case &c, const CpuDescription &cpu,
         ++i;
       else
         field.erase(field.begin() + i);
+    SmallVector<Packing> left;
+    for (const Contestant &contestant : field)
+      if (!is_contained(left, contestant.choice.packing))
+        left.push_back(contestant.choice.packing);
+    exitOnError(tuner.spread(data, left, model));
   };
   run(5);
   keep(12);
@@ -139,7 +143,7 @@ void runCase(const Case &c, const CpuDescription &cpu,
                     target.text, c.model, c.shape.rows, c.shape.cols,
                     numCandidates, nameOf(best.choice), best.getMedian() * 1e6,
                     regretOf(tuned), regretOf(predicted),
-                    stringifyPacking(predicted.packing));
+                    nameOf(predicted));
   outs().flush();
 }
 
@@ -154,7 +158,7 @@ int main(int argc, char **argv) {
   CpuDescription cpu = exitOnError(identifyCpu());
   exitOnError(measureReading(cpu));
   outs() << "| level | matmul | candidates | best of all | tuner, slower by | "
-            "cost model, slower by | its packing "
+            "cost model, slower by | its choice "
             "|\n|---|---|---|---|---|---|---|\n";
   for (const std::string &level : levels) {
     TargetSpec target = exitOnError(parseTarget(level));

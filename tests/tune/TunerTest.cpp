@@ -26,7 +26,7 @@ TEST(MatmulDataTest, KnowsTheResult) {
     MatmulData data = cantFail(MatmulData::create(shape, kPrefillTokens));
     CostModel costs(assumeCpu(getNative()), getNative(), 1);
     for (Packing packing : costs.getPackings(shape)) {
-      cantFail(data.pack(packing, /*footprint=*/1 << 20, /*isCached=*/true));
+      cantFail(data.spread({{packing, /*bytes=*/1 << 20, /*isCached=*/true}}));
       EXPECT_GT(data.getWarmUpCalls(packing), 50);
       for (int64_t numTokens : {int64_t(1), kPrefillTokens}) {
         MatmulKernel kernel = cantFail(MatmulKernel::compile(
@@ -39,11 +39,35 @@ TEST(MatmulDataTest, KnowsTheResult) {
   }
 }
 
+TEST(MatmulDataTest, PackingsShareMemory) {
+  MatmulShape shape = {208, 112};
+  MatmulData data = cantFail(MatmulData::create(shape, 1));
+  tercet_pool pool(1, 1 << 20);
+  auto run = [&](Packing packing) {
+    MatmulKernel kernel = cantFail(MatmulKernel::compile(
+        getNative(), shape, 1, getDefault(packing, shape)));
+    ASSERT_LE(kernel.getScratchBytes(), uint64_t(1) << 20);
+    for (int64_t call = 0; call <= data.getWarmUpCalls(packing); ++call) {
+      data.run(kernel, packing, &pool);
+      EXPECT_TRUE(data.isExact(1)) << stringifyPacking(packing).str() << call;
+    }
+  };
+  cantFail(data.spread({{Packing::I2, 1 << 16, /*isCached=*/true}}));
+  int64_t alone = data.getWarmUpCalls(Packing::I2);
+  EXPECT_GT(alone, 2);
+  run(Packing::I2);
+  cantFail(data.spread({{Packing::T3, 1 << 16, /*isCached=*/true},
+                        {Packing::I2, 1 << 16, /*isCached=*/true}}));
+  EXPECT_EQ(data.getWarmUpCalls(Packing::I2), alone);
+  run(Packing::T3);
+  run(Packing::I2);
+}
+
 TEST(MatmulDataTest, SeesAnotherResult) {
   MatmulShape shape = {64, 64};
   MatmulData data = cantFail(MatmulData::create(shape, 2));
   EXPECT_FALSE(data.isExact(1)) << "nothing has run";
-  cantFail(data.pack(Packing::I2, 0, /*isCached=*/true));
+  cantFail(data.spread({{Packing::I2, 0, /*isCached=*/true}}));
   MatmulKernel kernel = cantFail(MatmulKernel::compile(
       getNative(), shape, 1, getDefault(Packing::I2, shape)));
   tercet_pool pool(1, kernel.getScratchBytes());
@@ -55,7 +79,7 @@ TEST(MatmulDataTest, SeesAnotherResult) {
 TEST(RaceTest, ComparesWithinRounds) {
   MatmulShape shape = {64, 64};
   MatmulData data = cantFail(MatmulData::create(shape, 1));
-  cantFail(data.pack(Packing::I2, 0, /*isCached=*/true));
+  cantFail(data.spread({{Packing::I2, 0, /*isCached=*/true}}));
   Race race(data, /*numTokens=*/1, /*numThreads=*/1);
   for (int64_t prefetch : {0, 1024, 4096}) {
     LayoutChoice choice = getDefault(Packing::I2, shape);

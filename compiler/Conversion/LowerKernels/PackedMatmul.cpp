@@ -480,10 +480,13 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
       firstCell, b.addIndex(firstCell, cellsOfStream), cellsAtOnce / streams,
       sums, [&](Value index, ValueRange carried) {
         Values sums(carried.begin(), carried.end());
+        Value distance =
+            getDistance(b.subIndex(index, firstCell), cellsOfStream, streams);
         for (int64_t u = 0; u < cellsAtOnce; ++u) {
           CellRange range = {
               b.addIndex(index, u % streams * cellsOfStream + u / streams), 0,
               cell.columns};
+          range.prefetch = distance;
           if (sharesQ)
             range.laneOfQ = {u % kLanesOfQ, kLanesOfQ};
           emitCell(range, parts,
@@ -507,20 +510,36 @@ Values PackedMatmulKernel::sumCells(Value firstCell, int64_t columns,
   return sums;
 }
 
+/// At the end of its part of a tile a stream asks for its part of the next one:
+/// what follows is of another stream, which has read it.
+Value PackedMatmulKernel::getDistance(Value cellOfStream, int64_t cellsOfStream,
+                                      int64_t streams) {
+  int64_t distance = layout.getPrefetch();
+  int64_t cellsAhead = llvm::divideCeil(distance, cell.bytes);
+  if (streams == 1 || op.getGroup() || isStrip || cellsAhead >= cellsOfStream)
+    return b.index(distance);
+  int64_t beyond = layout.getTileBytes(numColumns) - cellsOfStream * cell.bytes;
+  return b.select(b.isLess(cellOfStream, b.index(cellsOfStream - cellsAhead)),
+                  b.index(distance), b.index(distance + beyond));
+}
+
 /// What is so many bytes beyond the first columns of a cell.
-void PackedMatmulKernel::prefetchCell(Value index, int64_t columns) {
+void PackedMatmulKernel::prefetchCell(Value index, int64_t columns,
+                                      Value distance) {
   if (!layout.getPrefetch())
     return;
+  if (!distance)
+    distance = b.index(layout.getPrefetch());
   for (int64_t line = 0; line < cell.getBytes(columns); line += 64)
     b.prefetch(op.getWeights(),
-               b.addIndex(address, b.addIndex(b.mulIndex(index, cell.bytes),
-                                              line + layout.getPrefetch())));
+               b.addIndex(b.addIndex(address, distance),
+                          b.addIndex(b.mulIndex(index, cell.bytes), line)));
 }
 
 void PackedMatmulKernel::emitCell(CellRange range, ArrayRef<int64_t> parts,
                                   MutableArrayRef<Value> sums) {
   if (isGemv())
-    prefetchCell(range.index, range.end);
+    prefetchCell(range.index, range.end, range.prefetch);
   auto emit = [&](CellRange step, ArrayRef<Values> fields,
                   MutableArrayRef<Value> sums) {
     emitStep(step, fields, sums);

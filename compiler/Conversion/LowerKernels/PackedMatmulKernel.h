@@ -56,7 +56,10 @@ private:
                   mlir::Value row, int64_t part);
   void unpackCell(mlir::Value index, int64_t cellColumns, mlir::Value codes,
                   mlir::Value firstCell, int64_t columns);
-  void prefetchCell(mlir::Value index, int64_t columns);
+  void prefetchCell(mlir::Value index, int64_t columns,
+                    mlir::Value distance = {});
+  mlir::Value getDistance(mlir::Value cellOfStream, int64_t cellsOfStream,
+                          int64_t streams);
   void prefetchNextTile(mlir::Value token, int64_t count);
   void emitParts(mlir::ArrayRef<int64_t> parts, int64_t unroll);
   void rescaleSums(mlir::ValueRange sums, mlir::ArrayRef<int64_t> parts);
@@ -110,6 +113,7 @@ private:
     mlir::Value index;
     int64_t begin, end;
     std::optional<LaneOfQ> laneOfQ = {};
+    mlir::Value prefetch = {}; ///< so many bytes ahead, else as the layout says
   };
   /// A step: one vector of codes for each plane, and of t3 half a byte of each.
   /// `emit` gets the fields of each part, and the sums of the set of

@@ -532,10 +532,15 @@ public:
         target.has(TERCET_CPU_AMXINT8) && packing != ternary::Packing::L3;
     if (prefetchesAhead(target))
       return schedule;
+    // As many streams as keep memory busy; groups of columns are too short.
+    if (kind == DotKind::AVX512VNNI && packing != ternary::Packing::T3 &&
+        !shape.group)
+      schedule.unroll = 8;
     if (schedule.chain == 1)
       schedule.streams = schedule.unroll;
-    // What is fetched beyond the end of a short stream is in vain.
-    if (packing == ternary::Packing::L3 || schedule.streams == 4)
+    // What is fetched beyond the end of a tile beside others is in vain, and
+    // short streams have no more.
+    if (packing == ternary::Packing::L3 || schedule.streams >= 4)
       schedule.prefetch = 1024;
     return schedule;
   }
