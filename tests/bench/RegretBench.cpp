@@ -139,11 +139,11 @@ void runCase(const Case &c, const CpuDescription &cpu,
     return describe(compareRounds(chosen->seconds, best.seconds));
   };
   outs() << formatv("| {0} | {1} {2}x{3} | {4} | {5}, {6:f1} us | {7} | {8} | "
-                    "{9} |\n",
+                    "{9} | {10} |\n",
                     target.text, c.model, c.shape.rows, c.shape.cols,
                     numCandidates, nameOf(best.choice), best.getMedian() * 1e6,
-                    regretOf(tuned), regretOf(predicted),
-                    nameOf(predicted));
+                    regretOf(tuned), regretOf(predicted), nameOf(predicted),
+                    nameOf(tuned));
   outs().flush();
 }
 
@@ -158,8 +158,8 @@ int main(int argc, char **argv) {
   CpuDescription cpu = exitOnError(identifyCpu());
   exitOnError(measureReading(cpu));
   outs() << "| level | matmul | candidates | best of all | tuner, slower by | "
-            "cost model, slower by | its choice "
-            "|\n|---|---|---|---|---|---|---|\n";
+            "cost model, slower by | its choice | the tuner's "
+            "|\n|---|---|---|---|---|---|---|---|\n";
   for (const std::string &level : levels) {
     TargetSpec target = exitOnError(parseTarget(level));
     exitOnError(measureRates(cpu, target));

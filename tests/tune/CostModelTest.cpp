@@ -98,6 +98,17 @@ TEST(CostModelTest, GivesPrivateCachesToEachThread) {
   EXPECT_EQ(makeModel(20e9, kVBMI, 4).getHome(30 << 20).name, "memory");
 }
 
+TEST(CostModelTest, FetchesNothingFromACoresOwnCache) {
+  auto getPrefetch = [](unsigned numThreads, const ModelShapes &shapes) {
+    CostModel model = makeModel(20e9, kVBMI, numThreads);
+    return llvm::cantFail(model.plan(shapes, std::nullopt))
+        .choices[0]
+        .schedule.prefetch;
+  };
+  EXPECT_EQ(getPrefetch(4, kSmall), 0);
+  EXPECT_GT(getPrefetch(4, kLarge), 0);
+}
+
 TEST(CostModelTest, HasNoTablesForGroups) {
   CostModel model = makeModel(20e9, kVBMI);
   EXPECT_TRUE(llvm::is_contained(model.getPackings({64, 64}), Packing::L3));
