@@ -26,6 +26,9 @@ constexpr int64_t kStep = 4;
 constexpr int64_t kVectorBytes = kStep * kRowGroup;
 /// Steps whose digits are one vector, where a dot product takes a lane of it.
 constexpr int64_t kLanesOfDigits = 4;
+/// Vectors of bytes that are loaded before the first of them is multiplied: an
+/// in-order core waits for those that come just before their dot products.
+constexpr int64_t kBytesAhead = 4;
 
 class PackedQuantizedLinearKernel {
 public:
@@ -61,11 +64,19 @@ private:
   Values sumGroup(Value address, Value column, int64_t columns);
   void emitChunks(Value address, Value column, ArrayRef<int64_t> parts,
                   Sums &sums);
+  void emitBytes(Value address, Value column, Sums &sums);
+  void prefetchRows(Value address, int64_t first, int64_t end);
+  Value loadStep(Value address, int64_t step, int64_t row);
+  Values loadDigits(Value column, int64_t step);
   Value addDot(Value sum, Value codes, Value digits);
 
   /// Whether codes are signed bytes, less their zero.
   bool isCentred() const {
     return info.bits == 8 && b.options.maxDotCode == 127;
+  }
+  /// Whether codes are whole bytes, and their digits lanes.
+  bool takesBytesAhead() const {
+    return b.options.dotsLanes && info.planes() == 1;
   }
   /// Vectors of rows that are summed at a time. The fields of several tokens'
   /// codes are taken apart in the registers of some.
@@ -79,6 +90,9 @@ private:
   int64_t getChunksAtOnce() const {
     return b.options.dotsLanes ? kLanesOfDigits / info.planes() : 1;
   }
+
+  /// Of all rows.
+  int64_t getChunkBytes() const { return rowGroups * info.chunkSize(); }
 
   /// Where a row's codes are in a chunk of a tile.
   int64_t getOffset(int64_t row) {
@@ -218,12 +232,14 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
         b.loop(b.index(0), b.index(numChunks), getChunksAtOnce(), sums.values,
                [&](Value chunk, ValueRange carried) {
                  Sums next = {firstRow, numTokens, llvm::to_vector(carried)};
-                 Value first = b.addIndex(
-                     address, b.mulIndex(chunk, rowGroups * info.chunkSize()));
+                 Value first =
+                     b.addIndex(address, b.mulIndex(chunk, getChunkBytes()));
                  Value firstColumn =
                      b.addIndex(column, b.mulIndex(chunk, info.chunkColumns()));
                  auto all = llvm::to_vector(llvm::seq<int64_t>(0, parts));
-                 if (!b.options.dotsLanes)
+                 if (takesBytesAhead())
+                   emitBytes(first, firstColumn, next);
+                 else if (!b.options.dotsLanes)
                    emitChunks(first, firstColumn, all, next);
                  else
                    for (int64_t part : all)
@@ -251,56 +267,94 @@ Values PackedQuantizedLinearKernel::sumGroup(Value address, Value column,
 void PackedQuantizedLinearKernel::emitChunks(Value address, Value column,
                                              ArrayRef<int64_t> parts,
                                              Sums &sums) {
-  int64_t chunkBytes = rowGroups * info.chunkSize();
   int64_t firstRow = sums.firstRow + parts.front() * lanes;
   int64_t endRow = sums.firstRow + (parts.back() + 1) * lanes;
-  if (numTokens == 1 && layout.getPrefetch())
-    for (int64_t chunk = 0; chunk < getChunksAtOnce(); ++chunk)
-      for (int64_t row = llvm::alignTo(firstRow, kRowGroup); row < endRow;
-           row += kRowGroup)
-        for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
-          b.prefetch(op.getWeights(),
-                     b.addIndex(address, chunk * chunkBytes + getOffset(row) +
-                                             line + layout.getPrefetch()));
+  prefetchRows(address, firstRow, endRow);
   int64_t numSteps = getChunksAtOnce() * info.planes();
-  int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
   int64_t stepsAtOnce = b.options.dotsLanes ? info.planes() : 1;
   for (int64_t first = 0; first < numSteps; first += stepsAtOnce) {
     auto steps = llvm::seq(first, first + stepsAtOnce);
-    /// By token, digit and step.
-    Values digits;
-    for (int64_t t = 0; t < numTokens; ++t)
-      for (Value operand : {op.getHigh(), op.getLow()})
-        for (int64_t step : steps)
-          digits.push_back(broadcastDigits(
-              operand, b.addIndex(firstToken, t),
-              b.addIndex(column, step / numLanes * numLanes * kStep), numLanes,
-              step % numLanes));
+    SmallVector<Values> digits;
+    for (int64_t step : steps)
+      digits.push_back(loadDigits(column, step));
     for (int64_t part : parts) {
-      int64_t offset = getOffset(sums.firstRow + part * lanes);
       Values codes;
       for (int64_t step : steps)
-        codes.push_back(loadCodes(
-            b, info, op.getWeights(),
-            b.addIndex(address, step / info.planes() * chunkBytes + offset),
-            step % info.planes(), lanes));
+        codes.push_back(loadStep(address, step, sums.firstRow + part * lanes));
       for (int64_t t = 0; t < numTokens; ++t)
         for (int64_t digit = 0; digit < 2; ++digit)
-          for (auto [i, stepCodes] : llvm::enumerate(codes)) {
+          for (auto [stepDigits, stepCodes] : llvm::zip_equal(digits, codes)) {
             Value &sum = sums.of(part, t, digit);
-            sum = addDot(sum, stepCodes,
-                         digits[(2 * t + digit) * stepsAtOnce + i]);
+            sum = addDot(sum, stepCodes, stepDigits[2 * t + digit]);
           }
     }
   }
 }
 
+/// One dot product for each step, part, token and digit, in this order.
+void PackedQuantizedLinearKernel::emitBytes(Value address, Value column,
+                                            Sums &sums) {
+  int64_t numParts = getParts(), numVectors = getChunksAtOnce() * numParts;
+  prefetchRows(address, sums.firstRow, sums.firstRow + numParts * lanes);
+  Values codes;
+  for (int64_t i = 0; i < numVectors; ++i) {
+    for (int64_t next = codes.size();
+         next < std::min(i + kBytesAhead, numVectors); ++next)
+      codes.push_back(loadStep(address, next / numParts,
+                               sums.firstRow + next % numParts * lanes));
+    Values digits = loadDigits(column, i / numParts);
+    for (int64_t t = 0; t < numTokens; ++t)
+      for (int64_t digit = 0; digit < 2; ++digit) {
+        Value &sum = sums.of(i % numParts, t, digit);
+        sum = addDot(sum, codes[i], digits[2 * t + digit]);
+      }
+  }
+}
+
+void PackedQuantizedLinearKernel::prefetchRows(Value address, int64_t first,
+                                               int64_t end) {
+  if (numTokens > 1 || !layout.getPrefetch())
+    return;
+  for (int64_t chunk = 0; chunk < getChunksAtOnce(); ++chunk)
+    for (int64_t row = llvm::alignTo(first, kRowGroup); row < end;
+         row += kRowGroup)
+      for (int64_t line = 0; line < info.chunkSize(); line += kVectorBytes)
+        b.prefetch(op.getWeights(),
+                   b.addIndex(address, chunk * getChunkBytes() +
+                                           getOffset(row) + line +
+                                           layout.getPrefetch()));
+}
+
+/// Codes of a step from a row on, less their zero if dot products take them so.
+Value PackedQuantizedLinearKernel::loadStep(Value address, int64_t step,
+                                            int64_t row) {
+  int64_t chunk = step / info.planes();
+  Value codes =
+      loadCodes(b, info, op.getWeights(),
+                b.addIndex(address, chunk * getChunkBytes() + getOffset(row)),
+                step % info.planes(), lanes);
+  if (isCentred())
+    codes = arith::XOrIOp::create(b, codes, splatByte(int8_t(info.zero())));
+  return codes;
+}
+
+/// Digits of a step, by token and digit.
+Values PackedQuantizedLinearKernel::loadDigits(Value column, int64_t step) {
+  int64_t numLanes = b.options.dotsLanes ? kLanesOfDigits : 1;
+  Values digits;
+  for (int64_t t = 0; t < numTokens; ++t)
+    for (Value operand : {op.getHigh(), op.getLow()})
+      digits.push_back(broadcastDigits(
+          operand, b.addIndex(firstToken, t),
+          b.addIndex(column, step / numLanes * numLanes * kStep), numLanes,
+          step % numLanes));
+  return digits;
+}
+
 Value PackedQuantizedLinearKernel::addDot(Value sum, Value codes,
                                           Value digits) {
   if (isCentred())
-    return DotSignedOp::create(
-        b, sum, arith::XOrIOp::create(b, codes, splatByte(int8_t(info.zero()))),
-        digits);
+    return DotSignedOp::create(b, sum, codes, digits);
   return DotOp::create(b, ints(), sum, codes, digits,
                        /*wide=*/info.bits == 8);
 }
