@@ -318,6 +318,12 @@ Expected<TargetSpec> tercet::parseTarget(StringRef text) {
   }
   spec->cpuFeatures = checkedFeatures(
       arch, *createSubtarget(spec->triple, spec->cpu, spec->featureString()));
+  // The schedule of LLVM's generic CPU is that of an in-order core of 2021.
+  // Those without dotprod are older: its loads come too late for them, and its
+  // unpacked codes early enough to find no registers.
+  if (arch == Triple::aarch64 && spec->tuneCpu == "generic" &&
+      !spec->has(TERCET_CPU_NEON_DOTPROD))
+    spec->tuneCpu = "cortex-a55";
   return spec;
 }
 

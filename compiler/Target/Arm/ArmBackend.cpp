@@ -787,14 +787,13 @@ public:
   }
 
   /// The sums of 4 parts of a vector x 2 digits x 2 tokens are half of the
-  /// registers. What smull needs beside its operands takes more of them.
+  /// registers. What smull needs beside its operands leaves room for one token.
   ternary::CodeLayoutAttr
   selectHeadLayout(MLIRContext *context, ternary::CodeFormat format,
                    const TargetSpec &target) const override {
     bool isNEON = getDotKind(target) == DotKind::NEON;
-    int64_t parts = isNEON && format != ternary::CodeFormat::I8 ? 2 : 4;
     return ternary::CodeLayoutAttr::get(context, format, /*tileRows=*/16,
-                                        /*lanes=*/4, parts,
+                                        /*lanes=*/4, /*parts=*/4,
                                         /*tokens=*/isNEON ? 1 : 2,
                                         /*prefetch=*/0);
   }
