@@ -113,6 +113,36 @@ private:
   T fill;
 };
 
+/// Which the op's syntax leaves out.
+inline constexpr llvm::StringLiteral kLayoutPrefix = "#ternary.layout";
+
+/// What the sums become with weight scales of row groups, or of rows and
+/// groups.
+inline reference::Floats rescaleAll(const reference::Ints &acc,
+                                    const reference::Floats &scale,
+                                    const reference::Floats &scales) {
+  reference::Floats y({acc.shape.front(), acc.shape.back()});
+  if (acc.shape.size() == 3) {
+    reference::rescaleGroups(acc, scale, reference::unpackGroupScales(scales),
+                             0, y);
+    return y;
+  }
+  for (int64_t group = 0; group < scales.shape[0]; ++group)
+    reference::rescale(acc, scale, scales.data[group],
+                       group * ternary::kRowGroup,
+                       (group + 1) * ternary::kRowGroup, y);
+  return y;
+}
+
+/// `memref<4x2x16xf32>` of a contiguous array.
+inline std::string memrefType(llvm::ArrayRef<int64_t> shape,
+                              llvm::StringRef element) {
+  std::string type = "memref<";
+  for (int64_t size : shape)
+    type += std::to_string(size) + "x";
+  return type + element.str() + ">";
+}
+
 /// Compiles `body` as the backend of `target` would, once for all cases that
 /// come to the same text, as sizes do whose padded sizes are equal.
 inline KernelJIT &compile(const TargetSpec &target,
@@ -128,6 +158,7 @@ inline KernelJIT &compile(const TargetSpec &target,
 }
 
 void addMatmulCases(std::vector<Case> &cases);
+void addWindowCases(std::vector<Case> &cases);
 void addFloatCases(std::vector<Case> &cases);
 void addHeadCases(std::vector<Case> &cases);
 void addPackedFloatCases(std::vector<Case> &cases);

@@ -21,9 +21,6 @@ enum class Values { Random, LargestPositive, LargestNegative, Mixed };
 
 constexpr int8_t kEndOfRow = 99;
 
-/// Which the op's syntax leaves out.
-constexpr llvm::StringLiteral kPrefix = "#ternary.layout";
-
 struct Matmul {
   int64_t rows, columns;
   Values values = Values::Random;
@@ -59,29 +56,6 @@ int8_t getTrit(Values values, Random &random, int64_t row, int64_t column) {
     return column % 2 == row % 2 ? 1 : -1;
   }
   llvm_unreachable("every kind is handled");
-}
-
-/// What the sums become with weight scales of row groups, or of rows and
-/// groups.
-Floats rescaleAll(const Ints &acc, const Floats &scale, const Floats &scales) {
-  Floats y({acc.shape.front(), acc.shape.back()});
-  if (acc.shape.size() == 3) {
-    reference::rescaleGroups(acc, scale, unpackGroupScales(scales), 0, y);
-    return y;
-  }
-  for (int64_t group = 0; group < scales.shape[0]; ++group)
-    reference::rescale(acc, scale, scales.data[group],
-                       group * ternary::kRowGroup,
-                       (group + 1) * ternary::kRowGroup, y);
-  return y;
-}
-
-/// `memref<4x2x16xf32>` of a contiguous array.
-std::string memrefType(llvm::ArrayRef<int64_t> shape, llvm::StringRef element) {
-  std::string type = "memref<";
-  for (int64_t size : shape)
-    type += std::to_string(size) + "x";
-  return type + element.str() + ">";
 }
 
 void runMatmul(const TargetSpec &target, const Matmul &matmul,
@@ -142,7 +116,7 @@ void runMatmul(const TargetSpec &target, const Matmul &matmul,
       llvm::formatv(
           "ternary.packed_matmul {0}{1} ins(%q, %scale, %sum, %w, %scales : "
           "{2}, memref<?xf32>, {3}, {4}, {5}) outs(%y : {6}){7}",
-          layoutText.substr(kPrefix.size()), group, qType, sumType, wType,
+          layoutText.substr(kLayoutPrefix.size()), group, qType, sumType, wType,
           scalesType, yType, tables));
 
   Rows<int8_t> qRows(q, kEndOfRow);
@@ -340,6 +314,7 @@ void tercet::conformance::addMatmulCases(std::vector<Case> &cases) {
 std::vector<Case> tercet::conformance::getCases() {
   std::vector<Case> cases;
   addMatmulCases(cases);
+  addWindowCases(cases);
   addFloatCases(cases);
   addHeadCases(cases);
   addPackedFloatCases(cases);
