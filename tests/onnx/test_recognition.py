@@ -269,20 +269,107 @@ def test_static_scale(dtype, zero, tmp_path):
     expect(graph, tmp_path / "graph.onnx", f"recognised ternary product {K}x{M}, scale per row")
 
 
+@pytest.mark.parametrize("padding", (0, 1))
+@pytest.mark.parametrize("dtype, zero", ((np.int8, 0), (np.int8, 9), (np.uint8, 100)))
+def test_static_scale_of_convolution(dtype, zero, padding, tmp_path):
+    """Padding is 0, and so its code the zero point."""
+    graph = Graph()
+    quantiser = (graph.constant(0.02), graph.constant(zero, dtype))
+    image = graph.add("Reshape", "x", graph.constant([-1, 1, 8, 8], np.int64))
+    image = graph.add("DequantizeLinear", graph.add("QuantizeLinear", image, *quantiser), *quantiser)
+    weights = draw_trits()[:, :9].reshape(M, 1, 3, 3) * np.float32(0.03)
+    sums = graph.add("Conv", image, weights, pads=[padding] * 4)
+    graph.add("ReduceMax", sums, graph.constant([2, 3], np.int64), keepdims=0, output="y")
+    expect(graph, tmp_path / "graph.onnx", f"recognised ternary convolution 9x{M}, scale per tensor")
+
+
 def test_another_bound(tmp_path):
     graph = Graph()
     graph.add("MatMul", graph.fake_quantise(bound=1e-6), make_weights("tensor")[0], output="y")
     expect(graph, tmp_path / "graph.onnx", f"recognised ternary product {K}x{M}, scale per tensor")
 
 
-def test_latent_weights(tmp_path):
+LATENT = "not recognised as BitLinear: activations are quantised, but weights are not ternary"
+
+
+@pytest.mark.parametrize("product", ("MatMul", "Transpose", "Gemm", "MatMulInteger", "unfolded"))
+def test_latent_weights(product, tmp_path):
     """One weight that is not ternary: as written."""
     weights = make_weights("tensor")[0]
     weights[3, 4] = 0.04
     graph = Graph()
+    if product == "MatMul":
+        graph.add("MatMul", graph.fake_quantise(), weights, output="y")
+    elif product == "Transpose":
+        graph.add("MatMul", graph.fake_quantise(), graph.add("Transpose", weights.T, perm=[1, 0]), output="y")
+    elif product == "Gemm":
+        graph.add("Gemm", graph.fake_quantise(), weights.T, draw(M), transB=1, output="y")
+    elif product == "unfolded":  # to -2..2
+        scaled = graph.add("Clip", graph.add("Round", graph.add("Mul", draw(K, M), 1.5)), -2, 2)
+        graph.add("MatMul", graph.fake_quantise(), graph.add("Div", scaled, 1.5), output="y")
+    else:
+        codes = draw_trits().T
+        codes[3, 4] = 2
+        q, activation_scale = graph.quantise()
+        sums = graph.add("MatMulInteger", graph.add("Cast", q, to=TensorProto.INT8), graph.constant(codes, np.int8))
+        graph.add("Div", graph.add("Cast", sums, to=TensorProto.FLOAT), activation_scale, output="y")
+    expect(graph, tmp_path / "graph.onnx", LATENT)
+
+
+@pytest.mark.parametrize("dtype", ("INT8", "INT4", "UINT4", "INT2", "UINT2"))
+def test_dequantised_latent_weights(dtype, tmp_path):
+    """One code that is not ternary."""
+    zero = 1 if dtype[0] == "U" else 0
+    values = draw_trits().T
+    values[3, 4] = 2 if zero else -2
+    codes = helper.make_tensor("w", getattr(TensorProto, dtype), (K, M), (values + zero).astype(int).ravel())
+    point = helper.make_tensor("z", getattr(TensorProto, dtype), (), [zero])
+    graph = Graph()
+    weights = graph.add("DequantizeLinear", graph.constant(codes), graph.constant(0.5), graph.constant(point))
     graph.add("MatMul", graph.fake_quantise(), weights, output="y")
-    expect(graph, tmp_path / "graph.onnx",
-           "not recognised as BitLinear: activations are quantised, but weights are not ternary")
+    expect(graph, tmp_path / "graph.onnx", LATENT, opset=25 if dtype.endswith("INT2") else 21,
+           reference=save_reference(values * np.float32(0.5), tmp_path / "floats.onnx"))
+
+
+@pytest.mark.parametrize("bits", (2, 4, 8))
+def test_latent_matmul_nbits(bits, tmp_path):
+    """One code that is not ternary."""
+    zero = 1 << bits - 1
+    values = draw_trits()
+    values[3, 4] = -2
+    codes = (values + zero).astype(np.uint8).reshape(M, K // 32, -1, 8 // bits)
+    packed = sum(codes[..., i] << bits * i for i in range(8 // bits)).astype(np.uint8)
+    graph = Graph()
+    graph.add("MatMulNBits", graph.fake_quantise(), graph.constant(packed, np.uint8), np.full(M * K // 32, 0.5),
+              domain="com.microsoft", N=M, K=K, bits=bits, block_size=32, output="y")
+    expect(graph, tmp_path / "graph.onnx", LATENT,
+           reference=save_reference(values.T * np.float32(0.5), tmp_path / "floats.onnx"))
+
+
+@pytest.mark.parametrize("kind", ("code 3", "estimator", "absmax"))
+def test_mutated_module(kind, tmp_path):
+    """Packed weights with a code that stands for none; an estimator that leaves some of the rounding; 126 steps."""
+
+    class Mutated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            packed = bitnet.pack_weights(torch.from_numpy(draw_trits()))
+            if kind == "code 3":
+                packed[0, 0] |= 3
+            self.register_buffer("packed", packed)
+
+        def forward(self, x):
+            scale = (126.0 if kind == "absmax" else 127.0) / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
+            q = (x * scale).round().clamp(-128, 127) / scale
+            q = x + (q - x) * 0.5 if kind == "estimator" else x + (q - x)
+            return torch.nn.functional.linear(q, bitnet.unpack_weights(self.packed, torch.float32))
+
+    path = tmp_path / "layer.onnx"
+    x = draw(TOKENS, K)
+    torch.onnx.export(Mutated().eval(), (torch.from_numpy(x),), path, dynamo=False, opset_version=18)
+    [remark] = recognised(path)
+    assert not remark.startswith("recognised BitLinear")
+    assert_same_result(path, x)
 
 
 def test_float_activations(tmp_path):
@@ -311,6 +398,18 @@ CONVOLUTIONS = {
     "gray": dict(in_channels=1, kernel_size=3, padding=1),
     "rows": dict(in_channels=16, out_channels=96, kernel_size=3, padding=1),
 }
+
+
+def test_latent_convolution(tmp_path):
+    """One weight that is not ternary."""
+    weights = draw_trits()[:, :9].reshape(M, 1, 3, 3)
+    weights[1, 0, 1, 1] = 2
+    graph = Graph()
+    image = graph.add("Reshape", graph.fake_quantise(), graph.constant([-1, 1, 8, 8], np.int64))
+    graph.add("ReduceMax", graph.add("Conv", image, weights), graph.constant([2, 3], np.int64), keepdims=0, output="y")
+    graph.save(tmp_path / "graph.onnx")
+    assert not any(remark.startswith("recognised") for remark in recognised(tmp_path / "graph.onnx"))
+    assert_same_result(tmp_path / "graph.onnx", draw(TOKENS, K))
 
 
 class BitConv2d(torch.nn.Conv2d):
