@@ -44,6 +44,7 @@ static std::optional<tercet_element> getElement(Type type) {
       .Case([](Float8E4M3FNUZType) { return TERCET_ELEMENT_F8E4M3FNUZ; })
       .Case([](Float8E5M2Type) { return TERCET_ELEMENT_F8E5M2; })
       .Case([](Float8E5M2FNUZType) { return TERCET_ELEMENT_F8E5M2FNUZ; })
+      .Case([](Float8E8M0FNUType) { return TERCET_ELEMENT_F8E8M0FNU; })
       .Case([](Float4E2M1FNType) { return TERCET_ELEMENT_F4E2M1FN; })
       .Default(std::nullopt);
 }

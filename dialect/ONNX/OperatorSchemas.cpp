@@ -30,6 +30,8 @@ struct OperatorSchema {
 /// Sorted by name and version.
 constexpr OperatorSchema kSchemas[] = {
 #include "dialect/ONNX/OperatorSchemas.inc"
+// These are last, as small letters are.
+#include "dialect/ONNX/MicrosoftSchemas.inc"
 };
 
 struct OperatorShapes {
@@ -48,6 +50,7 @@ constexpr OperatorShapes kShapes[] = {
     {"BlackmanWindow", "n"},
     {"CausalConvWithState", "3 3 1 3"},
     {"CenterCropPad", "1+ l"},
+    {"Col2Im", "3 l l"},
     {"Compress", "* 1"},
     {"ConstantOfShape", "l"},
     {"Conv", "3+ = 1"},
@@ -56,6 +59,7 @@ constexpr OperatorShapes kShapes[] = {
     {"CumProd", "1+ n"},
     {"CumSum", "1+ n"},
     {"DFT", "2+ n n"},
+    {"DeformConv", "3+ = = 1 ="},
     {"DepthToSpace", "4"},
     {"Det", "2+"},
     {"Dropout", "* n n"},
@@ -110,6 +114,11 @@ constexpr OperatorShapes kShapes[] = {
     {"Trilu", "2+ n"},
     {"Unsqueeze", "* l"},
     {"Upsample", "1+ l"},
+    {"com.microsoft.DynamicQuantizeLSTM", "3 3 3 2 1 3 3 2 1-2 1-2 1-2 1-2"},
+    {"com.microsoft.FusedMatMul", "1+ 1+"},
+    {"com.microsoft.RotaryEmbedding", "3-4 1-2 2 2"},
+    {"com.microsoft.SkipLayerNormalization", "1+ 1+ 1 1 1"},
+    {"com.microsoft.SkipSimplifiedLayerNormalization", "1+ 1+ 1 1"},
 };
 
 struct AttributeValues {
@@ -127,6 +136,8 @@ constexpr AttributeValues kValues[] = {
     {"Gelu", "approximate", "none tanh"},
     {"GRU", "direction", "forward reverse bidirectional"},
     {"LSTM", "direction", "forward reverse bidirectional"},
+    {"com.microsoft.DynamicQuantizeLSTM", "direction",
+     "forward reverse bidirectional"},
     {"RNN", "direction", "forward reverse bidirectional"},
     {"Resize", "keep_aspect_ratio_policy", "stretch not_larger not_smaller"},
     {"SpaceToDepth", "mode", "DCR CRD"},

@@ -27,6 +27,7 @@ static constexpr ElementType ElementTypes[] = {
     {TERCET_ELEMENT_UI4, "ui4", "|u1", 1, true, 0, 15},
     {TERCET_ELEMENT_I4, "i4", "|i1", 1, true, -8, 7},
     {TERCET_ELEMENT_F4E2M1FN, "f4E2M1FN", "|u1", 1, true, 0, 15},
+    {TERCET_ELEMENT_F8E8M0FNU, "f8E8M0FNU", "|u1", 1},
     {TERCET_ELEMENT_UI2, "ui2", "|u1", 1, true, 0, 3},
     {TERCET_ELEMENT_I2, "i2", "|i1", 1, true, -2, 1},
 };

@@ -64,17 +64,9 @@ MODELS = {
 }
 
 
-# What does not compile yet; this list may only shrink.
-UNSUPPORTED = {
-    (DDDD, "common_old.onnx"): "com.microsoft.DynamicQuantizeLSTM",
-}
-
-
 def cases():
     for package, name in MODELS:
-        reason = UNSUPPORTED.get((package, name))
-        marks = [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
-        yield pytest.param(package, name, marks=marks, id=f"{package.split(':')[1]}-{name}")
+        yield pytest.param(package, name, id=f"{package.split(':')[1]}-{name}")
 
 
 @pytest.mark.parametrize("package, name", cases())

@@ -84,6 +84,7 @@ ELEMENTS = {
     "FLOAT8E4M3FNUZ": ([1.5, -2], "[1.500000e+00, -2.000000e+00]> : tensor<2xf8E4M3FNUZ>"),
     "FLOAT8E5M2": ([1.5, -2], "[1.500000e+00, -2.000000e+00]> : tensor<2xf8E5M2>"),
     "FLOAT8E5M2FNUZ": ([1.5, -2], "[1.500000e+00, -2.000000e+00]> : tensor<2xf8E5M2FNUZ>"),
+    "FLOAT8E8M0": ([0.5, 2], "[5.000000e-01, 2.000000e+00]> : tensor<2xf8E8M0FNU>"),
     "FLOAT4E2M1": ([1.5, -2, 3], "[1.500000e+00, -2.000000e+00, 3.000000e+00]> : tensor<3xf4E2M1FN>"),
     "BOOL": ([True, False, True], "[true, false, true]> : tensor<3xi1>"),
     "INT8": ([-128, 127], "[-128, 127]> : tensor<2xi8>"),

@@ -34,6 +34,7 @@ static unsigned getWidth(uint32_t element) {
   case TERCET_ELEMENT_F8E4M3FNUZ:
   case TERCET_ELEMENT_F8E5M2:
   case TERCET_ELEMENT_F8E5M2FNUZ:
+  case TERCET_ELEMENT_F8E8M0FNU:
     return 8;
   case TERCET_ELEMENT_UI16:
   case TERCET_ELEMENT_I16:

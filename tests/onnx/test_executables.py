@@ -13,6 +13,7 @@ import numpy
 import onnx.numpy_helper
 import onnx.parser
 import pytest
+from onnx import TensorProto, helper
 
 TERCET = pathlib.Path(os.environ["TERCET_BIN_DIR"]) / "tercet"
 DATA = pathlib.Path("/usr/share/libonnx-testdata/data")
@@ -86,6 +87,77 @@ def test_executable(case, tmp_path):
         assert_near(actual, wanted)
 
 
+# Types that NumPy has no name of: numbers, and the array that holds their codes.
+CODES = {
+    "BFLOAT16": ([1.5, -2, 0], numpy.uint16([0x3fc0, 0xc000, 0])),
+    "FLOAT8E4M3FN": ([1.5, -2, 0], numpy.uint8([0x3c, 0xc0, 0])),
+    "FLOAT8E4M3FNUZ": ([1.5, -2, 0], numpy.uint8([0x44, 0xc8, 0])),
+    "FLOAT8E5M2": ([1.5, -2, 0], numpy.uint8([0x3e, 0xc0, 0])),
+    "FLOAT8E5M2FNUZ": ([1.5, -2, 0], numpy.uint8([0x42, 0xc4, 0])),
+    "FLOAT8E8M0": ([0.5, 1, 2.0**-127], numpy.uint8([126, 127, 0])),
+    "FLOAT4E2M1": ([1.5, -2, 6], numpy.uint8([3, 12, 7])),
+    "INT4": ([-8, 7, 1], numpy.int8([-8, 7, 1])),
+    "UINT4": ([15, 0, 1], numpy.uint8([15, 0, 1])),
+    "INT2": ([-2, 1, 0], numpy.int8([-2, 1, 0])),
+    "UINT2": ([3, 0, 1], numpy.uint8([3, 0, 1])),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_codes(name, tmp_path):
+    """Inputs and outputs of types below a byte, and of floats of 16 and fewer bits."""
+    numbers, codes = CODES[name]
+    dtype = getattr(TensorProto, name)
+    program = tmp_path / "net"
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["y"], to=dtype), helper.make_node("Cast", ["c"], ["z"], to=TensorProto.FLOAT)],
+        "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]), helper.make_tensor_value_info("c", dtype, [3])],
+        [helper.make_tensor_value_info("y", dtype, [3]), helper.make_tensor_value_info("z", TensorProto.FLOAT, [3])])
+    onnx.save(helper.make_model(graph, ir_version=13, opset_imports=[helper.make_opsetid("", 25)]), tmp_path / "net.onnx")
+    run(TERCET, "compile", tmp_path / "net.onnx", "-o", program)
+    numpy.save(tmp_path / "x.npy", numpy.float32(numbers))
+    numpy.save(tmp_path / "c.npy", codes)
+    arguments = [f"--input=x={tmp_path}/x.npy", f"--input=c={tmp_path}/c.npy"]
+    run(program, *arguments, f"--output=y={tmp_path}/y.npy", f"--output=z={tmp_path}/z.npy")
+    y, z = (numpy.load(tmp_path / f"{name}.npy") for name in "yz")
+    assert y.dtype == codes.dtype
+    numpy.testing.assert_array_equal(y, codes)
+    numpy.testing.assert_array_equal(z, numpy.float32(numbers))
+
+
+@pytest.mark.parametrize("opset", range(7, 29))
+def test_opsets(opset, tmp_path):
+    """Each from 7 on: operators whose axes, shapes and bounds moved from attributes to inputs."""
+    initializers, nodes = [], []
+
+    def add(op, inputs, since, values, name, **attributes):
+        """With `values` as attribute `name`, and as an input `since` a version."""
+        if opset >= since:
+            initializers.append(onnx.numpy_helper.from_array(values, f"{op}.{name}"))
+            inputs = [*inputs, f"{op}.{name}"]
+        else:
+            attributes[name] = values.tolist()
+        nodes.append(helper.make_node(op, inputs, [op], **attributes))
+
+    add("Unsqueeze", ["x"], 13, numpy.array([1]), "axes")
+    add("Squeeze", ["Unsqueeze"], 13, numpy.array([1]), "axes")
+    add("ReduceSum", ["Squeeze"], 13, numpy.array([1]), "axes")
+    add("ReduceMax", ["Squeeze"], 18, numpy.array([-1]), "axes")
+    nodes.append(helper.make_node("Softmax", ["x"], ["Softmax"]))
+    nodes.append(helper.make_node("Sum", ["ReduceSum", "ReduceMax", "Softmax"], ["y"]))
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])], initializers)
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", opset)]), tmp_path / "net.onnx")
+    run(TERCET, "compile", tmp_path / "net.onnx", "-o", tmp_path / "net")
+    x = numpy.float32([[1, -2, 0.5], [3, 1, 2]])
+    numpy.save(tmp_path / "x.npy", x)
+    run(tmp_path / "net", f"--input=x={tmp_path}/x.npy", f"--output=y={tmp_path}/y.npy")
+    powers = numpy.exp(x)
+    assert_near(numpy.load(tmp_path / "y.npy"),
+                x.sum(1, keepdims=True) + x.max(1, keepdims=True) + powers / powers.sum(1, keepdims=True))
+
+
 class Tensor(ctypes.Structure):
     """tercet_graph_tensor"""
     _fields_ = [("data", ctypes.c_void_p), ("shape", ctypes.c_int64 * 8)]
@@ -122,6 +194,60 @@ def test_refused_options(tmp_path):
         done = subprocess.run([TERCET, command, model], capture_output=True, text=True)
         assert done.returncode == 1 and "ONNX graph" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", ("n", 2))
+@pytest.mark.parametrize("limit", (9223372036854775807, 6, 3, 0))
+def test_slices_of_a_loop(limit, size, tmp_path):
+    """As torch exports loops: a count that is never reached, and slices whose extents a run tells."""
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        graph (float[{size}, 3] x) => (last, all) {{
+          count = Constant <value_int = {limit}> ()
+          yes = Constant <value = bool {{1}}> ()
+          last, all = Loop (count, yes, x) <body = step (int64 i, bool going, float[{size}, 3] before)
+              => (bool goes_on, float[{size}, 3] after, float[{size}, 3] slice) {{
+            most = Constant <value_int = 4> ()
+            goes_on = Less(i, most)
+            after = Add(before, x)
+            slice = Neg(after)
+          }}>
+        }}""")
+    onnx.save(model, tmp_path / "net.onnx")
+    run(TERCET, "compile", tmp_path / "net.onnx", "-o", tmp_path / "net")
+    x = numpy.arange(6, dtype=numpy.float32).reshape(2, 3)
+    numpy.save(tmp_path / "x.npy", x)
+    run(tmp_path / "net", f"--input=x={tmp_path}/x.npy", f"--output=all={tmp_path}/all.npy",
+        f"--output=last={tmp_path}/last.npy")
+    count = min(limit, 5)
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / "last.npy"), x * (count + 1))
+    slices = numpy.load(tmp_path / "all.npy")
+    assert slices.shape[0] == count
+    for i in range(count):
+        numpy.testing.assert_array_equal(slices[i], -x * (i + 2))
+
+
+def test_slices_of_a_scan(tmp_path):
+    """Stacked along the last axis and backward, of a symbolic extent."""
+    model = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 17]>
+        graph (float[n] start, float[4, n] x) => (last, all) {
+          last, all = Scan <num_scan_inputs = 1, scan_output_axes = [-1], scan_output_directions = [1],
+                            body = step (float[n] before, float[n] now) => (float[n] after, float[n] slice) {
+            after = Add(before, now)
+            slice = Identity(after)
+          }> (start, x)
+        }""")
+    onnx.save(model, tmp_path / "net.onnx")
+    run(TERCET, "compile", tmp_path / "net.onnx", "-o", tmp_path / "net")
+    x, start = numpy.arange(12, dtype=numpy.float32).reshape(4, 3), numpy.float32([1, 2, 3])
+    numpy.save(tmp_path / "x.npy", x)
+    numpy.save(tmp_path / "start.npy", start)
+    run(tmp_path / "net", f"--input=x={tmp_path}/x.npy", f"--input=start={tmp_path}/start.npy",
+        f"--output=all={tmp_path}/all.npy", f"--output=last={tmp_path}/last.npy")
+    sums = start + x.cumsum(axis=0)
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / "last.npy"), sums[-1])
+    numpy.testing.assert_array_equal(numpy.load(tmp_path / "all.npy"), sums[::-1].T)
 
 
 def test_branches_of_different_rank(tmp_path):

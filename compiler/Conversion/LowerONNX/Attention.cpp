@@ -106,6 +106,16 @@ static LogicalResult lowerAttention(B &b) {
   Value minimum = b.number(-INFINITY, type);
   Tensor masked = capped;
   if (mask) {
+    // Keys that the mask does not reach are not seen.
+    if (mask.rank() > 0) {
+      Dims none(mask.rank(), b.dim(0)), after = none;
+      after.back() =
+          b.max(b.sub(b.dim(keys, 2), b.dim(mask, mask.rank() - 1)), b.dim(0));
+      mask = b.pad(mask, none, after,
+                   mask.element.isInteger(1)
+                       ? b.number(0, getStorageType(mask.element))
+                       : b.lowest(mask.element));
+    }
     FailureOr<Tensor> sum =
         b.elementwise({masked, mask}, type, [&](ValueRange x) -> Value {
           if (mask.element.isInteger(1))
@@ -162,24 +172,18 @@ static LogicalResult lowerAttention(B &b) {
   return b.result(b.cast(shown[mode], element));
 }
 
-/// Rotates pairs of features, which are neighbours or halves apart, by angles
-/// of a table.
-static LogicalResult lowerRotaryEmbedding(B &b) {
-  bool isMerged = b.input(0).rank() == 3;
-  FailureOr<Tensor> x = splitHeads(b, b.input(0), "num_heads");
-  if (failed(x))
-    return failure();
-  Tensor cosines = b.input(1), sines = b.input(2);
-  bool isInterleaved = b.getInt("interleaved", 0), hasPositions = b.has(3);
-  if (int64_t rank = hasPositions ? 2 : 3;
-      cosines.rank() != rank || sines.rank() != rank)
-    return b.error() << "cosines or sines are not of rank " << rank;
-  Type type = getComputeType(x->element);
-  Dims dims = b.dims(*x);
+/// Rotates pairs of features of x [B, H, S, D], which are neighbours or halves
+/// apart, by angles of a table: of the positions [B, S], or of each token.
+static Tensor rotate(B &b, Tensor x, Tensor positions, Tensor cosines,
+                     Tensor sines) {
+  bool isInterleaved = b.getInt("interleaved", 0),
+       hasPositions = bool(positions);
+  Type type = getComputeType(x.element);
+  Dims dims = b.dims(x);
   int64_t rotated = b.getInt("rotary_embedding_dim", 0);
   Dim width = rotated > 0 ? b.dim(rotated) : dims[3];
   Dim half = b.div(width, b.dim(2));
-  Tensor result = b.generate(dims, x->element, [&](ValueRange i) {
+  return b.generate(dims, x.element, [&](ValueRange i) {
     Value feature = i[3], halfWidth = b.index(half), two = b.index(2);
     Value pair, isSecond, partner;
     if (isInterleaved) {
@@ -201,7 +205,7 @@ static LogicalResult lowerRotaryEmbedding(B &b) {
     partner = b.select(isRotated, partner, zero);
     Values row;
     if (hasPositions) {
-      Value position = b.toIndex(b.at(b.input(3), {i[0], i[2]}));
+      Value position = b.toIndex(b.at(positions, {i[0], i[2]}));
       Value last = b.index(b.sub(b.dim(cosines, 0), b.dim(1)));
       position = b.createOrFold<arith::MaxSIOp>(position, zero);
       row = {b.createOrFold<arith::MinSIOp>(position, last), pair};
@@ -212,16 +216,59 @@ static LogicalResult lowerRotaryEmbedding(B &b) {
       return b.castScalar(b.load(b.at(tensor, at), tensor.element),
                           tensor.element, type);
     };
-    Value value = load(*x, i), other = load(*x, {i[0], i[1], i[2], partner});
+    Value value = load(x, i), other = load(x, {i[0], i[1], i[2], partner});
     Value cosine = load(cosines, row), sine = load(sines, row);
     Value shifted = b.mul(other, sine), kept = b.mul(value, cosine);
     Value turned =
         b.select(isSecond, b.add(kept, shifted), b.sub(kept, shifted));
-    return b.store(b.select(isRotated, turned, value), x->element);
+    return b.store(b.select(isRotated, turned, value), x.element);
   });
-  if (!isMerged)
-    return b.result(result);
-  return b.result(mergeHeads(b, result));
+}
+
+static LogicalResult lowerRotaryEmbedding(B &b) {
+  bool isMerged = b.input(0).rank() == 3;
+  FailureOr<Tensor> x = splitHeads(b, b.input(0), "num_heads");
+  if (failed(x))
+    return failure();
+  Tensor positions = b.has(3) ? b.input(3) : Tensor();
+  for (unsigned i : {1, 2})
+    if (int64_t rank = positions ? 2 : 3; b.input(i).rank() != rank)
+      return b.error() << "cosines or sines are not of rank " << rank;
+  Tensor result = rotate(b, *x, positions, b.input(1), b.input(2));
+  return b.result(isMerged ? mergeHeads(b, result) : result);
+}
+
+/// That of com.microsoft: heads may follow from the width of the table, and one
+/// position be that of the first token.
+static LogicalResult lowerMicrosoftRotaryEmbedding(B &b) {
+  Tensor x = b.input(0), positions = b.input(1);
+  if (b.getInt("is_packed_batching", 0) || b.getFloat("scale", 1) != 1)
+    return b.error() << "packed batches and scales are not supported";
+  bool isMerged = x.rank() == 3;
+  if (isMerged) {
+    Dims dims = b.dims(x);
+    int64_t heads = b.getInt("num_heads", 0);
+    if (!heads && b.getInt("rotary_embedding_dim", 0))
+      return b.error() << "rotary_embedding_dim needs num_heads";
+    Dim width = heads ? b.div(dims[2], b.dim(heads))
+                      : b.mul(b.dim(b.input(2), 1), b.dim(2));
+    Dim numHeads = heads ? b.dim(heads) : b.div(dims[2], width);
+    x = b.transpose(b.reshape(x, {dims[0], dims[1], numHeads, width}),
+                    {0, 2, 1, 3});
+  }
+  if (positions.rank() == 1) {
+    b.requireEqual(b.dim(positions, 0), b.dim(1),
+                   "positions are neither one nor one a token");
+    Tensor first = positions;
+    positions = b.generate({b.dim(x, 0), b.dim(x, 2)}, first.element,
+                           [&](ValueRange i) {
+                             Value token = b.createOrFold<arith::IndexCastOp>(
+                                 getStorageType(first.element), i[1]);
+                             return b.add(b.at(first, b.index(0)), token);
+                           });
+  }
+  Tensor result = rotate(b, x, positions, b.input(2), b.input(3));
+  return b.result(isMerged ? mergeHeads(b, result) : result);
 }
 
 //===----------------------------------------------------------------------===//
@@ -453,6 +500,7 @@ static const LoweringRow kRows[] = {
     {"Einsum", lowerEinsum},
     {"LinearAttention", lowerLinearAttention},
     {"RotaryEmbedding", lowerRotaryEmbedding},
+    {"com.microsoft.RotaryEmbedding", lowerMicrosoftRotaryEmbedding},
 };
 
 ArrayRef<LoweringRow> tercet::getAttentionLowerings() { return kRows; }

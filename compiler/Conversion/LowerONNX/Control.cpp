@@ -13,6 +13,7 @@ using namespace mlir;
 using namespace tercet;
 
 using B = GraphBuilder;
+using Compare = GraphBuilder::Compare;
 using Values = GraphBuilder::Values;
 
 /// The graph of an attribute.
@@ -141,6 +142,15 @@ private:
   /// False when the types of carried tensors do not stay as they are.
   FailureOr<bool> build(Block &body);
   void finish(Region &region);
+  /// Whether all slices have memory before the first iteration: their extents
+  /// are known, and the count is one that is meant to be reached.
+  bool fitsBuffer(Tensor slice) {
+    constexpr int64_t kMaxCount = 1 << 24;
+    std::optional<int64_t> known = getConstantIntValue(count);
+    return slice.isStatic() && !(known && *known > kMaxCount);
+  }
+  Tensor append(Tensor buffer, Tensor slice, Value i,
+                std::pair<int64_t, bool> output);
   Value getPosition(Value i, bool isBackward) {
     return isBackward ? b.index(b.sub(b.sub(count, b.dim(1)), Dim(i))) : i;
   }
@@ -217,11 +227,41 @@ FailureOr<bool> LoopLowering::build(Block &body) {
     yielded.push_back(castTo(b, after.value, before.type()));
   }
   slices = llvm::to_vector(next.drop_front(carried.size()));
-  for (Tensor slice : slices)
-    if (!slice.isStatic())
-      return b.error()
-             << "outputs of slices without static shape are not supported";
+  for (auto [slice, output] : llvm::zip(slices, outputs)) {
+    FailureOr<int64_t> axis = b.normalizeAxis(output.first, slice.rank() + 1);
+    if (failed(axis))
+      return failure();
+    output.first = *axis;
+  }
   return true;
+}
+
+/// The slices of iterations up to i, from a buffer of those before it, where
+/// there is no memory for all.
+Tensor LoopLowering::append(Tensor buffer, Tensor slice, Value i,
+                            std::pair<int64_t, bool> output) {
+  auto [axis, isBackward] = output;
+  Dims before = b.dims(buffer), dims = b.dims(slice);
+  dims.insert(dims.begin() + axis, b.add(Dim(i), b.dim(1)));
+  Value isFirst = b.compare(Compare::EQ, i, b.index(0)),
+        position = isBackward ? b.index(0) : i;
+  for (int64_t d = 0; d < buffer.rank(); ++d)
+    if (d != axis && before[d] != dims[d])
+      b.require(b.createOrFold<arith::OrIOp>(
+                    isFirst, b.compare(Compare::EQ, b.index(before[d]),
+                                       b.index(dims[d]))),
+                "slices of a loop differ in size");
+  Tensor longer = b.generate(dims, slice.element, [&](ValueRange at) {
+    B::Values inSlice(at), inBuffer(at);
+    inSlice.erase(inSlice.begin() + axis);
+    if (isBackward)
+      inBuffer[axis] = b.max(b.sub(at[axis], b.index(1)), b.index(0));
+    for (auto [index, size] : llvm::zip(inBuffer, before))
+      index = b.min(index, b.index(b.sub(size, b.dim(1))));
+    return b.select(b.compare(Compare::EQ, at[axis], position),
+                    b.at(slice, inSlice), b.at(buffer, inBuffer));
+  });
+  return {castTo(b, longer.value, buffer.type()), slice.element};
 }
 
 /// Makes an scf.while of the body, whose last op is to be created.
@@ -235,12 +275,21 @@ void LoopLowering::finish(Region &region) {
   for (auto [slice, output] : llvm::zip(slices, outputs)) {
     auto [axis, isBackward] = output;
     Dims element, dims;
-    for (int64_t size : slice.type().getShape())
-      element.push_back(b.dim(size));
+    SmallVector<int64_t> shape(slice.type().getShape());
+    for (int64_t size : shape)
+      element.push_back(b.dim(ShapedType::isDynamic(size) ? 1 : size));
     element.insert(element.begin() + axis, b.dim(1));
     dims = element;
-    dims[axis] = count;
-    Tensor buffer = b.empty(dims, slice.element);
+    bool isAllocated = fitsBuffer(slice);
+    if (isAllocated)
+      dims[axis] = count;
+    shape.insert(shape.begin() + axis,
+                 isAllocated
+                     ? getConstantIntValue(count).value_or(ShapedType::kDynamic)
+                     : ShapedType::kDynamic);
+    Tensor buffer = isAllocated ? b.empty(dims, slice.element)
+                                : b.zeros(dims, slice.element);
+    buffer.value = castTo(b, buffer.value, buffer.type().clone(shape));
     whole.push_back(buffer);
     start.push_back(buffer.value);
 
@@ -248,6 +297,11 @@ void LoopLowering::finish(Region &region) {
     b.setInsertionPointToEnd(&body);
     Tensor argument = {body.addArgument(buffer.value.getType(), loc),
                        slice.element};
+    if (!isAllocated) {
+      yielded.push_back(
+          append(argument, slice, body.getArgument(0), output).value);
+      continue;
+    }
     Dims offsets(dims.size(), b.dim(0));
     offsets[axis] = getPosition(body.getArgument(0), isBackward);
     yielded.push_back(
@@ -276,14 +330,17 @@ void LoopLowering::finish(Region &region) {
     (void)b.result({results.front(), tensor.element});
     results = results.drop_front();
   }
-  for (auto [tensor, output, value] : llvm::zip(whole, outputs, results)) {
-    Tensor all = b.withDims(value, b.dims(tensor), tensor.element);
+  for (auto [slice, tensor, output, value] :
+       llvm::zip(slices, whole, outputs, results)) {
+    Tensor all = {value, tensor.element};
+    if (fitsBuffer(slice))
+      all = b.withDims(value, b.dims(tensor), tensor.element);
     // A loop that ended early has fewer slices.
     Dims dims = b.dims(all);
-    if (!isScan)
-      dims[output.first] = loop.getResult(0);
-    (void)b.result(isScan ? all
-                          : b.slice(all, Dims(dims.size(), b.dim(0)), dims));
+    dims[output.first] = isScan ? count : loop.getResult(0);
+    (void)b.result(isScan && fitsBuffer(slice)
+                       ? all
+                       : b.slice(all, Dims(dims.size(), b.dim(0)), dims));
   }
 }
 
@@ -326,8 +383,6 @@ static LogicalResult lowerLoop(B &b) {
   for (unsigned i = 2; i < b.numInputs(); ++i)
     loop.inits.push_back(b.input(i));
   unsigned numSlices = graph->back().getNumOperands() - 1 - loop.inits.size();
-  if (numSlices > 0 && !hasCount)
-    return b.error() << "outputs of slices without a count are not supported";
   loop.outputs.assign(numSlices, {0, false});
   return loop.lower();
 }
@@ -366,18 +421,26 @@ static LogicalResult lowerScan(B &b) {
     loop.inits.push_back(b.input(i));
   unsigned numOutputs = graph->back().getNumOperands() - numCarried;
   for (unsigned i = 0; i < numOutputs; ++i) {
-    int64_t axis = getEntry(b, "scan_output_axes", i);
-    if (axis < 0)
-      return b.error() << "negative scan_output_axes are not supported";
-    loop.outputs.push_back(
-        {axis, getEntry(b, "scan_output_directions", i) != 0});
+    loop.outputs.push_back({getEntry(b, "scan_output_axes", i),
+                            getEntry(b, "scan_output_directions", i) != 0});
   }
   return loop.lower();
+}
+
+/// Of a tensor, or of nothing: optionals themselves are not supported.
+static LogicalResult lowerOptionalHasElement(B &b) {
+  return b.result(b.scalar(b.has(0), b.getI1Type()));
+}
+
+static LogicalResult lowerOptionalGetElement(B &b) {
+  return b.result(b.input(0));
 }
 
 static const LoweringRow kRows[] = {
     {"If", lowerIf},
     {"Loop", lowerLoop},
+    {"OptionalGetElement", lowerOptionalGetElement},
+    {"OptionalHasElement", lowerOptionalHasElement},
     {"Scan", lowerScan},
 };
 

@@ -436,6 +436,77 @@ static LogicalResult lowerConvTranspose(B &b) {
   return b.result(b.cast(result, x.element));
 }
 
+/// Blocks [N, C * taps, positions] added up where a window of a convolution
+/// sees them: an element of the image is the sum of the taps that lie on it.
+static LogicalResult lowerCol2Im(B &b) {
+  Tensor x = b.input(0);
+  Dims image = b.toDims(b.input(1)), taps = b.toDims(b.input(2));
+  int64_t rank = image.size();
+  if (x.rank() != 3 || rank < 1 || int64_t(taps.size()) != rank)
+    return b.error() << "operand, image and block do not fit";
+  FailureOr<SmallVector<int64_t>> strides = getSpatial(b, "strides", rank, 1),
+                                  dilations =
+                                      getSpatial(b, "dilations", rank, 1),
+                                  pads = getSpatial(b, "pads", 2 * rank, 0);
+  if (failed(strides) || failed(dilations) || failed(pads))
+    return failure();
+  Dims positions;
+  for (int64_t i = 0; i < rank; ++i) {
+    Dim padded = b.add(image[i], b.dim((*pads)[i] + (*pads)[rank + i]));
+    Dim reach = b.mul(b.sub(taps[i], b.dim(1)), b.dim((*dilations)[i]));
+    Dim room = b.sub(padded, b.add(reach, b.dim(1)));
+    b.require(b.compare(Compare::GE, b.index(room), b.index(0)),
+              "a block is larger than the padded image");
+    positions.push_back(b.add(b.div(room, b.dim((*strides)[i])), b.dim(1)));
+  }
+  Dim window = b.product(taps);
+  b.require(b.compare(Compare::GT, b.index(window), b.index(0)),
+            "a block is empty");
+  Dim channels = b.div(b.dim(x, 1), window);
+  b.requireEqual(b.mul(channels, window), b.dim(x, 1),
+                 "the operand has another number of blocks");
+  b.requireEqual(b.product(positions), b.dim(x, 2),
+                 "the operand has another number of blocks");
+
+  // Loops: n, c, image; taps. The operand is there for its shape.
+  int64_t tap = 2 + rank, numLoops = tap + rank;
+  Dims results = {b.dim(x, 0), channels};
+  results.append(image);
+  AffineMap all = b.getMultiDimIdentityMap(numLoops);
+  AffineMap maps[] = {all.getMinorSubMap(rank), all.getMajorSubMap(tap)};
+  SmallVector<utils::IteratorType> iterators(tap,
+                                             utils::IteratorType::parallel);
+  iterators.append(rank, utils::IteratorType::reduction);
+  Type type = getComputeType(x.element);
+  Tensor sums = b.generic(
+      b.empty(taps, type), b.zeros(results, type), maps, iterators,
+      [&](ValueRange v) {
+        B::Values loops;
+        for (int64_t i = 0; i < numLoops; ++i)
+          loops.push_back(linalg::IndexOp::create(b, i));
+        Value row = loops[1], column = b.index(0), zero = b.index(0);
+        Value isThere = b.number(1, b.getI1Type());
+        for (int64_t i = 0; i < rank; ++i) {
+          Value first = b.sub(b.add(loops[2 + i], b.index((*pads)[i])),
+                              b.mul(loops[tap + i], b.index((*dilations)[i])));
+          Value isInside = b.compare(Compare::GE, first, zero);
+          first = b.max(first, zero);
+          Value stride = b.index((*strides)[i]), count = b.index(positions[i]),
+                position = b.createOrFold<arith::DivUIOp>(first, stride),
+                rest = b.createOrFold<arith::RemUIOp>(first, stride);
+          for (Value holds : {isInside, b.compare(Compare::EQ, rest, zero),
+                              b.compare(Compare::LT, position, count)})
+            isThere = b.createOrFold<arith::AndIOp>(isThere, holds);
+          position = b.min(position, b.sub(count, b.index(1)));
+          row = b.add(b.mul(row, b.index(taps[i])), loops[tap + i]);
+          column = b.add(b.mul(column, count), position);
+        }
+        Value value = b.load(b.at(x, {loops[0], row, column}), x.element);
+        return b.select(isThere, b.add(v[1], value), v[1]);
+      });
+  return b.result(b.cast(sums, x.element));
+}
+
 //===----------------------------------------------------------------------===//
 // Pooling
 //===----------------------------------------------------------------------===//
@@ -700,6 +771,7 @@ static LogicalResult lowerGlobalLpPool(B &b) {
 static const LoweringRow kRows[] = {
     {"AveragePool", lowerAveragePool},
     {"CausalConvWithState", lowerCausalConvWithState},
+    {"Col2Im", lowerCol2Im},
     {"Conv", lowerConv},
     {"ConvTranspose", lowerConvTranspose},
     {"GlobalAveragePool", lowerGlobalAveragePool},

@@ -403,22 +403,43 @@ static LogicalResult lowerShrink(B &b) {
   }));
 }
 
+static Value gelu(B &b, Value x, bool isTanh) {
+  auto c = [&](double value) { return b.number(value, x.getType()); };
+  Value half = b.mul(c(0.5), x), inner;
+  if (isTanh) {
+    Value cube = b.mul(b.mul(x, x), x);
+    inner = math::TanhOp::create(
+        b, b.mul(c(0.7978845608028654), b.add(x, b.mul(c(0.044715), cube))));
+  } else {
+    inner = math::ErfOp::create(b, b.mul(x, c(0.7071067811865476)));
+  }
+  return b.mul(half, b.add(c(1), inner));
+}
+
 static LogicalResult lowerGelu(B &b) {
   Tensor x = b.input(0);
   bool isTanh = b.getString("approximate", "none") == "tanh";
-  return b.result(b.map(x, x.element, [&](ValueRange v) -> Value {
-    Type type = v[0].getType();
-    auto c = [&](double value) { return b.number(value, type); };
-    Value half = b.mul(c(0.5), v[0]), inner;
-    if (isTanh) {
-      Value cube = b.mul(b.mul(v[0], v[0]), v[0]);
-      inner =
-          math::TanhOp::create(b, b.mul(c(0.7978845608028654),
-                                        b.add(v[0], b.mul(c(0.044715), cube))));
-    } else {
-      inner = math::ErfOp::create(b, b.mul(v[0], c(0.7071067811865476)));
-    }
-    return b.mul(half, b.add(c(1), inner));
+  return b.result(
+      b.map(x, x.element, [&](ValueRange v) { return gelu(b, v[0], isTanh); }));
+}
+
+/// Of x + bias, which may be missing: BiasGelu and FastGelu of com.microsoft.
+template <bool IsTanh> static LogicalResult lowerBiasGelu(B &b) {
+  SmallVector<Tensor> operands = {b.input(0)};
+  if (b.has(1))
+    operands.push_back(b.input(1));
+  FailureOr<Tensor> result =
+      b.elementwise(operands, operands[0].element, [&](ValueRange v) {
+        return gelu(b, v.size() > 1 ? b.add(v[0], v[1]) : v[0], IsTanh);
+      });
+  return failed(result) ? failure() : b.result(*result);
+}
+
+static LogicalResult lowerQuickGelu(B &b) {
+  Tensor x = b.input(0);
+  double alpha = b.getFloat("alpha", 1.702);
+  return b.result(b.map(x, x.element, [&](ValueRange v) {
+    return b.mul(v[0], b.sigmoid(b.mul(b.number(alpha, v[0].getType()), v[0])));
   }));
 }
 
@@ -523,6 +544,10 @@ static const LoweringRow kRows[] = {
     {"ThresholdedRelu", lowerThresholdedRelu},
     {"Where", lowerWhere},
     {"Xor", bitwise<arith::XOrIOp>},
+    {"com.microsoft.BiasGelu", lowerBiasGelu<false>},
+    {"com.microsoft.FastGelu", lowerBiasGelu<true>},
+    {"com.microsoft.Gelu", lowerGelu},
+    {"com.microsoft.QuickGelu", lowerQuickGelu},
 };
 
 ArrayRef<LoweringRow> tercet::getElementwiseLowerings() { return kRows; }

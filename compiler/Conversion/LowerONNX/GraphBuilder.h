@@ -321,6 +321,15 @@ llvm::FailureOr<Tensor> convolve(GraphBuilder &b, Tensor x, Tensor w,
 /// `scalar`.
 llvm::FailureOr<Tensor> gatherWindows(GraphBuilder &b, Tensor x,
                                       mlir::Value scalar);
+/// Codes of ui8, one scale and zero point for the whole tensor, so that 0 is a
+/// code.
+struct QuantizedTensor {
+  Tensor codes, scale, zeroPoint;
+};
+llvm::FailureOr<QuantizedTensor> quantizeDynamically(GraphBuilder &b, Tensor x);
+/// Integers minus their zero point, which may be missing, as i32.
+llvm::FailureOr<Tensor> subtractZeroPoint(GraphBuilder &b, Tensor x,
+                                          Tensor zeroPoint);
 /// numpy's matmul, added up in `sumType`.
 llvm::FailureOr<Tensor> matmul(GraphBuilder &b, Tensor x, Tensor y,
                                mlir::Type sumType);

@@ -69,7 +69,8 @@ Value GraphBuilder::store(Value computed, Type element) {
     return createOrFold<arith::ExtUIOp>(stored, computed);
   if (isSmallFloat(element))
     return encodeSmallFloat(*this, computed, cast<FloatType>(element),
-                            getInt("saturate", 1));
+                            getInt("saturate", 1),
+                            getString("round_mode", "up"));
   if (element.isF16() || element.isBF16())
     return createOrFold<arith::TruncFOp>(stored, computed);
   return computed;

@@ -297,10 +297,34 @@ static LogicalResult lowerDet(B &b) {
   return b.result(b.cast(b.reshape(product, dims), x.element));
 }
 
+/// alpha * x * y of matrices that may be transposed: com.microsoft's.
+static LogicalResult lowerFusedMatMul(B &b) {
+  if (b.getInt("transBatchA", 0) || b.getInt("transBatchB", 0))
+    return b.error() << "transBatchA and transBatchB are not supported";
+  Tensor operands[] = {b.input(0), b.input(1)};
+  for (auto [x, name] :
+       llvm::zip(operands, ArrayRef<StringRef>{"transA", "transB"})) {
+    if (!b.getInt(name, 0) || x.rank() < 2)
+      continue;
+    SmallVector<int64_t> order = llvm::to_vector(llvm::seq(x.rank()));
+    std::swap(order[x.rank() - 2], order[x.rank() - 1]);
+    x = b.transpose(x, order);
+  }
+  Type type = getComputeType(operands[0].element);
+  FailureOr<Tensor> product = matmul(b, operands[0], operands[1], type);
+  if (failed(product))
+    return failure();
+  double alpha = b.getFloat("alpha", 1);
+  return b.result(b.map(*product, operands[0].element, [&](ValueRange v) {
+    return alpha == 1 ? v[0] : b.mul(v[0], b.number(alpha, type));
+  }));
+}
+
 static const LoweringRow kRows[] = {
     {"Det", lowerDet},
     {"Gemm", lowerGemm},
     {"MatMul", lowerMatMul},
+    {"com.microsoft.FusedMatMul", lowerFusedMatMul},
 };
 
 ArrayRef<LoweringRow> tercet::getMatmulLowerings() { return kRows; }

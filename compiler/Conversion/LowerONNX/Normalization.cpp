@@ -85,6 +85,33 @@ template <bool Centers> static LogicalResult lowerLayerNorm(B &b) {
   return b.result(norm.inverse);
 }
 
+/// The norm of input + skip + bias, the last of which may be missing, and this
+/// sum: SkipLayerNormalization of com.microsoft.
+template <bool Centers> static LogicalResult lowerSkipLayerNorm(B &b) {
+  unsigned beta = 3, bias = Centers ? 4 : 3;
+  SmallVector<Tensor> terms = {b.input(0), b.input(1)};
+  if (b.has(bias))
+    terms.push_back(b.input(bias));
+  Type element = terms[0].element;
+  FailureOr<Tensor> sum = b.elementwise(terms, element, [&](ValueRange v) {
+    Value sum = b.add(v[0], v[1]);
+    return v.size() > 2 ? b.add(sum, v[2]) : sum;
+  });
+  if (failed(sum))
+    return failure();
+  Normalized norm =
+      normalize(b, *sum, sum->rank() - 1, b.getFloat("epsilon", 1e-5), Centers);
+  FailureOr<Tensor> result =
+      scaleAndShift(b, norm.result, b.input(2),
+                    Centers && b.has(beta) ? b.input(beta) : Tensor(), element);
+  if (failed(result))
+    return failure();
+  (void)b.result(*result);
+  (void)b.result(Centers ? norm.mean : Tensor());
+  (void)b.result(norm.inverse);
+  return b.result(*sum);
+}
+
 /// A tensor of channels as [C, 1, ...] beside one of `rank` dimensions.
 static Tensor alongChannels(B &b, Tensor channels, int64_t rank) {
   Dims dims(std::max<int64_t>(rank - 1, 1), b.dim(1));
@@ -264,6 +291,9 @@ static const LoweringRow kRows[] = {
     {"MeanVarianceNormalization", lowerMeanVarianceNorm},
     {"RMSNormalization", lowerLayerNorm<false>},
     {"SimplifiedLayerNormalization", lowerLayerNorm<false>},
+    {"com.microsoft.SkipLayerNormalization", lowerSkipLayerNorm<true>},
+    {"com.microsoft.SkipSimplifiedLayerNormalization",
+     lowerSkipLayerNorm<false>},
 };
 
 ArrayRef<LoweringRow> tercet::getNormalizationLowerings() { return kRows; }

@@ -144,9 +144,8 @@ static LogicalResult lowerDequantizeLinear(B &b) {
   return failed(result) ? failure() : b.result(*result);
 }
 
-/// One scale and zero point for the whole tensor, so that 0 is a code.
-static LogicalResult lowerDynamicQuantizeLinear(B &b) {
-  Tensor x = b.input(0);
+FailureOr<QuantizedTensor> tercet::quantizeDynamically(GraphBuilder &b,
+                                                       Tensor x) {
   Type type = b.getF32Type(), ui8 = b.getIntegerType(8, /*isSigned=*/false);
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq(x.rank()));
   Value zero = b.number(0, type);
@@ -154,29 +153,34 @@ static LogicalResult lowerDynamicQuantizeLinear(B &b) {
                          [&](ValueRange v) { return b.max(v[0], v[1]); });
   Tensor low = b.reduce(x, axes, /*keep=*/false, type, zero,
                         [&](ValueRange v) { return b.min(v[0], v[1]); });
-  FailureOr<Tensor> scale = b.elementwise({high, low}, type, [&](ValueRange v) {
-    return b.div(b.sub(v[0], v[1]), b.number(255, type));
+  // Zeros have any scale; as in onnxruntime it is 1.
+  Tensor scale = b.combine(high, low, type, [&](ValueRange v) {
+    Value range = b.sub(v[0], v[1]);
+    return b.select(b.compare(Compare::EQ, range, zero), b.number(1, type),
+                    b.div(range, b.number(255, type)));
   });
-  if (failed(scale))
-    return failure();
-  FailureOr<Tensor> zeroPoint =
-      b.elementwise({low, *scale}, ui8, [&](ValueRange v) -> Value {
-        Value point = b.div(b.neg(v[0]), v[1]);
-        point = b.min(b.max(point, zero), b.number(255, type));
-        return b.castScalar(math::RoundEvenOp::create(b, point), type, ui8);
-      });
-  if (failed(zeroPoint))
-    return failure();
-  FailureOr<Tensor> codes = quantize(b, x, *scale, *zeroPoint, ui8);
+  Tensor zeroPoint = b.combine(low, scale, ui8, [&](ValueRange v) -> Value {
+    Value point = b.div(b.neg(v[0]), v[1]);
+    point = b.min(b.max(point, zero), b.number(255, type));
+    return b.castScalar(math::RoundEvenOp::create(b, point), type, ui8);
+  });
+  FailureOr<Tensor> codes = quantize(b, x, scale, zeroPoint, ui8);
   if (failed(codes))
     return failure();
-  (void)b.result(*codes);
-  (void)b.result(*scale);
-  return b.result(*zeroPoint);
+  return QuantizedTensor{*codes, scale, zeroPoint};
 }
 
-/// Integers minus their zero point, as i32.
-static FailureOr<Tensor> center(B &b, Tensor x, Tensor zeroPoint) {
+static LogicalResult lowerDynamicQuantizeLinear(B &b) {
+  FailureOr<QuantizedTensor> result = quantizeDynamically(b, b.input(0));
+  if (failed(result))
+    return failure();
+  (void)b.result(result->codes);
+  (void)b.result(result->scale);
+  return b.result(result->zeroPoint);
+}
+
+FailureOr<Tensor> tercet::subtractZeroPoint(GraphBuilder &b, Tensor x,
+                                            Tensor zeroPoint) {
   Type i32 = b.getI32Type();
   if (!zeroPoint)
     return b.cast(x, i32);
@@ -195,8 +199,9 @@ static Tensor asColumn(B &b, Tensor zeroPoint) {
 
 static FailureOr<Tensor> integerMatmul(B &b, Tensor x, Tensor xZero, Tensor y,
                                        Tensor yZero) {
-  FailureOr<Tensor> left = center(b, x, xZero ? asColumn(b, xZero) : Tensor());
-  FailureOr<Tensor> right = center(b, y, yZero);
+  FailureOr<Tensor> left =
+      subtractZeroPoint(b, x, xZero ? asColumn(b, xZero) : Tensor());
+  FailureOr<Tensor> right = subtractZeroPoint(b, y, yZero);
   if (failed(left) || failed(right))
     return failure();
   return matmul(b, *left, *right, b.getI32Type());
@@ -251,9 +256,9 @@ static Tensor byChannel(B &b, Tensor parameter, int64_t rank) {
 
 static LogicalResult lowerConvInteger(B &b) {
   Tensor x = b.input(0), w = b.input(1);
-  FailureOr<Tensor> left = center(b, x, inputOrNone(b, 2));
-  FailureOr<Tensor> right =
-      center(b, w, b.has(3) ? byChannel(b, b.input(3), w.rank()) : Tensor());
+  FailureOr<Tensor> left = subtractZeroPoint(b, x, inputOrNone(b, 2));
+  FailureOr<Tensor> right = subtractZeroPoint(
+      b, w, b.has(3) ? byChannel(b, b.input(3), w.rank()) : Tensor());
   if (failed(left) || failed(right))
     return failure();
   FailureOr<Tensor> sums = convolve(b, *left, *right, Tensor(), b.getI32Type());
@@ -262,8 +267,9 @@ static LogicalResult lowerConvInteger(B &b) {
 
 static LogicalResult lowerQLinearConv(B &b) {
   Tensor x = b.input(0), w = b.input(3);
-  FailureOr<Tensor> left = center(b, x, b.input(2));
-  FailureOr<Tensor> right = center(b, w, byChannel(b, b.input(5), w.rank()));
+  FailureOr<Tensor> left = subtractZeroPoint(b, x, b.input(2));
+  FailureOr<Tensor> right =
+      subtractZeroPoint(b, w, byChannel(b, b.input(5), w.rank()));
   if (failed(left) || failed(right))
     return failure();
   FailureOr<Tensor> sums =

@@ -16,6 +16,11 @@ using Compare = GraphBuilder::Compare;
 
 namespace {
 
+/// [K, gates * H]; integers, if they have a scale: one, or one a column.
+struct Matrix {
+  Tensor values, scale;
+};
+
 /// One direction of a layer. Matrices are those of the direction, transposed.
 class Recurrence {
 public:
@@ -30,12 +35,28 @@ protected:
   virtual FailureOr<SmallVector<Tensor>> step(Tensor inputs,
                                               ArrayRef<Tensor> state) = 0;
   virtual unsigned getNumStates() const { return 1; }
+  /// Of input 1, which multiplies x, or 2, which multiplies the state.
+  virtual FailureOr<Matrix> getMatrix(unsigned index) {
+    Tensor matrix = b.cast(takeDirection(b.input(index)), type);
+    return Matrix{b.transpose(matrix, {1, 0}), {}};
+  }
+  virtual Dim getHidden() { return b.dim(b.input(2), 2); }
+  virtual FailureOr<Tensor> addProduct(Tensor x, const Matrix &matrix,
+                                       Tensor init) {
+    return batchMatmul(b, x, matrix.values, init, 0);
+  }
 
   FailureOr<Tensor> apply(ArrayRef<Tensor> operands, B::Body body) {
     return b.elementwise(operands, type, body);
   }
-  Tensor addProduct(Tensor x, Tensor y, Tensor init) {
-    return batchMatmul(b, x, y, init, 0);
+  /// Entry `direction` of the leading dimension, which goes.
+  Tensor takeDirection(Tensor tensor) {
+    Dims dims = b.dims(tensor), offsets(dims.size(), b.dim(0));
+    offsets[0] = b.dim(direction);
+    dims[0] = b.dim(1);
+    Tensor one = b.slice(tensor, offsets, dims);
+    dims.erase(dims.begin());
+    return b.reshape(one, dims);
   }
   /// Gates `first` .. `first + count - 1` of a tensor of all.
   Tensor takeGates(Tensor gates, int64_t first, int64_t count = 1) {
@@ -60,18 +81,10 @@ protected:
   Dim hidden, steps, batch;
   // Of the direction that is lowered.
   int64_t direction = 0;
-  Tensor recurrent, recurrentBias, peepholes;
+  Matrix recurrent;
+  Tensor recurrentBias, peepholes;
 
 private:
-  /// Entry `direction` of the leading dimension, which goes.
-  Tensor takeDirection(Tensor tensor) {
-    Dims dims = b.dims(tensor), offsets(dims.size(), b.dim(0));
-    offsets[0] = b.dim(direction);
-    dims[0] = b.dim(1);
-    Tensor one = b.slice(b.cast(tensor, type), offsets, dims);
-    dims.erase(dims.begin());
-    return b.reshape(one, dims);
-  }
   /// `inside` where a sequence has a step `position`, else `outside`.
   Tensor keepWithin(Dim position, Tensor inside, Tensor outside) {
     Tensor lengths = b.input(4);
@@ -81,7 +94,6 @@ private:
                       b.at(inside, i), b.at(outside, i));
     });
   }
-  Tensor transposeMatrix(Tensor matrix) { return b.transpose(matrix, {1, 0}); }
   LogicalResult check();
   FailureOr<SmallVector<Tensor>> lowerDirection(Tensor x, bool isReverse);
   SmallVector<StringRef> activations;
@@ -120,30 +132,37 @@ Value Recurrence::activate(unsigned index, Value x) {
 FailureOr<SmallVector<Tensor>> Recurrence::lowerDirection(Tensor x,
                                                           bool isReverse) {
   Dim width = b.mul(b.dim(numGates), hidden);
-  Tensor weights = transposeMatrix(takeDirection(b.input(1)));
-  recurrent = transposeMatrix(takeDirection(b.input(2)));
+  FailureOr<Matrix> weights = getMatrix(1), ofState = getMatrix(2);
+  if (failed(weights) || failed(ofState))
+    return failure();
+  recurrent = *ofState;
   Tensor bias = b.zeros(width, type);
   recurrentBias = bias;
   if (b.has(3)) {
-    Tensor both = takeDirection(b.input(3));
+    Tensor both = b.cast(takeDirection(b.input(3)), type);
     bias = b.slice(both, b.dim(0), width);
     recurrentBias = b.slice(both, width, width);
   }
   unsigned peepholeInput = 7;
-  peepholes =
-      b.has(peepholeInput) ? takeDirection(b.input(peepholeInput)) : Tensor();
+  peepholes = b.has(peepholeInput)
+                  ? b.cast(takeDirection(b.input(peepholeInput)), type)
+                  : Tensor();
   Dims all = {steps, batch, width}, one = {b.dim(1), batch, width};
-  Tensor inputs = b.reshape(
-      addProduct(b.reshape(b.cast(x, type), {b.mul(steps, batch), b.dim(x, 2)}),
-                 weights, b.broadcastTo(bias, {b.mul(steps, batch), width})),
-      all);
+  Dim rows = b.mul(steps, batch);
+  FailureOr<Tensor> products =
+      addProduct(b.reshape(b.cast(x, type), {rows, b.dim(x, 2)}), *weights,
+                 b.broadcastTo(bias, {rows, width}));
+  if (failed(products))
+    return failure();
+  Tensor inputs = b.reshape(*products, all);
 
   Dims state = {batch, hidden};
   SmallVector<Tensor> inits = {b.empty({steps, batch, hidden}, type)};
   for (unsigned i = 0; i < getNumStates(); ++i)
-    inits.push_back(b.has(5 + i)
-                        ? b.reshape(takeDirection(b.input(5 + i)), state)
-                        : b.zeros(state, type));
+    inits.push_back(
+        b.has(5 + i)
+            ? b.reshape(b.cast(takeDirection(b.input(5 + i)), type), state)
+            : b.zeros(state, type));
   LogicalResult status = success();
   SmallVector<Tensor> results =
       b.loop(steps, inits, [&](Value i, ArrayRef<Tensor> carried) {
@@ -188,7 +207,7 @@ LogicalResult Recurrence::lower() {
     x = b.transpose(x, {1, 0, 2});
   steps = b.dim(x, 0);
   batch = b.dim(x, 1);
-  hidden = b.dim(b.input(2), 2);
+  hidden = getHidden();
   if (isBatchFirst && (b.has(5) || b.has(6)))
     return b.error() << "initial states with layout 1 are not supported";
   StringRef name = b.getString("direction", "forward");
@@ -228,9 +247,11 @@ struct RNN : Recurrence {
               [&](ValueRange v) { return b.add(v[0], v[1]); });
     if (failed(biased))
       return failure();
-    Tensor sums = addProduct(state[0], recurrent, *biased);
+    FailureOr<Tensor> sums = addProduct(state[0], recurrent, *biased);
+    if (failed(sums))
+      return failure();
     return SmallVector<Tensor>{b.map(
-        sums, type, [&](ValueRange v) { return activate(0, clip(v[0])); })};
+        *sums, type, [&](ValueRange v) { return activate(0, clip(v[0])); })};
   }
 };
 
@@ -249,7 +270,10 @@ struct LSTM : Recurrence {
               [&](ValueRange v) { return b.add(v[0], v[1]); });
     if (failed(biased))
       return failure();
-    Tensor sums = addProduct(state[0], recurrent, *biased), cell = state[1];
+    FailureOr<Tensor> products = addProduct(state[0], recurrent, *biased);
+    if (failed(products))
+      return failure();
+    Tensor sums = *products, cell = state[1];
     bool couples = b.getInt("input_forget", 0);
     SmallVector<Tensor> operands = {takeGates(sums, 0), takeGates(sums, 2),
                                     takeGates(sums, 3), cell};
@@ -285,6 +309,40 @@ struct LSTM : Recurrence {
   }
 };
 
+/// With weights [D, K, 4 * H] of 8 bits. Inputs are quantised for all steps,
+/// states in each step, with one scale.
+struct DynamicQuantizeLSTM : LSTM {
+  using LSTM::LSTM;
+  Dim getHidden() override { return b.dim(b.input(2), 1); }
+  FailureOr<Matrix> getMatrix(unsigned index) override {
+    unsigned scale = 6 + 2 * index; // and the zero points after it
+    Tensor zeroPoint;
+    if (b.has(scale + 1))
+      zeroPoint = takeDirection(b.input(scale + 1));
+    FailureOr<Tensor> values =
+        subtractZeroPoint(b, takeDirection(b.input(index)), zeroPoint);
+    if (failed(values))
+      return failure();
+    return Matrix{*values, takeDirection(b.input(scale))};
+  }
+  FailureOr<Tensor> addProduct(Tensor x, const Matrix &matrix,
+                               Tensor init) override {
+    FailureOr<QuantizedTensor> codes = quantizeDynamically(b, x);
+    if (failed(codes))
+      return failure();
+    FailureOr<Tensor> centered =
+        subtractZeroPoint(b, codes->codes, codes->zeroPoint);
+    if (failed(centered))
+      return failure();
+    Type i32 = b.getI32Type();
+    Tensor sums =
+        batchMatmul(b, *centered, matrix.values, b.zeros(b.dims(init), i32), 0);
+    return apply({sums, codes->scale, matrix.scale, init}, [&](ValueRange v) {
+      return b.fma(b.castScalar(v[0], i32, type), b.mul(v[1], v[2]), v[3]);
+    });
+  }
+};
+
 struct GRU : Recurrence {
   explicit GRU(B &b) : Recurrence(b, 3) {}
   ArrayRef<StringRef> getDefaultActivations() const override {
@@ -301,16 +359,25 @@ struct GRU : Recurrence {
               [&](ValueRange v) { return b.add(v[0], v[1]); });
     if (failed(biased))
       return failure();
-    Tensor sums =
-        b.map(addProduct(h, takeGates(recurrent, 0, 2), *biased), type,
-              [&](ValueRange v) { return activate(0, clip(v[0])); });
+    auto takeMatrix = [&](int64_t first, int64_t count = 1) {
+      return Matrix{takeGates(recurrent.values, first, count), {}};
+    };
+    FailureOr<Tensor> products = addProduct(h, takeMatrix(0, 2), *biased);
+    if (failed(products))
+      return failure();
+    Tensor sums = b.map(*products, type,
+                        [&](ValueRange v) { return activate(0, clip(v[0])); });
     Tensor update = takeGates(sums, 0), reset = takeGates(sums, 1);
-    Tensor matrix = takeGates(recurrent, 2), bias = takeGates(recurrentBias, 2);
+    Matrix matrix = takeMatrix(2);
+    Tensor bias = takeGates(recurrentBias, 2);
     FailureOr<Tensor> candidate;
     if (b.getInt("linear_before_reset", 0)) {
-      Tensor product = addProduct(h, matrix, b.broadcastTo(bias, one));
+      FailureOr<Tensor> product =
+          addProduct(h, matrix, b.broadcastTo(bias, one));
+      if (failed(product))
+        return failure();
       candidate =
-          apply({takeGates(inputs, 2), reset, product},
+          apply({takeGates(inputs, 2), reset, *product},
                 [&](ValueRange v) { return b.add(v[0], b.mul(v[1], v[2])); });
     } else {
       FailureOr<Tensor> kept =
@@ -344,6 +411,7 @@ static const LoweringRow kRows[] = {
     {"GRU", lowerRecurrence<GRU>},
     {"LSTM", lowerRecurrence<LSTM>},
     {"RNN", lowerRecurrence<RNN>},
+    {"com.microsoft.DynamicQuantizeLSTM", lowerRecurrence<DynamicQuantizeLSTM>},
 };
 
 ArrayRef<LoweringRow> tercet::getRecurrentLowerings() { return kRows; }

@@ -6,6 +6,7 @@
 #include "compiler/Conversion/LowerONNX/GraphBuilder.h"
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
 
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Matchers.h"
 
@@ -57,12 +58,20 @@ public:
         nearest(b.getString("nearest_mode",
                             b.version() < 11 ? "floor" : "round_prefer_floor")),
         excludesOutside(b.getInt("exclude_outside", 0)),
+        antialiases(b.getInt("antialias", 0)),
         cubic(b.getFloat("cubic_coeff_a", -0.75)) {}
 
   LogicalResult check();
-  Tensor resize(Tensor x, int64_t dim, const Axis &axis);
+  Tensor resize(Tensor x, int64_t dim, const Axis &axis) {
+    return antialiases ? blur(x, dim, axis) : interpolate(x, dim, axis);
+  }
 
 private:
+  Tensor interpolate(Tensor x, int64_t dim, const Axis &axis);
+  Tensor blur(Tensor x, int64_t dim, const Axis &axis);
+  /// The weight of a neighbour at a distance.
+  Value weigh(Value distance);
+
   Value f32(Value index) {
     Type i64 = b.getI64Type();
     return b.castScalar(b.createOrFold<arith::IndexCastOp>(i64, index), i64,
@@ -81,15 +90,17 @@ private:
 
   B &b;
   StringRef mode, transformation, nearest;
-  bool excludesOutside;
+  bool excludesOutside, antialiases;
   double cubic;
 };
 
 LogicalResult Resizer::check() {
   if (mode != "nearest" && mode != "linear" && mode != "cubic")
     return b.error() << "mode '" << mode << "' is not supported";
-  if (b.getInt("antialias", 0))
-    return b.error() << "antialias is not supported";
+  if (antialiases && mode == "nearest")
+    return b.error() << "mode 'nearest' has no antialias";
+  if (antialiases && transformation == "tf_crop_and_resize")
+    return b.error() << "tf_crop_and_resize with antialias is not supported";
   for (StringRef known :
        {"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel",
         "tf_half_pixel_for_nn", "tf_crop_and_resize", "half_pixel_symmetric"})
@@ -144,7 +155,82 @@ Value Resizer::roundCoordinate(Value x) {
   return ceil(b.sub(x, number(0.5)));
 }
 
-Tensor Resizer::resize(Tensor x, int64_t dim, const Axis &axis) {
+Value Resizer::weigh(Value distance) {
+  Value x = b.abs(distance);
+  if (mode == "linear")
+    return b.max(b.sub(number(1), x), number(0));
+  // Those of a point that is `fraction` behind the first of its neighbours.
+  Value fraction = b.sub(x, floor(x));
+  Values weights = cubicWeights(b, fraction, cubic);
+  Value isInner = b.compare(Compare::LT, x, number(1)),
+        isOuter = b.compare(Compare::LT, x, number(2));
+  return b.select(isInner, weights[1],
+                  b.select(isOuter, weights[0], number(0)));
+}
+
+/// Where a dimension shrinks, a point has as many more neighbours as it does,
+/// with weights that are as much wider. They add up to 1; those beyond the
+/// border are what is there.
+Tensor Resizer::blur(Tensor x, int64_t dim, const Axis &axis) {
+  Type single = b.getF32Type();
+  Value scale = b.min(axis.scale, number(1));
+  Value reach = number(mode == "linear" ? 1 : 2);
+  // The first is `reach / scale` before the one that the point is behind.
+  Value before =
+      b.createOrFold<math::CeilOp>(b.sub(b.div(reach, scale), number(1)));
+  Value first = toIndex(before);
+  Dim taps = b.add(b.mul(getAsOpFoldResult(first), b.dim(2)), b.dim(2));
+  Value last = b.index(b.sub(axis.from, b.dim(1)));
+  auto getBase = [&](Value position) {
+    Value coordinate = getCoordinate(f32(position), axis);
+    return std::pair(coordinate, floor(coordinate));
+  };
+  auto getIndex = [&](Value base, Value tap) {
+    return b.add(b.sub(toIndex(base), first), tap);
+  };
+  Tensor weights = b.generate({axis.to, taps}, single, [&](ValueRange i) {
+    auto [coordinate, base] = getBase(i[0]);
+    Value offset = b.sub(f32(i[1]), before);
+    Value distance = b.add(b.sub(base, coordinate), offset);
+    Value weight = weigh(b.mul(distance, scale));
+    if (!excludesOutside)
+      return weight;
+    Value isInside = b.compare(Compare::LE, getIndex(base, i[1]), last, true);
+    return b.select(isInside, weight, number(0));
+  });
+  weights = b.combine(weights, reduceSum(b, weights, 1), single,
+                      [&](ValueRange v) { return b.div(v[0], v[1]); });
+
+  Type work = x.isFloat() ? getComputeType(x.element) : single;
+  int64_t rank = x.rank();
+  Dims dims = b.dims(x);
+  dims[dim] = axis.to;
+  AffineExpr pair[] = {b.getAffineDimExpr(dim), b.getAffineDimExpr(rank)};
+  AffineMap maps[] = {AffineMap::get(rank + 1, 0, pair, b.getContext()),
+                      b.getMultiDimIdentityMap(rank + 1).getMajorSubMap(rank)};
+  SmallVector<utils::IteratorType> iterators(rank,
+                                             utils::IteratorType::parallel);
+  iterators.push_back(utils::IteratorType::reduction);
+  Tensor sums = b.generic(
+      weights, b.zeros(dims, work), maps, iterators, [&](ValueRange v) {
+        Values at;
+        for (int64_t i = 0; i < rank; ++i)
+          at.push_back(linalg::IndexOp::create(b, i));
+        Value index =
+            getIndex(getBase(at[dim]).second, linalg::IndexOp::create(b, rank));
+        at[dim] = b.min(b.max(index, b.index(0)), last);
+        Value value =
+            b.castScalar(b.load(b.at(x, at), x.element), x.element, work);
+        return b.fma(value, b.castScalar(v[0], single, work), v[1]);
+      });
+  if (x.isFloat())
+    return b.cast(sums, x.element);
+  return b.map(sums, x.element, [&](ValueRange v) {
+    return b.castScalar(math::RoundEvenOp::create(b, v[0]), work, x.element);
+  });
+}
+
+Tensor Resizer::interpolate(Tensor x, int64_t dim, const Axis &axis) {
   Dims dims = b.dims(x);
   dims[dim] = axis.to;
   Type compute = getComputeType(x.element);

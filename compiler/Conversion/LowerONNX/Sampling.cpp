@@ -50,6 +50,13 @@ public:
     mode = mode == "bilinear" ? "linear" : mode == "bicubic" ? "cubic" : mode;
   }
 
+  /// Points are pixels already.
+  static Sampler ofPixels(B &b, Tensor x) {
+    Sampler sampler(b, x);
+    sampler.takesPixels = true;
+    return sampler;
+  }
+
   LogicalResult check();
   /// Of channel at[1] of image at[0], in compute type.
   Value sample(ValueRange at, ValueRange point);
@@ -69,7 +76,7 @@ private:
   B &b;
   Tensor x;
   StringRef mode, padding;
-  bool alignsCorners;
+  bool alignsCorners, takesPixels = false;
 };
 
 LogicalResult Sampler::check() {
@@ -96,6 +103,8 @@ Value Sampler::reflect(Value coordinate, Value size) {
 }
 
 Value Sampler::getCoordinate(Value coordinate, Value size) {
+  if (takesPixels)
+    return coordinate;
   Type type = coordinate.getType();
   auto number = [&](double value) { return b.number(value, type); };
   Value one = number(1), half = number(0.5);
@@ -206,6 +215,126 @@ static LogicalResult lowerGridSample(B &b) {
     }
     return b.store(sampler.sample(i.take_front(2), point), x.element);
   }));
+}
+
+//===----------------------------------------------------------------------===//
+// DeformConv
+//===----------------------------------------------------------------------===//
+
+/// Attribute `name`, of `size` numbers that are no less than `least`.
+static FailureOr<SmallVector<int64_t>> getSpatial(B &b, StringRef name,
+                                                  size_t size,
+                                                  int64_t otherwise,
+                                                  int64_t least) {
+  std::optional<ArrayRef<int64_t>> values = b.getInts(name);
+  if (!values || values->empty())
+    return SmallVector<int64_t>(size, otherwise);
+  if (values->size() != size ||
+      llvm::any_of(*values, [&](int64_t value) { return value < least; }))
+    return b.error() << "attribute " << name << " does not fit";
+  return llvm::to_vector(*values);
+}
+
+/// A convolution whose taps lie where offsets [N, groups * taps * spatial,
+/// positions] move them, times a mask [N, groups * taps, positions]: what they
+/// see, [N, C, taps, positions], times the weights.
+static LogicalResult lowerDeformConv(B &b) {
+  Tensor x = b.input(0), w = b.input(1), offsets = b.input(2);
+  Tensor bias = b.has(3) ? b.input(3) : Tensor(),
+         mask = b.has(4) ? b.input(4) : Tensor();
+  int64_t rank = x.rank(), spatial = rank - 2;
+  if (rank < 3 || w.rank() != rank || offsets.rank() != rank ||
+      (mask && mask.rank() != rank))
+    return b.error() << "operands differ in rank";
+  ArrayRef<int64_t> kernel = w.type().getShape().drop_front(2);
+  if (ShapedType::isDynamicShape(kernel))
+    return b.error() << "weights without static shape are not supported";
+  if (std::optional<ArrayRef<int64_t>> given = b.getInts("kernel_shape");
+      given && *given != kernel)
+    return b.error() << "attributes and weights do not fit";
+  FailureOr<SmallVector<int64_t>> strides =
+                                      getSpatial(b, "strides", spatial, 1, 1),
+                                  dilations =
+                                      getSpatial(b, "dilations", spatial, 1, 1),
+                                  pads =
+                                      getSpatial(b, "pads", 2 * spatial, 0, 0);
+  if (failed(strides) || failed(dilations) || failed(pads))
+    return failure();
+  int64_t groups = b.getInt("group", 1),
+          offsetGroups = b.getInt("offset_group", 1);
+  if (groups < 1 || offsetGroups < 1)
+    return b.error() << "attributes and weights do not fit";
+  int64_t numTaps = ShapedType::getNumElements(kernel);
+  Dims operand = b.dims(x), rows = b.dims(w), positions;
+  b.requireEqual(operand[1], b.mul(rows[1], b.dim(groups)),
+                 "channels of operand and weights differ");
+  Dim rowsOfGroup = b.div(rows[0], b.dim(groups));
+  b.requireEqual(b.mul(rowsOfGroup, b.dim(groups)), rows[0],
+                 "rows of the weights are no multiple of the groups");
+  Dim channelsOfGroup = b.div(operand[1], b.dim(offsetGroups));
+  b.requireEqual(b.mul(channelsOfGroup, b.dim(offsetGroups)), operand[1],
+                 "channels are no multiple of the groups of offsets");
+  for (auto [tensor, count] :
+       {std::pair(offsets, numTaps * spatial), std::pair(mask, numTaps)})
+    if (tensor) {
+      b.requireEqual(b.dim(tensor, 0), operand[0], "operands do not fit");
+      b.requireEqual(b.dim(tensor, 1), b.dim(offsetGroups * count),
+                     "offsets or a mask do not fit the window");
+    }
+  for (int64_t i = 0; i < spatial; ++i) {
+    Dim padded =
+        b.add(operand[2 + i], b.dim((*pads)[i] + (*pads)[spatial + i]));
+    Dim room = b.sub(padded, b.dim((kernel[i] - 1) * (*dilations)[i] + 1));
+    positions.push_back(b.add(b.div(room, b.dim((*strides)[i])), b.dim(1)));
+    for (Tensor tensor : {offsets, mask})
+      if (tensor)
+        b.requireEqual(b.dim(tensor, 2 + i), positions.back(),
+                       "offsets or a mask do not fit the positions");
+  }
+
+  Type type = getComputeType(x.element);
+  Sampler sampler = Sampler::ofPixels(b, x);
+  Dims seen = {operand[0], operand[1], b.dim(numTaps)};
+  seen.append(positions);
+  Tensor samples = b.generate(seen, type, [&](ValueRange i) {
+    Value group = b.createOrFold<arith::DivUIOp>(
+        i[1], b.index(b.max(channelsOfGroup, b.dim(1))));
+    Value tap = b.add(b.mul(group, b.index(numTaps)), i[2]), rest = i[2];
+    Values at = {i[0], Value()}, point(spatial);
+    llvm::append_range(at, i.drop_front(3));
+    for (int64_t k = spatial - 1; k >= 0; --k) {
+      Value size = b.index(kernel[k]),
+            step = b.createOrFold<arith::RemUIOp>(rest, size);
+      rest = b.createOrFold<arith::DivUIOp>(rest, size);
+      Value pixel = b.add(b.mul(i[3 + k], b.index((*strides)[k])),
+                          b.mul(step, b.index((*dilations)[k])));
+      pixel = b.sub(pixel, b.index((*pads)[k]));
+      at[1] = b.add(b.mul(tap, b.index(spatial)), b.index(k));
+      point[k] = b.add(toNumber(b, pixel, type),
+                       b.load(b.at(offsets, at), offsets.element));
+    }
+    Value sample = sampler.sample(i.take_front(2), point);
+    if (!mask)
+      return sample;
+    at[1] = tap;
+    return b.mul(sample, b.load(b.at(mask, at), mask.element));
+  });
+
+  Dim numPositions = b.product(positions),
+      depth = b.mul(rows[1], b.dim(numTaps));
+  Dims matrices = {operand[0], b.dim(groups), rowsOfGroup, numPositions},
+       results = {operand[0], rows[0]};
+  results.append(positions);
+  Tensor init = b.zeros(matrices, type);
+  if (bias)
+    init = b.broadcastTo(b.reshape(b.cast(bias, type), {b.dim(1), b.dim(groups),
+                                                        rowsOfGroup, b.dim(1)}),
+                         matrices);
+  Tensor sums = batchMatmul(
+      b, b.reshape(w, {b.dim(1), b.dim(groups), rowsOfGroup, depth}),
+      b.reshape(samples, {operand[0], b.dim(groups), depth, numPositions}),
+      init, /*numBatchDims=*/2);
+  return b.result(b.cast(b.reshape(sums, results), x.element));
 }
 
 /// Points of [-1, 1], the pixels of an image, times a matrix of each image.
@@ -389,6 +518,7 @@ static LogicalResult lowerRoiAlign(B &b) {
 
 static const LoweringRow kRows[] = {
     {"AffineGrid", lowerAffineGrid},
+    {"DeformConv", lowerDeformConv},
     {"GridSample", lowerGridSample},
     {"RoiAlign", lowerRoiAlign},
 };

@@ -107,17 +107,15 @@ namespace {
 /// gives as many complex numbers. With it, real numbers become the half of
 /// their spectrum that is not redundant, or the other way round.
 struct Fourier {
-  int64_t length;
+  Dim length;
   bool isInverse, isOneSided;
 
-  int64_t half() const { return length / 2 + 1; }
-  int64_t numOperands() const {
-    return isInverse && isOneSided ? half() : length;
-  }
-  int64_t numResults() const {
-    return !isInverse && isOneSided ? half() : length;
-  }
-  int64_t numParts() const { return isInverse && isOneSided ? 1 : 2; }
+  bool isHalfRead() const { return isInverse && isOneSided; }
+  bool isHalfWritten() const { return !isInverse && isOneSided; }
+  Dim half(B &b) const { return b.add(b.div(length, b.dim(2)), b.dim(1)); }
+  Dim numOperands(B &b) const { return isHalfRead() ? half(b) : length; }
+  Dim numResults(B &b) const { return isHalfWritten() ? half(b) : length; }
+  int64_t numParts() const { return isHalfRead() ? 1 : 2; }
 };
 
 } // namespace
@@ -126,12 +124,14 @@ struct Fourier {
 /// and imaginary parts of both: [n, operand's parts, k, result's parts] as a
 /// matrix.
 static Tensor makeFourierMatrix(B &b, const Fourier &fourier, int64_t parts,
-                                FloatType type) {
-  int64_t length = fourier.length;
+                                FloatType type, int64_t length) {
+  int64_t half = length / 2 + 1,
+          numOperands = fourier.isHalfRead() ? half : length,
+          numResults = fourier.isHalfWritten() ? half : length;
   SmallVector<Attribute> values;
-  for (int64_t n = 0; n < fourier.numOperands(); ++n)
+  for (int64_t n = 0; n < numOperands; ++n)
     for (int64_t part = 0; part < parts; ++part)
-      for (int64_t k = 0; k < fourier.numResults(); ++k) {
+      for (int64_t k = 0; k < numResults; ++k) {
         double angle = 2 * std::numbers::pi * double(n * k % length) /
                        double(fourier.isInverse ? length : -length);
         std::complex<double> factor = std::polar(1.0, angle);
@@ -146,10 +146,50 @@ static Tensor makeFourierMatrix(B &b, const Fourier &fourier, int64_t parts,
         if (fourier.numParts() == 2)
           values.push_back(b.getFloatAttr(type, factor.imag()));
       }
-  int64_t shape[] = {fourier.numOperands() * parts,
-                     fourier.numResults() * fourier.numParts()};
+  int64_t shape[] = {numOperands * parts, numResults * fourier.numParts()};
   return b.constant(
       DenseElementsAttr::get(RankedTensorType::get(shape, type), values));
+}
+
+/// The same of a length that only a run tells.
+static Tensor computeFourierMatrix(B &b, const Fourier &fourier, int64_t parts,
+                                   FloatType type) {
+  Type f64 = b.getF64Type();
+  auto number = [&](double value) { return b.number(value, f64); };
+  Value length = b.index(fourier.length), count = toNumber(b, length, f64);
+  Dims dims = {b.mul(fourier.numOperands(b), b.dim(parts)),
+               b.mul(fourier.numResults(b), b.dim(fourier.numParts()))};
+  return b.generate(dims, type, [&](ValueRange i) {
+    auto split = [&](Value index, int64_t parts) {
+      Value size = b.index(parts);
+      return std::pair(b.createOrFold<arith::DivUIOp>(index, size),
+                       b.createOrFold<arith::RemUIOp>(index, size));
+    };
+    auto [n, part] = split(i[0], parts);
+    auto [k, resultPart] = split(i[1], fourier.numParts());
+    Value turn = b.createOrFold<arith::RemUIOp>(b.mul(n, k), length);
+    Value angle =
+        b.div(b.mul(toNumber(b, turn, f64),
+                    number((fourier.isInverse ? 2 : -2) * std::numbers::pi)),
+              count);
+    Value cosine = math::CosOp::create(b, angle),
+          sine = math::SinOp::create(b, angle);
+    // An imaginary part of the operand is turned by i.
+    Value isImaginary = b.compare(Compare::EQ, part, b.index(1)),
+          real = b.select(isImaginary, b.neg(sine), cosine),
+          imaginary = b.select(isImaginary, cosine, sine);
+    Value factor = b.select(b.compare(Compare::EQ, resultPart, b.index(1)),
+                            imaginary, real);
+    if (fourier.isInverse)
+      factor = b.div(factor, count);
+    if (fourier.numParts() == 1) {
+      Value isAlone = b.createOrFold<arith::OrIOp>(
+          b.compare(Compare::EQ, n, b.index(0)),
+          b.compare(Compare::EQ, b.add(n, n), length));
+      factor = b.mul(factor, b.select(isAlone, number(1), number(2)));
+    }
+    return b.castScalar(factor, f64, type);
+  });
 }
 
 /// Along dimension `axis` of x, whose last one is the parts of a number: one
@@ -158,16 +198,23 @@ static FailureOr<Tensor> transform(B &b, Tensor x, int64_t axis,
                                    const Fourier &fourier) {
   constexpr int64_t kMaxLength = 4096; // the matrix is 128 MiB then
   int64_t rank = x.rank(), parts = x.size(rank - 1);
-  if (fourier.length < 1 || fourier.length > kMaxLength)
-    return b.error() << "a transform of length " << fourier.length
+  std::optional<int64_t> length = getConstantIntValue(fourier.length);
+  if (length && (*length < 1 || *length > kMaxLength))
+    return b.error() << "a transform of length " << *length
                      << " is not supported";
   if (parts != 1 && parts != 2)
     return b.error() << "the last dimension has neither real nor complex "
                         "numbers";
+  if (!length) {
+    Value beyond = b.sub(b.index(fourier.length), b.index(1));
+    b.require(b.compare(Compare::LT, beyond, b.index(kMaxLength),
+                        /*isUnsigned=*/true),
+              "a Fourier transform has another length than 1 to 4096");
+  }
   auto type = cast<FloatType>(getComputeType(x.element));
   // What is too long is cut off, what is missing zero.
   Dims dims = b.dims(x), zeros(rank, b.dim(0)), after = zeros;
-  Dim size = dims[axis], wanted = b.dim(fourier.numOperands());
+  Dim size = dims[axis], wanted = fourier.numOperands(b);
   dims[axis] = b.min(size, wanted);
   after[axis] = b.sub(wanted, dims[axis]);
   x = b.pad(b.slice(b.cast(x, type), zeros, dims), zeros, after,
@@ -180,42 +227,79 @@ static FailureOr<Tensor> transform(B &b, Tensor x, int64_t axis,
   x = b.transpose(x, order);
   Dims moved = b.dims(x);
   Dim rows = b.product(ArrayRef(moved).drop_back(2));
-  Tensor matrix = makeFourierMatrix(b, fourier, parts, type);
+  Tensor matrix = length ? makeFourierMatrix(b, fourier, parts, type, *length)
+                         : computeFourierMatrix(b, fourier, parts, type);
   FailureOr<Tensor> product =
       matmul(b, b.reshape(x, {rows, b.dim(matrix, 0)}), matrix, type);
   if (failed(product))
     return failure();
-  moved[rank - 2] = b.dim(fourier.numResults());
+  moved[rank - 2] = fourier.numResults(b);
   moved[rank - 1] = b.dim(fourier.numParts());
   return b.transpose(b.reshape(*product, moved), inverse);
+}
+
+/// The scalar of an input as a constant, or as what a run tells.
+static Dim toDim(B &b, Tensor scalar) {
+  return b.toDims(b.reshape(scalar, {}))[0];
+}
+
+/// Dimension `axis`, which only a run tells, in the place of `place`, and this
+/// one in its.
+static Tensor swapDims(B &b, Tensor x, Value axis, int64_t place) {
+  auto isAxis = [&](int64_t i) {
+    return b.compare(Compare::EQ, axis, b.index(i));
+  };
+  auto swap = [&](B::Values values) {
+    B::Values swapped = values;
+    for (int64_t i = 0; i < place; ++i) {
+      swapped[i] = b.select(isAxis(i), values[place], values[i]);
+      swapped[place] = b.select(isAxis(i), values[i], swapped[place]);
+    }
+    return swapped;
+  };
+  B::Values sizes;
+  for (Dim dim : b.dims(x))
+    sizes.push_back(b.index(dim));
+  return b.generate(getAsOpFoldResult(swap(sizes)), x.element,
+                    [&](ValueRange i) { return b.at(x, swap(B::Values(i))); });
 }
 
 static LogicalResult lowerDFT(B &b) {
   Tensor x = b.input(0);
   int64_t axis = b.getInt("axis", b.version() < 20 ? 1 : -2);
+  if (x.rank() < 2)
+    return b.error() << "an operand of rank " << x.rank();
+  Value runtimeAxis;
   if (b.has(2)) {
-    std::optional<double> given = b.getConstantScalar(b.input(2));
-    if (!given)
-      return b.error() << "an axis that is no constant is not supported";
-    axis = int64_t(*given);
+    Dim given = toDim(b, b.input(2));
+    axis = getConstantIntValue(given).value_or(-2);
+    if (auto value = dyn_cast<Value>(given)) {
+      Value isNegative = b.compare(Compare::LT, value, b.index(0));
+      runtimeAxis =
+          b.select(isNegative, b.add(value, b.index(x.rank())), value);
+      b.require(b.compare(Compare::LT, runtimeAxis, b.index(x.rank() - 1),
+                          /*isUnsigned=*/true),
+                "DFT has an axis that its operand lacks");
+      x = swapDims(b, x, runtimeAxis, x.rank() - 2);
+    }
   }
   FailureOr<int64_t> dim = b.normalizeAxis(axis, x.rank());
   if (failed(dim))
     return failure();
-  Fourier fourier = {x.size(*dim), b.getInt("inverse", 0) != 0,
+  if (*dim == x.rank() - 1)
+    return b.error() << "axis " << axis << " is that of complex numbers";
+  Fourier fourier = {b.dim(x, *dim), b.getInt("inverse", 0) != 0,
                      b.getInt("onesided", 0) != 0};
-  if (fourier.isInverse && fourier.isOneSided)
-    fourier.length = 2 * (fourier.length - 1);
-  if (b.has(1)) {
-    std::optional<double> given = b.getConstantScalar(b.input(1));
-    fourier.length = given ? int64_t(*given) : ShapedType::kDynamic;
-  } else if (x.type().isDynamicDim(*dim)) {
-    fourier.length = ShapedType::kDynamic;
-  }
-  if (ShapedType::isDynamic(fourier.length))
-    return b.error() << "a length that only a run tells is not supported";
+  if (fourier.isHalfRead())
+    fourier.length = b.mul(b.sub(fourier.length, b.dim(1)), b.dim(2));
+  if (b.has(1))
+    fourier.length = toDim(b, b.input(1));
   FailureOr<Tensor> result = transform(b, x, *dim, fourier);
-  return failed(result) ? failure() : b.result(b.cast(*result, x.element));
+  if (failed(result))
+    return failure();
+  if (runtimeAxis)
+    result = swapDims(b, *result, runtimeAxis, x.rank() - 2);
+  return b.result(b.cast(*result, x.element));
 }
 
 /// Spectra of parts of a signal [batch, time, 1 or 2], which begin
@@ -224,20 +308,15 @@ static LogicalResult lowerSTFT(B &b) {
   Tensor x = b.input(0), window = b.has(2) ? b.input(2) : Tensor();
   if (x.rank() != 3)
     return b.error() << "the signal has another rank than 3";
-  int64_t length = window ? window.size(0) : x.size(1);
-  if (b.has(3)) {
-    std::optional<double> given = b.getConstantScalar(b.input(3));
-    length = given ? int64_t(*given) : ShapedType::kDynamic;
-  }
-  if (ShapedType::isDynamic(length))
-    return b.error() << "frames whose length only a run tells are not "
-                        "supported";
+  Dim size = b.has(3) ? toDim(b, b.input(3))
+             : window ? b.dim(window, 0)
+                      : b.dim(x, 1);
   Type type = getComputeType(x.element);
   Dims dims = b.dims(x);
-  Dim step = b.max(b.toDims(b.reshape(b.input(1), {}))[0], b.dim(1)),
-      size = b.dim(length), room = b.sub(dims[1], size);
-  b.require(b.compare(Compare::GE, b.index(room), b.index(0)),
-            "the signal is shorter than a frame");
+  Dim step = b.max(toDim(b, b.input(1)), b.dim(1)), room = b.sub(dims[1], size);
+  b.require(b.compare(Compare::LT, b.index(room), b.index(dims[1]),
+                      /*isUnsigned=*/true),
+            "a frame is empty or longer than the signal");
   if (window)
     b.requireEqual(b.dim(window, 0), size, "the window does not fit a frame");
   Dim count = b.add(b.div(room, step), b.dim(1));
@@ -249,7 +328,7 @@ static LogicalResult lowerSTFT(B &b) {
           return value;
         return b.mul(value, b.load(b.at(window, i[2]), window.element));
       });
-  Fourier fourier = {length, /*isInverse=*/false, b.getInt("onesided", 1) != 0};
+  Fourier fourier = {size, /*isInverse=*/false, b.getInt("onesided", 1) != 0};
   FailureOr<Tensor> result = transform(b, frames, 2, fourier);
   return failed(result) ? failure() : b.result(b.cast(*result, x.element));
 }

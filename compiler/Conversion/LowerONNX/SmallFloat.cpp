@@ -91,13 +91,49 @@ struct Words {
 
 bool tercet::isSmallFloat(Type element) {
   return isa<Float8E4M3FNType, Float8E4M3FNUZType, Float8E5M2Type,
-             Float8E5M2FNUZType, Float4E2M1FNType>(element);
+             Float8E5M2FNUZType, Float8E8M0FNUType, Float4E2M1FNType>(element);
+}
+
+/// Powers of two, which have no fraction and no sign: an exponent of f32, of
+/// which the first is that of its subnormals.
+static Value decodePower(Words &w, Value code) {
+  using Compare = Words::Compare;
+  Value bits = w.b.createOrFold<arith::ExtUIOp>(w.b.getI32Type(), code);
+  Value power =
+      w.selectIf(Compare::eq, bits, 0, w.word(1u << (kF32Fraction - 1)),
+                 w.shiftLeft(bits, kF32Fraction));
+  return w.toFloat(
+      w.selectIf(Compare::eq, bits, 0xff, w.toBits(w.number(NAN)), power));
+}
+
+/// Of the magnitude, as the exponent to which `rounding` takes it. What is
+/// below the first power is that, or without saturation NaN.
+static Value encodePower(Words &w, Value number, StringRef rounding,
+                         bool saturates) {
+  using Compare = Words::Compare;
+  constexpr uint32_t kFractionMask = (1u << kF32Fraction) - 1, kNaN = 0xff;
+  Value bits = w.mask(w.toBits(number), ~kF32Sign);
+  uint32_t added = rounding == "down"      ? 0
+                   : rounding == "nearest" ? (kFractionMask + 1) / 2
+                                           : kFractionMask;
+  Value code = w.shiftRight(w.add(bits, w.word(added)), kF32Fraction);
+  // 2^-127 itself is a subnormal of f32.
+  constexpr uint32_t kLeast = 1u << (kF32Fraction - 1);
+  if (rounding != "down")
+    code = w.selectIf(Compare::ule, bits, kLeast, w.word(0), code);
+  if (saturates)
+    code = w.selectIf(Compare::eq, code, kNaN, w.word(kNaN - 1), code);
+  else
+    code = w.selectIf(Compare::ult, bits, kLeast, w.word(kNaN), code);
+  return w.toByte(w.selectIf(Compare::ugt, bits, kF32Inf, w.word(kNaN), code));
 }
 
 Value tercet::decodeSmallFloat(ImplicitLocOpBuilder &b, Value code,
                                FloatType type) {
-  Format format(type);
   Words w(b);
+  if (isa<Float8E8M0FNUType>(type))
+    return decodePower(w, code);
+  Format format(type);
   using Compare = Words::Compare;
   Value bits = b.createOrFold<arith::ExtUIOp>(b.getI32Type(), code);
   Value magnitude = w.mask(bits, format.magnitudeMask());
@@ -123,9 +159,12 @@ Value tercet::decodeSmallFloat(ImplicitLocOpBuilder &b, Value code,
 }
 
 Value tercet::encodeSmallFloat(ImplicitLocOpBuilder &b, Value number,
-                               FloatType type, bool saturates) {
-  Format format(type);
+                               FloatType type, bool saturates,
+                               StringRef rounding) {
   Words w(b);
+  if (isa<Float8E8M0FNUType>(type))
+    return encodePower(w, number, rounding, saturates);
+  Format format(type);
   using Compare = Words::Compare;
   Value bits = w.toBits(number), size = b.createOrFold<math::AbsFOp>(number);
   Value sizeBits = w.mask(bits, ~kF32Sign);
@@ -156,9 +195,12 @@ Value tercet::encodeSmallFloat(ImplicitLocOpBuilder &b, Value number,
   Value result = w.merge(code, sign);
   if (!format.hasNegativeZero)
     result = w.selectIf(Compare::eq, code, 0, w.word(0), result);
-  if (!format.nan)
-    return w.toByte(w.selectIf(Compare::sgt, code, format.largest,
-                               withSign(format.largest), result));
+  if (!format.nan) { // NaN is -0
+    result = w.selectIf(Compare::sgt, code, format.largest,
+                        withSign(format.largest), result);
+    return w.toByte(w.selectIf(Compare::sgt, sizeBits, kF32Inf,
+                               w.word(format.magnitudeMask() + 1), result));
+  }
 
   // Where -0 would be is NaN in types without it.
   Value nan =
