@@ -33,17 +33,22 @@ std::optional<ternary::Packing> getFloatPacking(Value matrix) {
   return ternary::Packing::F32;
 }
 
-/// 64 rows by two pairs of columns keep four chains of fma busy at memory
-/// speed, and by four tokens sixteen. A head of which groups of 16 rows are
-/// asked for has tiles of them.
+/// Of the first target, in the smallest tiles that any of them selects: others
+/// work on several. A head of which groups of 16 rows are asked for has tiles
+/// of them.
 ternary::LayoutAttr getHeadLayout(MLIRContext *context,
                                   ternary::Packing packing, bool ofGroups,
-                                  const Backend &backend,
-                                  const TargetSpec &target) {
-  int64_t tileRows = ofGroups ? ternary::kRowGroup : 64;
+                                  ArrayRef<TargetSpec> targets) {
+  int64_t tileRows = INT64_MAX;
+  for (const TargetSpec &target : targets)
+    tileRows =
+        std::min(tileRows, getBackend(target).getHeadTileRows(packing, target));
+  if (ofGroups)
+    tileRows = ternary::kRowGroup;
+  const TargetSpec &own = targets.front();
   return ternary::LayoutAttr::get(
       context, packing, tileRows,
-      backend.getHeadSchedule(packing, tileRows, target));
+      getBackend(own).getHeadSchedule(packing, tileRows, own));
 }
 
 /// Of the first target, in the largest tiles that any of them selects: smaller
@@ -95,7 +100,7 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
       sharing.push_back(*parsed);
     }
     const Backend &backend = getBackend(*spec);
-    selectHeads(backend, *spec, sharing);
+    selectHeads(sharing);
     SmallVector<ternary::MatmulOp> matmuls;
     getOperation().walk(
         [&](ternary::MatmulOp matmul) { matmuls.push_back(matmul); });
@@ -130,8 +135,7 @@ struct SelectLayout : impl::SelectLayoutBase<SelectLayout> {
   }
 
 private:
-  void selectHeads(const Backend &backend, const TargetSpec &spec,
-                   ArrayRef<TargetSpec> sharing) {
+  void selectHeads(ArrayRef<TargetSpec> sharing) {
     getOperation().walk([&](Operation *op) {
       if (auto head = dyn_cast<ternary::QuantizedLinearOp>(op)) {
         head.setLayoutAttr(
@@ -139,15 +143,14 @@ private:
         head.emitRemark() << "head: " << *head.getLayout();
       } else if (auto linear = dyn_cast<ternary::LinearOp>(op)) {
         if (auto packing = getFloatPacking(linear.getWeight()))
-          linear.setLayoutAttr(getHeadLayout(&getContext(), *packing,
-                                             bool(linear.getGroups()), backend,
-                                             spec));
+          linear.setLayoutAttr(getHeadLayout(
+              &getContext(), *packing, bool(linear.getGroups()), sharing));
       } else if (auto embedding = dyn_cast<ternary::EmbeddingOp>(op)) {
         // Others are plain rows, unless a head has them.
         auto packing = getFloatPacking(embedding.getTable());
         if (packing && ternary::isPackingOfBlocks(*packing))
-          embedding.setLayoutAttr(getHeadLayout(
-              &getContext(), *packing, /*ofGroups=*/false, backend, spec));
+          embedding.setLayoutAttr(getHeadLayout(&getContext(), *packing,
+                                                /*ofGroups=*/false, sharing));
       }
     });
   }

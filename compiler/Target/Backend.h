@@ -77,6 +77,13 @@ public:
                                                const ternary::Schedule &base,
                                                const TargetSpec &target) const;
 
+  /// 64 rows by two pairs of columns keep four chains of fma busy at memory
+  /// speed, and by four tokens sixteen.
+  virtual int64_t getHeadTileRows(ternary::Packing packing,
+                                  const TargetSpec &target) const {
+    return 64;
+  }
+
   /// Default schedule of a head of floats, in tiles of `tileRows` rows.
   virtual ternary::Schedule getHeadSchedule(ternary::Packing packing,
                                             int64_t tileRows,

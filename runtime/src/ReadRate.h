@@ -8,7 +8,7 @@
 namespace tercet {
 
 /// Bytes per second that the pool's threads read together, by vectors, of
-/// `size` bytes in order; 0 if there are too few.
+/// `size` bytes in order, in the faster of two ways; 0 if there are too few.
 double measureReadRate(tercet_pool &pool, const void *data, uint64_t size);
 
 } // namespace tercet

@@ -76,10 +76,10 @@ void bench::addHeads() {
     add(formatv("head/N{0}/", numTokens).str() + toName(layout),
         [=] { return makeFloatHead(rows, layout, numTokens); });
   };
-  for (int64_t tileRows : {16, 64, 128})
+  for (int64_t tileRows : {16, 32, 64, 128})
     for (int64_t unroll : {1, 2, 4})
-      for (int64_t prefetch : {0, 4096})
-        for (int64_t streams : {1, 2, 4})
+      for (int64_t prefetch : {0, 1024, 4096})
+        for (int64_t streams : {1, 2, 4, 8})
           addFloats("bf16_pairs", kRows, tileRows, unroll, 4, prefetch, 1,
                     streams);
   for (int64_t tokens : {2, 4})

@@ -29,7 +29,7 @@ ternary.parameter @words : tensor<40x32xf32> = #ternary.source<"m.gguf", offset 
 func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi32>)
     -> tensor<?x16xi32> {
   // CHECK: ternary.matmul
-  // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true, streams = 4>
+  // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true, streams = 8>
   // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, streams = 2>
   // L3-SAME: layout = #ternary.layout<l3, tile_rows = 32, lanes = 16, {{.*}}chain = 28>
   // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>

@@ -179,12 +179,14 @@ std::string tercet::emitHead(StringRef targetText, ternary::CodeFormat format,
 std::string tercet::emitBF16Head(StringRef targetText, int64_t rows,
                                  int64_t columns,
                                  std::optional<int64_t> tokens) {
-  constexpr int64_t kTileRows = 64;
   Compilation compilation(targetText);
-  auto layout = LayoutAttr::get(
-      &compilation.context, Packing::BF16Pairs, kTileRows,
-      compilation.backend().getHeadSchedule(Packing::BF16Pairs, kTileRows,
-                                            compilation.options.target));
+  const TargetSpec &target = compilation.options.target;
+  int64_t tileRows =
+      compilation.backend().getHeadTileRows(Packing::BF16Pairs, target);
+  auto layout =
+      LayoutAttr::get(&compilation.context, Packing::BF16Pairs, tileRows,
+                      compilation.backend().getHeadSchedule(Packing::BF16Pairs,
+                                                            tileRows, target));
   std::string layoutText;
   llvm::raw_string_ostream(layoutText) << layout;
   int64_t size = layout.getPackedBytes(rows, columns);
