@@ -59,6 +59,8 @@ private:
   double getReadRate(const MemoryLevel &level) const;
   bool isBoundByReading(const ModelShapes &model,
                         ternary::Packing packing) const;
+  ternary::Schedule getDefault(MatmulShape shape, ternary::Packing packing,
+                               const ModelShapes &model) const;
   LayoutChoice chooseSchedule(MatmulShape shape, ternary::Packing packing,
                               const ModelShapes &model) const;
   LayoutChoice choose(MatmulShape shape, const ModelShapes &model) const;

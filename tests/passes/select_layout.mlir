@@ -30,7 +30,7 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
     -> tensor<?x16xi32> {
   // CHECK: ternary.matmul
   // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true, streams = 8>
-  // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, streams = 2>
+  // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, streams = 8>
   // L3-SAME: layout = #ternary.layout<l3, tile_rows = 32, lanes = 16, {{.*}}chain = 28>
   // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
   // AVX512BW-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}chain = {{[0-9]+}}>
@@ -50,6 +50,9 @@ func.func @heads(%x: tensor<?x16xf32>, %w: tensor<40x16xbf16>, %out: tensor<?x40
   %p = ternary.get_parameter @head : tensor<40x16xbf16>
   %h = ternary.get_parameter @half : tensor<40x16xf16>
   // CHECK: ternary.linear {{.*}}layout = #ternary.layout<bf16_pairs, tile_rows =
+  // VNNI512-SAME: 32, {{.*}}streams = 8>
+  // LEVELS-SAME: 32,
+  // AVX2-SAME: 64, {{.*}}streams = 4>
   %y = ternary.linear ins(%x, %p : tensor<?x16xf32>, tensor<40x16xbf16>)
                       outs(%out : tensor<?x40xf32>) -> tensor<?x40xf32>
   // CHECK: ternary.linear {{.*}}layout = #ternary.layout<f16, tile_rows = 64,
