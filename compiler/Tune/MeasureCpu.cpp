@@ -142,58 +142,75 @@ static double secondsOf(function_ref<void()> run) {
 }
 
 /// Units of work per second of calls that last about a millisecond.
-static double measureRate(function_ref<double()> run) {
-  SmallVector<double> rates;
-  for (int sample = 0; sample < 7; ++sample) {
-    double work = 0, seconds = 0;
-    while (seconds < 1e-3)
-      seconds += secondsOf([&] { work += run(); });
-    rates.push_back(work / seconds);
-  }
-  return median(rates);
+static double sampleRate(function_ref<double()> run) {
+  double work = 0, seconds = 0;
+  while (seconds < 1e-3)
+    seconds += secondsOf([&] { work += run(); });
+  return work / seconds;
 }
 
 /// About what the smallest second-level caches hold, of whole tiles in every
 /// packing, and of enough rows that the tables of l3 serve many.
 static constexpr MatmulShape kSmallMatmul = {1920, 1024};
 
+namespace {
+/// A GEMV or GEMM of some packing, and where its rate goes.
+struct RateSample {
+  MatmulKernel kernel;
+  ternary::Packing packing;
+  int64_t numTokens;
+  double *rate;
+  SmallVector<double> samples = {};
+};
+} // namespace
+
+/// All kernels run in turns: where a machine is slow for a while, rates that
+/// were measured one after the other would say that a packing is.
 Error tercet::measureRates(CpuDescription &cpu, const TargetSpec &target) {
   CostModel model(cpu, target, /*numThreads=*/1);
   auto data = MatmulData::create(kSmallMatmul, kPrefillTokens);
   if (!data)
     return data.takeError();
   TargetRates rates;
+  SmallVector<MatmulData::Footprint> footprints;
+  std::vector<RateSample> kernels;
+  uint64_t scratchBytes = 0;
   for (ternary::Packing packing : model.getPackings(kSmallMatmul)) {
     LayoutChoice choice = {
         packing, getBackend(target).getSchedule(packing, kSmallMatmul, target)};
-    if (Error error = data->spread({{packing, /*bytes=*/0, /*isCached=*/true}}))
-      return error;
-    auto measure = [&](int64_t numTokens) -> Expected<double> {
-      auto kernel =
-          MatmulKernel::compile(target, kSmallMatmul, numTokens, choice);
-      if (!kernel)
-        return kernel.takeError();
-      tercet_pool pool(1, kernel->getScratchBytes());
-      if (!pool.isValid())
-        return createStringError("no memory for a kernel");
-      rates.dotPeak =
-          std::max(rates.dotPeak,
-                   measureRate([&] { return kernel->runDotPeak(10000); }));
-      return measureRate([&] {
-        data->run(*kernel, packing, &pool);
-        return double(kSmallMatmul.rows) * kSmallMatmul.cols * numTokens;
-      });
-    };
+    footprints.push_back({packing, /*bytes=*/0, /*isCached=*/true});
     MatmulRates &ofPacking = rates.packings[packing];
     for (auto [numTokens, rate] :
          {std::pair(int64_t(1), &ofPacking.gemv),
           std::pair(kPrefillTokens, &ofPacking.gemm)}) {
-      Expected<double> measured = measure(numTokens);
-      if (!measured)
-        return measured.takeError();
-      *rate = *measured;
+      auto kernel =
+          MatmulKernel::compile(target, kSmallMatmul, numTokens, choice);
+      if (!kernel)
+        return kernel.takeError();
+      scratchBytes = std::max(scratchBytes, kernel->getScratchBytes());
+      kernels.push_back({std::move(*kernel), packing, numTokens, rate});
     }
   }
+  if (Error error = data->spread(footprints))
+    return error;
+  tercet_pool pool(1, scratchBytes);
+  if (!pool.isValid())
+    return createStringError("no memory for a kernel");
+  constexpr int kRounds = 9;
+  for (int round = 0; round < kRounds; ++round)
+    for (RateSample &of : kernels) {
+      rates.dotPeak =
+          std::max(rates.dotPeak,
+                   sampleRate([&] { return of.kernel.runDotPeak(10000); }));
+      auto run = [&] {
+        data->run(of.kernel, of.packing, &pool);
+        return double(kSmallMatmul.rows) * kSmallMatmul.cols * of.numTokens;
+      };
+      run(); // Its weights come back to the caches.
+      of.samples.push_back(sampleRate(run));
+    }
+  for (RateSample &of : kernels)
+    *of.rate = median(of.samples);
   cpu.rates[target.text] = std::move(rates);
   return Error::success();
 }
