@@ -30,18 +30,32 @@
 using namespace mlir;
 using namespace tercet;
 
-/// One worker runs everything here: its scratch is on the stack.
-static void allocateScratch(ModuleOp module) {
-  module.walk([](ternary::WorkerScratchOp op) {
-    auto function = op->getParentOfType<func::FuncOp>();
-    OpBuilder builder(function.getBody());
+/// One worker runs everything here: its scratch, of which every op is the
+/// beginning, is on the stack.
+static void allocateScratch(func::FuncOp function) {
+  SmallVector<ternary::WorkerScratchOp> ops;
+  int64_t size = 0;
+  function.walk([&](ternary::WorkerScratchOp op) {
+    auto type = cast<MemRefType>(op.getResult().getType());
+    ops.push_back(op);
+    size = std::max(size,
+                    type.getNumElements() * type.getElementTypeBitWidth() / 8);
+  });
+  if (ops.empty())
+    return;
+  OpBuilder builder(function.getBody());
+  Location loc = function.getLoc();
+  Value scratch = memref::AllocaOp::create(
+      builder, loc, MemRefType::get(size, builder.getI8Type()),
+      builder.getI64IntegerAttr(64));
+  Value zero = arith::ConstantIndexOp::create(builder, loc, 0);
+  for (ternary::WorkerScratchOp op : ops) {
     auto type = cast<MemRefType>(op.getResult().getType());
     op.replaceAllUsesWith(
-        memref::AllocaOp::create(builder, op.getLoc(), type,
-                                 builder.getI64IntegerAttr(64))
+        memref::ViewOp::create(builder, loc, type, scratch, zero, ValueRange())
             .getResult());
     op.erase();
-  });
+  }
 }
 
 static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
@@ -52,7 +66,8 @@ static LogicalResult lowerToLLVM(ModuleOp module, int64_t accumulators,
   kernels.addPass(createLowerKernels(options));
   if (failed(kernels.run(module)))
     return failure();
-  allocateScratch(module);
+  for (auto function : module.getOps<func::FuncOp>())
+    allocateScratch(function);
 
   PassManager conversions(module.getContext());
   LowerVectorOpsOptions vectorOptions;
