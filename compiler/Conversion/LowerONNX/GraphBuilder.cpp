@@ -115,7 +115,7 @@ FailureOr<Type> GraphBuilder::getElementType(StringRef name, Type otherwise) {
   if (number == 0 && otherwise)
     return otherwise;
   Type type = onnx::getElementType(getContext(), number);
-  if (!type || isa<Float8E8M0FNUType>(type))
+  if (!type)
     return error() << "element type " << number << " is not supported";
   return type;
 }
