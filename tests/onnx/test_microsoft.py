@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-
-ort = pytest.importorskip("onnxruntime")
 
 TERCET = Path(os.environ["TERCET_BIN_DIR"]) / "tercet"
 RNG = np.random.default_rng(0)
