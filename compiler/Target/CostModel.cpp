@@ -200,7 +200,8 @@ std::vector<Packing> CostModel::getPackings(MatmulShape shape) const {
 Schedule CostModel::getDefault(MatmulShape shape, Packing packing,
                                const ModelShapes &model) const {
   Schedule schedule = getBackend(target).getSchedule(packing, shape, target);
-  if (getHome(getFootprint(model, packing)).numCpus == 1)
+  const MemoryLevel &home = getHome(getFootprint(model, packing));
+  if (&home != &cpu.levels.back() && home.numCpus == 1)
     schedule.prefetch = 0;
   return schedule;
 }

@@ -107,6 +107,16 @@ TEST(CostModelTest, FetchesNothingFromACoresOwnCache) {
   };
   EXPECT_EQ(getPrefetch(4, kSmall), 0);
   EXPECT_GT(getPrefetch(4, kLarge), 0);
+
+  // The memory of one core is not a cache.
+  CpuDescription cpu = makeCpu(20e9);
+  for (MemoryLevel &level : cpu.levels)
+    level.numCpus = 1;
+  CostModel model(cpu, llvm::cantFail(parseTarget(kVBMI)), 1);
+  EXPECT_GT(llvm::cantFail(model.plan(kLarge, std::nullopt))
+                .choices[0]
+                .schedule.prefetch,
+            0);
 }
 
 TEST(CostModelTest, HasNoTablesForGroups) {
