@@ -8,11 +8,10 @@ import os
 import subprocess
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from packages import find_file
-
-onnxruntime = pytest.importorskip("onnxruntime")
 
 TERCET = os.path.join(os.environ["TERCET_BIN_DIR"], "tercet")
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from isa_levels import run_at_levels
 
-ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("transformers")
 
 TERCET = Path(os.environ["TERCET_BIN_DIR"]) / "tercet"

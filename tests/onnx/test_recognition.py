@@ -11,12 +11,12 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # no C++ compiler at test tim
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from isa_levels import run_at_levels
 
-ort = pytest.importorskip("onnxruntime")
 torch = pytest.importorskip("torch")
 bitnet = pytest.importorskip("transformers.integrations.bitnet")
 
