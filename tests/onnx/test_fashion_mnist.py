@@ -58,12 +58,8 @@ def test_classes(name, exporter, networks, tmp_path):
     run(program, "--input", f"image={tmp_path}/images.npy", "--output", f"logits={tmp_path}/logits.npy")
     actual = np.load(tmp_path / "logits.npy")
 
-    # Two correct results differ where an activation is rounded the other way; a
-    # class only changes where two logits are as close as that.
-    differ = np.flatnonzero(actual.argmax(-1) != expected.argmax(-1))
-    best = np.sort(expected[differ], axis=-1)
-    assert len(differ) <= 10
-    assert np.all(best[:, -1] - best[:, -2] < 0.02 * np.ptp(expected, axis=-1)[differ])
+    # Logits of some images differ, where an activation is rounded the other way.
+    assert list(np.flatnonzero(actual.argmax(-1) != expected.argmax(-1))) == []
 
 
 @pytest.mark.parametrize("name", LAYERS)
