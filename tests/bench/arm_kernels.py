@@ -65,7 +65,7 @@ KERNELS = (
     Kernel("t3 GEMM", "t3", "T3 runT3GemmArm", DOTS, 307.2, tokens=(4, 6, 6)),
     Kernel("l3 GEMV", "l3", "L3 runL3GemvArm", LOOKUPS, 288, (NEON,)),
     Kernel("l3 GEMM", "l3", "L3 runL3GemmArm", LOOKUPS, 288, (NEON,), (4,)),
-    Kernel("bf16 head, 1 token", "bf16", "Heads runBF16GemvArm", FLOATS, 32, (NEON,)),
+    Kernel("bf16 head, 1 token", "bf16", "Heads runBF16GemvArm", FLOATS, 32),
     Kernel("bf16 head, 4 tokens", "bf16", "Heads runBF16GemmArm", FLOATS, 32, (NEON,), (4,)),
     Kernel("i8 head, 1 token", "i8", "Heads runI8GemvArm", DOTS, 2 * 64),
     Kernel("i8 head, 2 tokens", "i8", "Heads runI8GemmArm", DOTS, 2 * 64, (DOTPROD, I8MM), (1, 2, 2)),

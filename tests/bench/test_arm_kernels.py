@@ -9,11 +9,7 @@ import pytest
 from arm_kernels import (CASES, DOTPROD, I8MM, LEVELS, NEON, ROOT, compile_by_hand, generated, main_loop, measure,
                          opcode, run)
 
-# More instructions, or cycles, than by hand; and where that is not reached yet.
-TOLERANCE = 1.05
-LIMITS = {
-    ("bf16 head, 1 token", NEON): 1.07,  # on cortex-a55 alone
-}
+TOLERANCE = 1.05  # more instructions, or cycles, than by hand
 # What multiplies trits, at each level.
 INSTRUCTIONS = {
     ("i2 GEMV", NEON): "smlal",
@@ -44,8 +40,7 @@ def test_is_as_good_as_by_hand(level, kernel):
     ours, hand = measure(level, kernel)
     ratios = {"instructions": ours.instructions / hand.instructions}
     ratios |= {cpu: ours.cycles[cpu] / hand.cycles[cpu] for cpu in level.cpus}
-    limit = LIMITS.get((kernel.name, level), TOLERANCE)
-    assert max(ratios.values()) <= limit, ratios
+    assert max(ratios.values()) <= TOLERANCE, ratios
 
 
 @each_case

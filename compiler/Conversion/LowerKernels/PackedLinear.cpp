@@ -105,29 +105,44 @@ private:
 
 /// `count` columns from those of `firstCell` on, whose x are loaded `numLanes`
 /// at a time. Where a lane of them is an operand of fma, there is one row group
-/// after the other: few weights wait for their x in registers.
+/// after the other: few weights wait for their x in registers. Those of the
+/// next one are loaded before the products, for an in-order core to wait less.
 Values PackedLinearKernel::emitCells(Value firstCell, int64_t count,
                                      int64_t numLanes, ValueRange sums) {
   Values result(sums.begin(), sums.end());
   int64_t cellColumns = layout.getCell().columns;
   int64_t groupsInTurn = numLanes > 1 ? 1 : numGroups;
-  for (int64_t cell = 0; cell * cellColumns < count; ++cell)
-    for (int64_t group = 0; group < numGroups; group += groupsInTurn) {
-      Values cells;
-      for (int64_t g = group; g < group + groupsInTurn; ++g)
-        cells.push_back(loadCell(b.addIndex(firstCell, cell), g));
-      for (int64_t i = 0; i < std::min(cellColumns, count - cell * cellColumns);
-           ++i) {
-        Values weights;
-        for (Value loaded : cells)
-          weights.push_back(getColumn(loaded, i));
-        int64_t column = cell * cellColumns + i;
-        addColumn(weights, group,
-                  b.addIndex(b.mulIndex(firstCell, cellColumns),
-                             column / numLanes * numLanes),
-                  column % numLanes, numLanes, result);
-      }
+  int64_t turnsOfCell = numGroups / groupsInTurn;
+  int64_t numTurns = llvm::divideCeil(count, cellColumns) * turnsOfCell;
+  auto loadTurn = [&](int64_t turn) {
+    Value cell = b.addIndex(firstCell, turn / turnsOfCell);
+    int64_t group = turn % turnsOfCell * groupsInTurn;
+    Values cells;
+    for (int64_t g = group; g < group + groupsInTurn; ++g)
+      cells.push_back(loadCell(cell, g));
+    return cells;
+  };
+  auto multiplyTurn = [&](int64_t turn, ValueRange cells) {
+    int64_t first = turn / turnsOfCell * cellColumns;
+    for (int64_t i = 0; i < std::min(cellColumns, count - first); ++i) {
+      Values weights;
+      for (Value loaded : cells)
+        weights.push_back(getColumn(loaded, i));
+      int64_t column = first + i;
+      addColumn(weights, turn % turnsOfCell * groupsInTurn,
+                b.addIndex(b.mulIndex(firstCell, cellColumns),
+                           column / numLanes * numLanes),
+                column % numLanes, numLanes, result);
     }
+  };
+  int64_t ahead = numLanes > 1 ? 1 : 0;
+  SmallVector<Values> loaded;
+  for (int64_t turn = 0; turn < numTurns; ++turn) {
+    for (int64_t next = loaded.size(), e = std::min(turn + ahead + 1, numTurns);
+         next < e; ++next)
+      loaded.push_back(loadTurn(next));
+    multiplyTurn(turn, loaded[turn]);
+  }
   return result;
 }
 
