@@ -192,16 +192,16 @@ static ElementsAttr makeAttribute(RankedTensorType type, TensorBytes data,
   ArrayRef<char> bytes(data.bytes.data(), data.bytes.size());
   if (bytes.size() <= kMaxDenseBytes)
     return DenseElementsAttr::getFromRawBuffer(type, bytes);
-  unsigned alignment = getElementBytes(type.getElementType());
-  bool isAligned = llvm::isAddrAligned(llvm::Align(alignment), bytes.data());
+  // Those of an initializer begin anywhere in the file.
   AsmResourceBlob blob =
-      data.owner && isAligned
+      data.owner
           ? AsmResourceBlob(
-                bytes, alignment,
+                bytes, /*dataAlignment=*/1,
                 [owner = data.owner](void *, size_t, size_t) {},
                 /*dataIsMutable=*/false)
           : HeapAsmResourceBlob::allocateAndCopyWithAlign(
-                bytes, alignment, /*dataIsMutable=*/false);
+                bytes, getElementBytes(type.getElementType()),
+                /*dataIsMutable=*/false);
   return DenseResourceElementsAttr::get(type, name.empty() ? "tensor" : name,
                                         std::move(blob));
 }

@@ -29,7 +29,9 @@ unsigned getElementBytes(mlir::Type elementType);
 /// others are resources.
 inline constexpr uint64_t kMaxDenseBytes = 4096;
 
-/// The value of a tensor, over the mapped file where its alignment allows it.
+/// The value of a tensor; a resource is over the mapped file, unless elements
+/// are smaller than a byte or in the field of their type. Its bytes may have
+/// any alignment.
 llvm::Expected<mlir::ElementsAttr>
 convertTensor(mlir::MLIRContext *context, const proto::TensorProto &tensor,
               ONNXReader &reader);

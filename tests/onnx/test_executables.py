@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import pathlib
+import resource
 import subprocess
 
 import ml_dtypes
@@ -273,3 +274,34 @@ def test_branches_of_different_rank(tmp_path):
     numpy.save(x, column.repeat(3, axis=1))
     done = subprocess.run([program, "--input", f"x={x}"], capture_output=True, text=True)
     assert done.returncode == 1 and "another rank" in done.stderr
+
+
+def run_within(megabytes, *command):
+    """With so much memory of its own; what is mapped from files does not count."""
+    size = megabytes << 20
+    limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, preexec_fn=limit)
+    assert done.returncode == 0, done.stderr
+
+
+# Elements in the file itself begin wherever its other parts end.
+@pytest.mark.parametrize("padding", (None, 0, 1, 2, 3), ids=("external", "0", "1", "2", "3"))
+def test_weights_are_mapped(padding, tmp_path):
+    """Neither the importer nor the compiler nor the executable copies 128 MiB."""
+    model, program, data = (tmp_path / name for name in ("net.onnx", "net", "weights.bin"))
+    table = numpy.zeros((1 << 19, 64), numpy.float32)
+    table[-1] = range(64)
+    tensor = onnx.numpy_helper.from_array(table, "table")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "row"], ["y"])], "g" * (1 + (padding or 0)),
+        [helper.make_tensor_value_info("row", TensorProto.INT64, [1])], [helper.make_empty_tensor_value_info("y")],
+        [tensor])
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]), model,
+              save_as_external_data=padding is None, location=data.name)
+    numpy.save(tmp_path / "row.npy", [len(table) - 1])
+
+    run_within(96, TERCET, "compile", model, "-o", program)
+    run_within(96, program, "--input", f"row={tmp_path}/row.npy", "--output", f"y={tmp_path}/y.npy")
+    assert numpy.array_equal(numpy.load(tmp_path / "y.npy"), table[-1:])
+    for path in (model, program, data):
+        path.unlink(missing_ok=True)
