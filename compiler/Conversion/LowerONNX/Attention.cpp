@@ -2,7 +2,7 @@
 //
 // Operators of transformers, and contractions in general.
 
-#include "compiler/Conversion/LowerONNX/GraphBuilder.h"
+#include "compiler/Conversion/LowerONNX/Attention.h"
 #include "compiler/Conversion/LowerONNX/LowerONNX.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -19,7 +19,20 @@ using B = GraphBuilder;
 using Values = GraphBuilder::Values;
 using Compare = GraphBuilder::Compare;
 
-/// [B, S, H * D] as [B, H, S, D]; the other form stays.
+Tensor tercet::splitHeads(B &b, Tensor x, Dim numHeads) {
+  Dims dims = b.dims(x);
+  Tensor split =
+      b.reshape(x, {dims[0], dims[1], numHeads, b.div(dims[2], numHeads)});
+  return b.transpose(split, {0, 2, 1, 3});
+}
+
+Tensor tercet::mergeHeads(B &b, Tensor x) {
+  Tensor moved = b.transpose(x, {0, 2, 1, 3});
+  Dims dims = b.dims(moved);
+  return b.reshape(moved, {dims[0], dims[1], b.mul(dims[2], dims[3])});
+}
+
+/// The same where x has not that form already.
 static FailureOr<Tensor> splitHeads(B &b, Tensor x, StringRef numHeads) {
   if (x.rank() == 4)
     return x;
@@ -27,31 +40,92 @@ static FailureOr<Tensor> splitHeads(B &b, Tensor x, StringRef numHeads) {
   if (x.rank() != 3 || heads < 1)
     return b.error() << "an operand is neither [B, H, S, D] nor, with "
                      << numHeads << ", [B, S, H * D]";
-  Dims dims = b.dims(x);
-  Tensor split = b.reshape(
-      x, {dims[0], dims[1], b.dim(heads), b.div(dims[2], b.dim(heads))});
-  return b.transpose(split, {0, 2, 1, 3});
+  return splitHeads(b, x, b.dim(heads));
 }
 
-static Tensor mergeHeads(B &b, Tensor x) {
-  Tensor moved = b.transpose(x, {0, 2, 1, 3});
-  Dims dims = b.dims(moved);
-  return b.reshape(moved, {dims[0], dims[1], b.mul(dims[2], dims[3])});
+FailureOr<double> tercet::getScale(B &b, Dim headDim) {
+  double scale = b.getFloat("scale", 0);
+  if (scale != 0)
+    return scale;
+  std::optional<int64_t> width = getConstantIntValue(headDim);
+  if (!width)
+    return b.error() << "heads of unknown width are not supported";
+  return 1 / std::sqrt(double(*width));
 }
 
-/// Keys or values for each head of the queries.
-static Tensor repeatHeads(B &b, Tensor x, Dim queryHeads) {
+/// x [B, G * H, S, D] times y [B, H, D, E]; the heads of a group are rows.
+static FailureOr<Tensor> multiplyHeads(B &b, Tensor x, Tensor y, Type type) {
   Dims dims = b.dims(x);
-  if (dims[1] == queryHeads)
-    return x;
-  Dim group = b.div(queryHeads, dims[1]);
-  Dims repeated = dims;
-  repeated[1] = queryHeads;
-  return b.generate(repeated, x.element, [&](ValueRange i) {
-    Values at(i);
-    at[1] = b.createOrFold<arith::DivUIOp>(i[1], b.index(group));
-    return b.at(x, at);
+  Dim heads = b.dim(y, 1);
+  bool isGrouped = heads != dims[1];
+  if (isGrouped) {
+    std::optional<int64_t> many = getConstantIntValue(dims[1]),
+                           few = getConstantIntValue(heads);
+    if (many && few && (*few == 0 || *many % *few != 0))
+      return b.error() << *many << " heads of queries are no multiple of "
+                       << *few << " of keys";
+    Dim group = b.div(dims[1], heads);
+    b.requireEqual(b.mul(group, heads), dims[1],
+                   "heads of queries are no multiple of those of keys");
+    x = b.reshape(x, {dims[0], heads, b.mul(group, dims[2]), dims[3]});
+  }
+  FailureOr<Tensor> product = matmul(b, x, y, type);
+  if (failed(product) || !isGrouped)
+    return product;
+  return b.reshape(*product, {dims[0], dims[1], dims[2], b.dim(y, 3)});
+}
+
+FailureOr<Tensor> tercet::scoreKeys(B &b, Tensor q, Tensor k, double scale) {
+  Type type = getComputeType(q.element);
+  FailureOr<Tensor> scores =
+      multiplyHeads(b, q, b.transpose(k, {0, 1, 3, 2}), type);
+  if (failed(scores))
+    return failure();
+  return b.map(*scores, type, [&](ValueRange x) {
+    return b.mul(x[0], b.number(scale, type));
   });
+}
+
+Tensor tercet::capScores(B &b, Tensor scores) {
+  double softcap = b.getFloat("softcap", 0);
+  if (softcap == 0)
+    return scores;
+  Type type = scores.element;
+  return b.map(scores, type, [&](ValueRange x) -> Value {
+    Value limit = b.number(softcap, type);
+    return b.mul(math::TanhOp::create(b, b.div(x[0], limit)), limit);
+  });
+}
+
+/// Softmax over the last dimension and a sink that is no part of the result.
+static Tensor softmaxWithSink(B &b, Tensor scores, Tensor sink) {
+  Type type = scores.element;
+  Tensor greatest = b.combine(reduceMax(b, scores, {3}), sink, type,
+                              [&](ValueRange v) { return b.max(v[0], v[1]); });
+  auto power = [&](ValueRange v) { return b.exp(b.sub(v[0], v[1])); };
+  Tensor powers = b.combine(scores, greatest, type, power);
+  Tensor sum = b.combine(reduceSum(b, powers, {3}),
+                         b.combine(sink, greatest, type, power), type,
+                         [&](ValueRange v) { return b.add(v[0], v[1]); });
+  return b.combine(powers, sum, type,
+                   [&](ValueRange v) { return b.div(v[0], v[1]); });
+}
+
+Tensor tercet::weighKeys(B &b, Tensor scores, Tensor sink) {
+  if (sink)
+    return softmaxWithSink(b, scores, sink);
+  Type type = scores.element;
+  return b.combine(softmax(b, scores, {3}), reduceMax(b, scores, {3}), type,
+                   [&](ValueRange x) {
+                     Value isUnseen = b.compare(Compare::EQ, x[1],
+                                                b.number(-INFINITY, type));
+                     return b.select(isUnseen, b.number(0, type), x[0]);
+                   });
+}
+
+FailureOr<Tensor> tercet::mixValues(B &b, Tensor weights, Tensor v) {
+  Type type = weights.element;
+  return multiplyHeads(b, weights, b.cast(v, type), type);
 }
 
 /// softmax(scale * q k' + mask) v, in f32.
@@ -71,34 +145,15 @@ static LogicalResult lowerAttention(B &b) {
     k = b.concat({b.input(4), *k}, 2);
     v = b.concat({b.input(5), *v}, 2);
   }
-  Tensor presentKey = *k, presentValue = *v;
   Dims dims = b.dims(*q);
-  Tensor keys = repeatHeads(b, *k, dims[1]),
-         values = repeatHeads(b, *v, dims[1]);
-
-  std::optional<int64_t> headDim = getConstantIntValue(dims[3]);
-  double scale = b.getFloat("scale", 0);
-  if (scale == 0) {
-    if (!headDim)
-      return b.error() << "heads of unknown width are not supported";
-    scale = 1 / std::sqrt(double(*headDim));
-  }
-  double softcap = b.getFloat("softcap", 0);
   int64_t mode = b.getInt("qk_matmul_output_mode", 0);
-  FailureOr<Tensor> scores =
-      matmul(b, *q, b.transpose(keys, {0, 1, 3, 2}), type);
-  if (failed(scores))
+  FailureOr<double> scale = getScale(b, dims[3]);
+  if (failed(scale))
     return failure();
-  Tensor scaled = b.map(*scores, type, [&](ValueRange x) {
-    return b.mul(x[0], b.number(scale, type));
-  });
-
-  Tensor capped = scaled;
-  if (softcap != 0)
-    capped = b.map(scaled, type, [&](ValueRange x) -> Value {
-      Value limit = b.number(softcap, type);
-      return b.mul(math::TanhOp::create(b, b.div(x[0], limit)), limit);
-    });
+  FailureOr<Tensor> scaled = scoreKeys(b, *q, *k, *scale);
+  if (failed(scaled))
+    return failure();
+  Tensor capped = capScores(b, *scaled);
   Tensor mask = b.has(3) ? b.input(3) : Tensor();
   bool isCausal = b.getInt("is_causal", 0);
   int64_t left = b.getInt("left_window_size", -1),
@@ -110,7 +165,7 @@ static LogicalResult lowerAttention(B &b) {
     if (mask.rank() > 0) {
       Dims none(mask.rank(), b.dim(0)), after = none;
       after.back() =
-          b.max(b.sub(b.dim(keys, 2), b.dim(mask, mask.rank() - 1)), b.dim(0));
+          b.max(b.sub(b.dim(*k, 2), b.dim(mask, mask.rank() - 1)), b.dim(0));
       mask = b.pad(mask, none, after,
                    mask.element.isInteger(1)
                        ? b.number(0, getStorageType(mask.element))
@@ -152,37 +207,33 @@ static LogicalResult lowerAttention(B &b) {
     keepIf(Compare::GE, left, 0);
   if (right >= 0)
     keepIf(Compare::LE, 0, right);
-  // A query that sees no key gets zeros.
-  Tensor weights =
-      *b.elementwise({softmax(b, masked, {3}), reduceMax(b, masked, {3})}, type,
-                     [&](ValueRange x) {
-                       return b.select(b.compare(Compare::EQ, x[1], minimum),
-                                       b.number(0, type), x[0]);
-                     });
-  FailureOr<Tensor> result = matmul(b, weights, b.cast(values, type), type);
-  if (failed(result))
+  Tensor weights = weighKeys(b, masked);
+  FailureOr<Tensor> output = mixValues(b, weights, *v);
+  if (failed(output))
     return failure();
-  Tensor output = b.cast(*result, element);
-  (void)b.result(isMerged ? mergeHeads(b, output) : output);
-  (void)b.result(presentKey);
-  (void)b.result(presentValue);
-  Tensor shown[] = {scaled, capped, masked, weights};
+  output = b.cast(*output, element);
+  (void)b.result(isMerged ? mergeHeads(b, *output) : *output);
+  (void)b.result(*k);
+  (void)b.result(*v);
+  Tensor shown[] = {*scaled, capped, masked, weights};
   if (mode < 0 || mode > 3)
     return b.error() << "qk_matmul_output_mode " << mode << " is not supported";
   return b.result(b.cast(shown[mode], element));
 }
 
-/// Rotates pairs of features of x [B, H, S, D], which are neighbours or halves
-/// apart, by angles of a table: of the positions [B, S], or of each token.
-static Tensor rotate(B &b, Tensor x, Tensor positions, Tensor cosines,
-                     Tensor sines) {
-  bool isInterleaved = b.getInt("interleaved", 0),
-       hasPositions = bool(positions);
+Tensor tercet::rotate(B &b, Tensor x, Tensor positions, Tensor cosines,
+                      Tensor sines, Dim width, bool isInterleaved) {
+  bool hasPositions = bool(positions);
   Type type = getComputeType(x.element);
   Dims dims = b.dims(x);
-  int64_t rotated = b.getInt("rotary_embedding_dim", 0);
-  Dim width = rotated > 0 ? b.dim(rotated) : dims[3];
   Dim half = b.div(width, b.dim(2));
+  auto requireWithin = [&](Dim extent, Dim limit, StringRef message) {
+    b.require(b.compare(Compare::LE, b.index(extent), b.index(limit)), message);
+  };
+  requireWithin(width, dims[3], "more features rotate than a head has");
+  requireWithin(half, b.dims(cosines).back(), "there are too few cosines");
+  for (auto [a, c] : llvm::zip(b.dims(cosines), b.dims(sines)))
+    b.requireEqual(a, c, "cosines and sines differ in shape");
   return b.generate(dims, x.element, [&](ValueRange i) {
     Value feature = i[3], halfWidth = b.index(half), two = b.index(2);
     Value pair, isSecond, partner;
@@ -225,6 +276,15 @@ static Tensor rotate(B &b, Tensor x, Tensor positions, Tensor cosines,
   });
 }
 
+/// The same as the node's attributes say.
+static Tensor rotate(B &b, Tensor x, Tensor positions, Tensor cosines,
+                     Tensor sines) {
+  int64_t rotated = b.getInt("rotary_embedding_dim", 0);
+  return rotate(b, x, positions, cosines, sines,
+                rotated > 0 ? b.dim(rotated) : b.dim(x, 3),
+                b.getInt("interleaved", 0));
+}
+
 static LogicalResult lowerRotaryEmbedding(B &b) {
   bool isMerged = b.input(0).rank() == 3;
   FailureOr<Tensor> x = splitHeads(b, b.input(0), "num_heads");
@@ -253,8 +313,7 @@ static LogicalResult lowerMicrosoftRotaryEmbedding(B &b) {
     Dim width = heads ? b.div(dims[2], b.dim(heads))
                       : b.mul(b.dim(b.input(2), 1), b.dim(2));
     Dim numHeads = heads ? b.dim(heads) : b.div(dims[2], width);
-    x = b.transpose(b.reshape(x, {dims[0], dims[1], numHeads, width}),
-                    {0, 2, 1, 3});
+    x = splitHeads(b, x, numHeads);
   }
   if (positions.rank() == 1) {
     b.requireEqual(b.dim(positions, 0), b.dim(1),
