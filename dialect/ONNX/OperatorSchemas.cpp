@@ -116,6 +116,8 @@ constexpr OperatorShapes kShapes[] = {
     {"Upsample", "1+ l"},
     {"com.microsoft.DynamicQuantizeLSTM", "3 3 3 2 1 3 3 2 1-2 1-2 1-2 1-2"},
     {"com.microsoft.FusedMatMul", "1+ 1+"},
+    {"com.microsoft.GroupQueryAttention", "3 3 3 4 4 1 n 2 2 2 4 1"},
+    {"com.microsoft.MultiHeadAttention", "3-5 3-5 3-4 1 1-3 4 4 4"},
     {"com.microsoft.RotaryEmbedding", "3-4 1-2 2 2"},
     {"com.microsoft.SkipLayerNormalization", "1+ 1+ 1 1 1"},
     {"com.microsoft.SkipSimplifiedLayerNormalization", "1+ 1+ 1 1"},

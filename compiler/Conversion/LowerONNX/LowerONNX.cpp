@@ -35,7 +35,7 @@ Lowering findLowering(StringRef name) {
           getQuantizationLowerings(), getControlLowerings(),
           getRecurrentLowerings(),    getAttentionLowerings(),
           getLossLowerings(),         getSignalLowerings(),
-          getTernaryLowerings()})
+          getTernaryLowerings(),      getMicrosoftAttentionLowerings()})
       for (const LoweringRow &row : family)
         all[row.name] = row.lower;
     return all;

@@ -45,6 +45,7 @@ llvm::ArrayRef<LoweringRow> getSamplingLowerings();
 llvm::ArrayRef<LoweringRow> getRecurrentLowerings();
 llvm::ArrayRef<LoweringRow> getQuantizationLowerings();
 llvm::ArrayRef<LoweringRow> getAttentionLowerings();
+llvm::ArrayRef<LoweringRow> getMicrosoftAttentionLowerings();
 llvm::ArrayRef<LoweringRow> getControlLowerings();
 llvm::ArrayRef<LoweringRow> getLossLowerings();
 llvm::ArrayRef<LoweringRow> getSignalLowerings();
