@@ -42,6 +42,21 @@ def networks(tmp_path_factory):
     return directory
 
 
+def predict_nearby(path, image, count=100):
+    """The classes that onnxruntime itself gives an image whose pixels move by one unit in the last place, unoptimised
+    or not: several, if an activation lies on the border between two codes."""
+    rng = np.random.default_rng(0)
+    towards = np.where(rng.random((count, *image.shape)) < 0.5, -2, 2).astype(np.float32)
+    moved = np.nextafter(image[None], towards)
+    classes = set()
+    for level in (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ort.GraphOptimizationLevel.ORT_DISABLE_ALL):
+        options = ort.SessionOptions()
+        options.graph_optimization_level = level
+        session = ort.InferenceSession(path, options)
+        classes |= {int(session.run(None, {"image": one[None]})[0].argmax()) for one in [image, *moved]}
+    return classes
+
+
 @pytest.mark.parametrize("exporter", ("legacy", "dynamo"))
 @pytest.mark.parametrize("name", LAYERS)
 def test_classes(name, exporter, networks, tmp_path):
@@ -58,8 +73,11 @@ def test_classes(name, exporter, networks, tmp_path):
     run(program, "--input", f"image={tmp_path}/images.npy", "--output", f"logits={tmp_path}/logits.npy")
     actual = np.load(tmp_path / "logits.npy")
 
-    # Logits of some images differ, where an activation is rounded the other way.
-    assert list(np.flatnonzero(actual.argmax(-1) != expected.argmax(-1))) == []
+    differ = np.flatnonzero(actual.argmax(-1) != expected.argmax(-1))
+    print(f"{len(differ)} images of another class: {differ}")
+    assert len(differ) <= 2
+    for i in differ:
+        assert actual[i].argmax() in predict_nearby(path, images[i]), i
 
 
 @pytest.mark.parametrize("name", LAYERS)
