@@ -20,6 +20,63 @@ namespace tercet {
 
 namespace {
 
+/// What a loop over items does for those below a count, and for the others.
+struct Kinds {
+  scf::IfOp choice;
+  Value count;
+};
+
+/// The kinds of a loop whose items are of two.
+std::optional<Kinds> matchKinds(scf::ForOp items) {
+  Block &body = *items.getBody();
+  auto choice = body.getOperations().size() < 2
+                    ? nullptr
+                    : dyn_cast<scf::IfOp>(*std::next(body.rbegin()));
+  if (!choice || choice.getNumResults() != 0 || !choice.elseBlock() ||
+      !llvm::all_of(llvm::make_range(body.begin(), choice->getIterator()),
+                    [](Operation &op) { return isPure(&op); }))
+    return {};
+  auto isLess = choice.getCondition().getDefiningOp<arith::CmpIOp>();
+  if (!isLess || isLess.getPredicate() != arith::CmpIPredicate::ult ||
+      isLess.getLhs() != items.getInductionVar() ||
+      !items.isDefinedOutsideOfLoop(isLess.getRhs()))
+    return {};
+  return Kinds{choice, isLess.getRhs()};
+}
+
+/// Leaves one of the two branches.
+void replaceByBranch(scf::IfOp choice, Block *branch) {
+  branch->getTerminator()->erase();
+  choice->getBlock()->getOperations().splice(choice->getIterator(),
+                                             branch->getOperations());
+  choice.erase();
+}
+
+/// Items of two kinds, one after the other:
+///   scf.for %i = %begin to %end { scf.if %i < %count { A } else { B } }
+/// become two loops, so that constants of one kind take no registers in the
+/// loops of the other:
+///   scf.for %i = %begin to min(%end, %count) { A }
+///   scf.for %i = max(%begin, %count) to %end { B }
+void separateKinds(scf::ForOp items) {
+  std::optional<Kinds> kinds = matchKinds(items);
+  if (!kinds)
+    return;
+  Location loc = items.getLoc();
+  OpBuilder b(items);
+  Value end =
+      arith::MinSIOp::create(b, loc, items.getUpperBound(), kinds->count);
+  Value begin =
+      arith::MaxSIOp::create(b, loc, items.getLowerBound(), kinds->count);
+  b.setInsertionPointAfter(items);
+  auto others = cast<scf::ForOp>(b.clone(*items));
+  items.setUpperBound(end);
+  others.setLowerBound(begin);
+  scf::IfOp choice = matchKinds(others)->choice;
+  replaceByBranch(choice, choice.elseBlock());
+  replaceByBranch(kinds->choice, kinds->choice.thenBlock());
+}
+
 /// scf.parallel over items 0..n:
 ///   scf.parallel (%i) = (%c0) to (%n) step (%c1) { ... }
 /// becomes a function of the captured values and a range of items, and a call
@@ -30,7 +87,8 @@ namespace {
 ///   ternary.parallel_for @step_0(captures) items %n work %work pool %pool
 class Outliner {
 public:
-  Outliner(scf::ParallelOp loop, StringRef name) : loop(loop), name(name) {}
+  Outliner(scf::ParallelOp loop, StringRef name, bool separatesKinds)
+      : loop(loop), name(name), separatesKinds(separatesKinds) {}
 
   /// Returns the bytes of scratch memory that a worker needs.
   FailureOr<int64_t> outline() {
@@ -191,11 +249,14 @@ private:
                                 .getResult());
       op.erase();
     });
+    if (separatesKinds)
+      separateKinds(items);
     return function;
   }
 
   scf::ParallelOp loop;
   StringRef name;
+  bool separatesKinds;
   Value pool;
   int64_t scratchSize = 0; ///< bytes
   SetVector<Value> captures;
@@ -204,6 +265,7 @@ private:
 };
 
 struct OutlineParallel : impl::OutlineParallelBase<OutlineParallel> {
+  using OutlineParallelBase::OutlineParallelBase;
   void runOnOperation() override {
     int64_t scratchSize = 0;
     SmallVector<func::FuncOp> functions(getOperation().getOps<func::FuncOp>());
@@ -216,7 +278,8 @@ struct OutlineParallel : impl::OutlineParallelBase<OutlineParallel> {
       for (auto [number, loop] : llvm::enumerate(loops)) {
         std::string name =
             (function.getSymName() + "_" + std::to_string(number)).str();
-        FailureOr<int64_t> size = Outliner(loop, name).outline();
+        FailureOr<int64_t> size =
+            Outliner(loop, name, separatesKinds).outline();
         if (failed(size))
           return signalPassFailure();
         scratchSize = std::max(scratchSize, *size);

@@ -194,6 +194,10 @@ def OutlineParallel : Pass<"outline-parallel", "::mlir::ModuleOp"> {
     inside; the rest is captured. Estimates the work of an item for the pool, and
     sets `ternary.scratch_size` on the module.
   }];
+  let options = [
+    Option<"separatesKinds", "separates-kinds", "bool", "false",
+           "items of two kinds have a loop for each">,
+  ];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
                            "::mlir::scf::SCFDialect", "::tercet::ternary::TernaryDialect"];
 }

@@ -321,8 +321,13 @@ static const Phase kPhases[] = {
     {"outline-parallel",
      "a parallel loop is a function of its items and a call of "
      "the runtime's pool",
-     [](OpPassManager &passes, const CompileOptions &, ParameterReader &,
-        Pieces &) { passes.addPass(createOutlineParallel()); },
+     [](OpPassManager &passes, const CompileOptions &options, ParameterReader &,
+        Pieces &) {
+       OutlineParallelOptions outline;
+       outline.separatesKinds =
+           getBackend(options.target).separatesKinds(options.target);
+       passes.addPass(createOutlineParallel(outline));
+     },
      verifyOutlined},
 
     {"lower-vectors", "the backend has lowered the vector-level ops",

@@ -128,6 +128,10 @@ public:
     return false;
   }
 
+  /// Whether kernels load so many constants into registers that those of one
+  /// kind of items leave too few for another kind: each has a loop of its own.
+  virtual bool separatesKinds(const TargetSpec &target) const { return false; }
+
   /// Whether `ternary.dot` is one instruction for codes of 8 bits, as fast as
   /// an fma: it takes a byte of each word, and makes a float of it.
   virtual bool dotsBytes(const TargetSpec &target) const { return false; }

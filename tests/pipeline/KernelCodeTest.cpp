@@ -145,8 +145,8 @@ INSTANTIATE_TEST_SUITE_P(
         InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8", Packing::I2},
         InnerLoops{"x86-64-v4+avx512vnni+avx512vbmi+amxint8", Packing::T5},
         // Beside strips, most loops read a constant there.
-        InnerLoops{"aarch64", Packing::I2, {}, /*onStack=*/3},
-        InnerLoops{"aarch64", Packing::T3}, InnerLoops{"aarch64", Packing::L3},
+        InnerLoops{"aarch64", Packing::I2}, InnerLoops{"aarch64", Packing::T3},
+        InnerLoops{"aarch64", Packing::L3},
         InnerLoops{"aarch64+dotprod", Packing::I2},
         InnerLoops{"aarch64+dotprod", Packing::T3},
         InnerLoops{"aarch64+dotprod", Packing::L3},

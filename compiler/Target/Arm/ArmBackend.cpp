@@ -806,6 +806,10 @@ public:
     return getDotKind(target) != DotKind::NEON;
   }
   bool multipliesLanes(const TargetSpec &target) const override { return true; }
+  /// What smull multiplies is shuffled, with masks that are loaded.
+  bool separatesKinds(const TargetSpec &target) const override {
+    return getDotKind(target) == DotKind::NEON;
+  }
   bool widensF16(const TargetSpec &target) const override { return true; }
   bool interleavesBytes(const TargetSpec &target) const override {
     return true;
