@@ -194,14 +194,13 @@ static ElementsAttr makeAttribute(RankedTensorType type, TensorBytes data,
     return DenseElementsAttr::getFromRawBuffer(type, bytes);
   // Those of an initializer begin anywhere in the file.
   AsmResourceBlob blob =
-      data.owner
-          ? AsmResourceBlob(
-                bytes, /*dataAlignment=*/1,
-                [owner = data.owner](void *, size_t, size_t) {},
-                /*dataIsMutable=*/false)
-          : HeapAsmResourceBlob::allocateAndCopyWithAlign(
-                bytes, getElementBytes(type.getElementType()),
-                /*dataIsMutable=*/false);
+      data.owner ? AsmResourceBlob(
+                       bytes, /*dataAlignment=*/1,
+                       [owner = data.owner](void *, size_t, size_t) {},
+                       /*dataIsMutable=*/false)
+                 : HeapAsmResourceBlob::allocateAndCopyWithAlign(
+                       bytes, getElementBytes(type.getElementType()),
+                       /*dataIsMutable=*/false);
   return DenseResourceElementsAttr::get(type, name.empty() ? "tensor" : name,
                                         std::move(blob));
 }
