@@ -5,6 +5,7 @@ bit. An emulated CPU without the features of a program is told so."""
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,15 @@ def compile_model(program, target, machine=(), model=MODEL):
         pytest.skip(f"{machine[0]} is not installed")
     output(BIN / "tercet", "compile", model, "-o", program, f"--target={target}")
     return [*machine, f"{program}.mjs" if machine == ["node"] else program]
+
+
+def segment_types(program):
+    """Types of the segments of a 64-bit ELF file, little endian."""
+    image = program.read_bytes()
+    assert image[:6] == b"\x7fELF\x02\x01"
+    (table,) = struct.unpack_from("<Q", image, 32)
+    size, count = struct.unpack_from("<HH", image, 54)
+    return [struct.unpack_from("<I", image, table + i * size)[0] for i in range(count)]
 
 
 def greedy(command, ids):
@@ -101,6 +111,22 @@ def test_missing_feature(tmp_path, target, machine, feature):
     done = subprocess.run([*command, "--tokens", "1"], text=True, capture_output=True)
     assert done.returncode == 1 and not done.stdout
     assert f"needs {feature}; this CPU has " in done.stderr, done.stderr
+
+
+PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
+
+
+@pytest.mark.parametrize("target", ["aarch64-linux-gnu", "aarch64+dotprod,aarch64", "riscv64"])
+def test_executables_are_static(tmp_path, target):
+    compile_model(tmp_path / "austen", target)
+    types = segment_types(tmp_path / "austen")
+    assert PT_LOAD in types and not {PT_INTERP, PT_DYNAMIC} & set(types)
+
+
+def test_libraries_are_not_static(tmp_path):
+    """What looks for segments finds them."""
+    output(BIN / "tercet", "compile", MODEL, "-o", tmp_path / "libausten.so", "--emit=lib", "--target=aarch64")
+    assert PT_DYNAMIC in segment_types(tmp_path / "libausten.so")
 
 
 GRAPH = Path("/usr/share/libonnx-testdata/data/node/test_softmax_axis_1/model.onnx")
