@@ -533,7 +533,8 @@ public:
     if (prefetchesAhead(target))
       return schedule;
     // As many streams as keep memory busy; groups of columns are too short.
-    if (kind == DotKind::AVX512VNNI && packing != ternary::Packing::T3 &&
+    if ((kind == DotKind::AVX512VNNI || kind == DotKind::AVXVNNI) &&
+        packing != ternary::Packing::T3 && packing != ternary::Packing::L3 &&
         !shape.group)
       schedule.unroll = 8;
     if (schedule.chain == 1)
