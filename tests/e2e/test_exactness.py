@@ -3,6 +3,7 @@
 every ISA level, for any number of threads, however the prompt is cut. A CPU
 without AVX-VNNI emulates it."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -76,6 +77,18 @@ def assert_same_logits(directory, case, target, cuts, *options):
 @pytest.mark.parametrize("target", TARGETS)
 def test_same_bits(tmp_path, case, target):
     assert_same_logits(tmp_path, case, target, CUTS)
+
+
+def test_same_bits_on_arm(tmp_path, case):
+    """Without dotprod: workers have ranges of tiles, of strips, and of both."""
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("qemu-user is not installed")
+    model, tokens, expected = case
+    program = compile_model(model, tmp_path / "program", "--target=aarch64")
+    for threads, chunk in [(1, LENGTH), (3, 7)]:
+        run("qemu-aarch64", "-cpu", "cortex-a72", program, "--tokens", ",".join(map(str, tokens)), "--logits",
+            tmp_path / "logits.npy", "--threads", threads, "--chunk", chunk)
+        assert_same_bits(np.load(tmp_path / "logits.npy"), expected)
 
 
 @pytest.mark.parametrize("target", TARGETS)
