@@ -88,6 +88,7 @@ CASES = {
     "GroupQueryAttention-first": group_query([3, 3], rotary=16, positions=np.array([[4, 7, 1], [0, 1, 2]])),
     "GroupQueryAttention-sink": group_query([3, 3], sink=draw(4)),
     "GroupQueryAttention-smooth": group_query([3, 3], smooth_softmax=1),
+    "GroupQueryAttention-everywhere": group_query([3, 3], causal=0),
     "DynamicQuantizeLSTM": lstm(np.int8, 1, 0),
     "DynamicQuantizeLSTM-ui8": lstm(np.uint8, 1, 120, direction="reverse"),
     "DynamicQuantizeLSTM-columns": lstm(np.int8, 2, 0, per_column=True, direction="bidirectional"),

@@ -67,6 +67,9 @@ static FailureOr<Tensor> addPaddingMask(B &b, Tensor scores, Tensor mask) {
   if (rank > 1)
     b.requireEqual(b.dim(mask, rank - 1), dims[3],
                    "the padding mask is not as wide as the keys are many");
+  if (rank > 2)
+    b.requireEqual(b.dim(mask, 1), dims[2],
+                   "the padding mask is not as high as the queries are many");
   return b.generate(dims, type, [&](ValueRange i) {
     Value isSeen;
     if (rank == 1)
@@ -233,6 +236,17 @@ void GroupQueryAttention::splitOperands() {
 
 /// What `append` and `rotateNew` rely on.
 void GroupQueryAttention::checkLengths() {
+  auto requireDims = [&](Tensor x, Dim length, Dim width) {
+    for (auto [size, expected] :
+         llvm::zip(b.dims(x), Dims{batch, b.dim(numKeyHeads), length, width}))
+      b.requireEqual(size, expected, "keys or values do not fit the queries");
+  };
+  Tensor added[] = {k, v};
+  for (auto [i, x] : llvm::enumerate(added)) {
+    requireDims(x, steps, b.dim(x, 3));
+    if (b.has(3))
+      requireDims(b.input(3 + i), b.dim(b.input(3), 2), b.dim(x, 3));
+  }
   Tensor lengths = b.input(5);
   b.requireEqual(b.dim(lengths, 0), batch, "seqlens_k is of another batch");
   Dim past = b.has(3) ? b.dim(b.input(3), 2) : b.dim(0);
