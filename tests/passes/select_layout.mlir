@@ -32,7 +32,7 @@ func.func @matmul(%q: tensor<?x16xi8>, %w: tensor<16x16xi2>, %out: tensor<?x16xi
   // VNNI512-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}in_place = true, streams = 8>
   // T5-SAME: layout = #ternary.layout<t5, tile_rows = 80, lanes = 16, {{.*}}in_place = true, streams = 8>
   // L3-SAME: layout = #ternary.layout<l3, tile_rows = 32, lanes = 16, {{.*}}chain = 28>
-  // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true>
+  // VNNI256-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}in_place = true, streams = 8>
   // AVX512BW-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 16, {{.*}}chain = {{[0-9]+}}>
   // AVX2-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 8, {{.*}}chain = {{[0-9]+}}>
   // SSSE3-SAME: layout = #ternary.layout<i2, tile_rows = 64, lanes = 4, {{.*}}chain = {{[0-9]+}}, parts = 2>
