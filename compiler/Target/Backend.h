@@ -139,6 +139,10 @@ public:
   /// Whether conversion of f16 to f32 is an instruction of vectors.
   virtual bool widensF16(const TargetSpec &target) const { return false; }
 
+  /// Whether attention has to fetch keys and values itself: the CPU's
+  /// prefetchers do not follow from one block of a KV cache to the next.
+  virtual bool prefetchesKeys(const TargetSpec &target) const { return false; }
+
   /// Whether products of two rows by two tokens over eight columns are an
   /// instruction. A GEMM then asks for them by two `ternary.dot`s in a row, of
   /// codes and q that are shuffled so that each row meets each token.

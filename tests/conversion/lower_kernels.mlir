@@ -1,6 +1,8 @@
 // RUN: tercet-opt %s --lower-kernels --split-input-file | FileCheck %s
 // RUN: tercet-opt %s --lower-kernels=max-dot-code=128 --split-input-file \
 // RUN:   | FileCheck %s --check-prefix=SATURATES
+// RUN: tercet-opt %s --lower-kernels=prefetches-keys --split-input-file \
+// RUN:   | FileCheck %s --check-prefix=FETCHES
 
 // One parallel loop over tokens; a chain of squares in 16 lanes, and 8 lanes of
 // tail. Nothing of the row's end is read or written.
@@ -108,6 +110,7 @@ func.func @rope(%x: memref<?x128xf32>, %positions: memref<?xi32>,
 // scores and 16 more floats for each query head of a group and each of 8 tokens.
 
 // CHECK-LABEL: func @attention
+// FETCHES-LABEL: func @attention
 func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: memref<?xi32>,
                      %slots: memref<?xi32>, %cache: !cache, %layer: index,
                      %y: memref<?x128xf32>) {
@@ -122,7 +125,12 @@ func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: m
   // Two heads and eight vectors of keys: sixteen chains.
   // CHECK: scf.for
   // CHECK: scf.for
+  // CHECK-NOT: memref.prefetch
   // CHECK-COUNT-16: math.fma
+  // Two blocks of the cache ahead.
+  // FETCHES: arith.constant 36864 : index
+  // FETCHES-COUNT-8: memref.prefetch %{{.+}}, read, locality<2>, data : memref<?x36864xf32>
+  // FETCHES: math.fma
   // CHECK: scf.for
   // CHECK: math.roundeven
   // CHECK-NOT: ternary.attention
@@ -141,6 +149,7 @@ func.func @attention(%q: memref<?x128xf32>, %kv: memref<?x64xf32>, %positions: m
 
 // CHECK-LABEL: func @int8_attention
 // SATURATES-LABEL: func @int8_attention
+// FETCHES-LABEL: func @int8_attention
 func.func @int8_attention(%q: memref<?x120xf32>, %positions: memref<?xi32>, %slots: memref<?xi32>,
                           %cache: !cache, %layer: index, %y: memref<?x120xf32>) {
   // CHECK: builtin.unrealized_conversion_cast %{{.+}} to memref<?x41472xi8>
@@ -153,6 +162,11 @@ func.func @int8_attention(%q: memref<?x120xf32>, %positions: memref<?xi32>, %slo
   // SATURATES-COUNT-32: ternary.dot
   // SATURATES-NOT: ternary.dot
   // SATURATES: arith.sitofp
+  // A line of each vector of keys, then of scales of keys and of values.
+  // FETCHES: ternary.dot
+  // FETCHES: scf.yield
+  // FETCHES-COUNT-16: memref.prefetch %{{.+}}, read, locality<2>, data : memref<?x41472xi8>
+  // FETCHES: arith.sitofp
   ternary.attention ins(%q, %positions, %slots, %cache layer %layer
                         : memref<?x120xf32>, memref<?xi32>, memref<?xi32>, !cache)
                     outs(%y : memref<?x120xf32>) scale = 0.125

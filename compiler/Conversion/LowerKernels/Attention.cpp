@@ -28,8 +28,10 @@ namespace {
 /// out of each other's cache sets.
 ///
 /// Keys and values come from memory once, in address order, which is what
-/// hardware prefetchers follow at full speed (software prefetch was slower): a
-/// block of them meets all tokens, query heads and all of d before the next.
+/// hardware prefetchers follow: a block of them meets all tokens, query heads
+/// and all of d before the next. The blocks of a head are apart, so where
+/// software has to fetch what follows, whatever is loaded asks for the same
+/// place in the next block.
 ///
 /// A score block is one vector, 16 keys; a block of the cache is four of them.
 class AttentionKernel {
@@ -58,9 +60,9 @@ private:
   /// Heads of a register tile: more do not fit beside several vectors each.
   static constexpr int64_t kMaxHeads = 4;
   /// Values that meet all heads before the next: small enough for the hardware
-  /// prefetcher to fetch the next block while later heads read this one from
-  /// the first-level cache.
-  static constexpr int64_t kValueBlockSizeInBytes = 8192;
+  /// prefetcher to fetch what follows while later heads read these from the
+  /// first-level cache, large enough for chains to stay in registers.
+  static constexpr int64_t kValueBlockSizeInBytes = 16384;
 
   Value visible(Value block);
   /// Column of a query head's element in a row of q and outs.
@@ -74,6 +76,11 @@ private:
   int64_t querySumOffset() { return scoreColumns + 2; }
   int64_t queryOffset() { return scoreColumns + kLanes; }
 
+  /// Of a row of cache elements.
+  bool isLineStart(int64_t element) {
+    return element * layout.elementSizeInBytes % 64 == 0;
+  }
+
   Values cacheIndices(bool value, Value offset) {
     return {slot, b.addIndex(b.blockOfCache(layout, op.getLayer(), head, value),
                              offset)};
@@ -82,8 +89,13 @@ private:
   /// block of the cache, whose blocks are layout.rowSize apart.
   Value offsetOf(Value scoreBlock, int64_t size);
   int64_t offsetOf(int64_t scoreBlock, int64_t size);
-  /// Scales of 16 keys or values.
-  Value loadScales(bool value, Value firstBlock, int64_t block);
+  /// Of the scales of 16 keys or values.
+  Value offsetOfScales(Value firstBlock, int64_t block);
+  Value loadScales(bool value, Value offset);
+  /// Fetches what lies at `offset` so many vectors of keys later, in the next
+  /// block at least, for the first of the heads that need it.
+  void prefetchNext(bool value, Value offset, int64_t firstHead,
+                    int64_t numBlocks = 1);
 
   /// The body is emitted once; token, position and rows are its token's.
   void forEachToken(llvm::function_ref<void()> body);
@@ -152,11 +164,23 @@ int64_t AttentionKernel::offsetOf(int64_t scoreBlock, int64_t size) {
          scoreBlock % kVectorsPerBlock * kLanes * size;
 }
 
-Value AttentionKernel::loadScales(bool value, Value firstBlock, int64_t block) {
-  Value offset =
-      b.addIndex(offsetOf(firstBlock, sizeof(float)),
-                 layout.scalesOffset + offsetOf(block, sizeof(float)));
+Value AttentionKernel::offsetOfScales(Value firstBlock, int64_t block) {
+  return b.addIndex(offsetOf(firstBlock, sizeof(float)),
+                    layout.scalesOffset + offsetOf(block, sizeof(float)));
+}
+
+Value AttentionKernel::loadScales(bool value, Value offset) {
   return b.loadBytes(b.floats(), cache, cacheIndices(value, offset));
+}
+
+void AttentionKernel::prefetchNext(bool value, Value offset, int64_t firstHead,
+                                   int64_t numBlocks) {
+  if (!b.options.prefetchesKeys || firstHead > 0)
+    return;
+  int64_t rows = llvm::divideCeil(numBlocks, kVectorsPerBlock);
+  b.prefetch(cache,
+             cacheIndices(value, b.addIndex(offset, rows * layout.rowSize)),
+             KernelBuilder::SecondLevel);
 }
 
 void AttentionKernel::forEachToken(llvm::function_ref<void()> body) {
@@ -229,9 +253,12 @@ Values AttentionKernel::emitFloatProducts(Value firstBlock, int64_t numBlocks,
         Values keys, sums(carried);
         Value offset =
             b.addIndex(first, b.mulIndex(b.addIndex(d, lane), kKeysPerBlock));
-        for (int64_t i = 0; i < numBlocks; ++i)
-          keys.push_back(b.widen(b.load(
-              cache, cacheIndices(false, b.addIndex(offset, offsetOf(i, 1))))));
+        for (int64_t i = 0; i < numBlocks; ++i) {
+          Value key = b.addIndex(offset, offsetOf(i, 1));
+          keys.push_back(b.widen(b.load(cache, cacheIndices(false, key))));
+          if (isLineStart(i * kLanes))
+            prefetchNext(false, key, firstHead, numBlocks);
+        }
         for (int64_t number = 0; number < numSlices; ++number)
           for (int64_t h = 0; h < numHeads; ++h) {
             Value column = b.addIndex(queryColumn(firstHead + h, 0), d);
@@ -279,11 +306,12 @@ Values AttentionKernel::emitIntegerProducts(Value firstBlock, int64_t numBlocks,
       [&](Value group, ValueRange carried) {
         Values keys, sums;
         Value offset = b.addIndex(first, b.mulIndex(group, groupBytes));
-        for (int64_t i = 0; i < numBlocks; ++i)
-          keys.push_back(b.loadBytes(
-              vectorType, cache,
-              cacheIndices(false,
-                           b.addIndex(offset, offsetOf(i, layout.groupSize)))));
+        for (int64_t i = 0; i < numBlocks; ++i) {
+          Value key = b.addIndex(offset, offsetOf(i, layout.groupSize));
+          keys.push_back(
+              b.loadBytes(vectorType, cache, cacheIndices(false, key)));
+          prefetchNext(false, key, firstHead, numBlocks);
+        }
         for (int64_t h = 0; h < numHeads; ++h) {
           Value word = b.loadScalar(
               scratch,
@@ -294,12 +322,18 @@ Values AttentionKernel::emitIntegerProducts(Value firstBlock, int64_t numBlocks,
         }
         return sums;
       });
-  Values products;
+  Values keyScales, products;
+  for (int64_t i = 0; i < numBlocks; ++i) {
+    Value offset = offsetOfScales(firstBlock, i);
+    keyScales.push_back(loadScales(false, offset));
+    prefetchNext(false, offset, firstHead, numBlocks);
+    prefetchNext(true, offset, firstHead);
+  }
   for (int64_t h = 0; h < numHeads; ++h) {
     Value scale = broadcastScratch(h, queryScaleOffset());
     for (int64_t i = 0; i < numBlocks; ++i)
       products.push_back(b.mul(b.toFloat(sums[h * numBlocks + i]),
-                               b.mul(loadScales(false, firstBlock, i), scale)));
+                               b.mul(keyScales[i], scale)));
   }
   return products;
 }
@@ -357,18 +391,20 @@ void AttentionKernel::emitSoftmax(Value queryHead) {
         return Values{b.max(b.load(scratch, scoresOf(block)), carried[0])};
       })[0];
   Value m = b.broadcast(b.maxLanes(largest));
-  Value l = b.loop(b.index(0), numBlocks, 1, b.zeros(),
-                   [&](Value block, ValueRange carried) {
-                     // The scores of hidden keys are -infinity.
-                     Value x = b.sub(b.load(scratch, scoresOf(block)), m);
-                     Value p = b.select(b.isAtLeast(x, b.splat(kLeastExponent)),
-                                        b.exp(x), b.zeros());
-                     Value weight = layout.isInt8
-                                        ? b.mul(p, loadScales(true, block, 0))
-                                        : p;
-                     b.store(weight, scratch, scoresOf(block));
-                     return Values{b.add(carried[0], p)};
-                   })[0];
+  Value l =
+      b.loop(b.index(0), numBlocks, 1, b.zeros(),
+             [&](Value block, ValueRange carried) {
+               // The scores of hidden keys are -infinity.
+               Value x = b.sub(b.load(scratch, scoresOf(block)), m);
+               Value p = b.select(b.isAtLeast(x, b.splat(kLeastExponent)),
+                                  b.exp(x), b.zeros());
+               Value weight =
+                   layout.isInt8
+                       ? b.mul(p, loadScales(true, offsetOfScales(block, 0)))
+                       : p;
+               b.store(weight, scratch, scoresOf(block));
+               return Values{b.add(carried[0], p)};
+             })[0];
   b.storeScalar(b.div(b.scalar(1), b.sumLanes(l)), scratch,
                 b.addIndex(row, normaliserOffset()));
 }
@@ -405,6 +441,8 @@ void AttentionKernel::emitValues(Value firstKey, Value lastKey,
         for (int64_t v = 0; v < numVectors; ++v) {
           Value offset = b.addIndex(row, (firstVector + v) * kLanes);
           Value values = b.load(cache, cacheIndices(true, offset), lanesOf(v));
+          if (isLineStart((firstVector + v) * kLanes))
+            prefetchNext(true, offset, firstHead);
           values =
               layout.isInt8 ? b.toFloat(b.extendI8(values)) : b.widen(values);
           for (int64_t h = 0; h < numHeads; ++h) {
@@ -430,11 +468,12 @@ void AttentionKernel::emitAllValues() {
     Value lastKey = b.minIndex(b.addIndex(firstKey, keysPerValueBlock),
                                b.addIndex(position, 1));
     // All of d before further heads: whole rows in address order. What has to
-    // be widened meets more heads instead.
+    // be widened or prefetched meets more heads instead.
     bool isF32 = op.getCache().getType().getElement() == KVElement::F32;
+    bool inOrder =
+        isF32 && !b.options.multipliesLanes && !b.options.prefetchesKeys;
     int64_t headsPerValue =
-        std::min({isF32 && !b.options.multipliesLanes ? 2 : kMaxHeads,
-                  groupSize, b.options.accumulators});
+        std::min({inOrder ? 2 : kMaxHeads, groupSize, b.options.accumulators});
     int64_t firstVector = 0;
     for (int64_t numVectors :
          splitEvenly(llvm::divideCeil(headDim, kLanes),

@@ -365,9 +365,10 @@ void KernelBuilder::storeBytes(Value vector, Value bytes, ValueRange indices) {
   vector::StoreOp::create(*this, bitcast(type, vector), bytes, indices);
 }
 
-void KernelBuilder::prefetch(Value memref, ValueRange indices) {
+void KernelBuilder::prefetch(Value memref, ValueRange indices,
+                             CacheLevel into) {
   memref::PrefetchOp::create(*this, memref, indices, /*isWrite=*/false,
-                             /*localityHint=*/3,
+                             /*localityHint=*/into == FirstLevel ? 3 : 2,
                              /*isDataCache=*/true);
 }
 

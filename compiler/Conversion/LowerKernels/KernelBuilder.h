@@ -147,8 +147,8 @@ public:
   /// `type` from bytes at any alignment.
   Value loadBytes(mlir::VectorType type, Value bytes, ValueRange indices);
   void storeBytes(Value vector, Value bytes, ValueRange indices);
-  /// Into the second-level cache.
-  void prefetch(Value memref, ValueRange indices);
+  enum CacheLevel { FirstLevel, SecondLevel };
+  void prefetch(Value memref, ValueRange indices, CacheLevel into = FirstLevel);
   Value castCache(Value cache, mlir::MemRefType type);
   /// Where a head's block of keys or values begins in a row of the cache.
   Value blockOfCache(const KVCacheLayout &layout, Value layer, Value head,

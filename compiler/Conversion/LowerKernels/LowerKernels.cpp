@@ -32,6 +32,7 @@ tercet::getLowerKernelsOptions(const TargetSpec &target) {
   options.interleavesBytes = backend.interleavesBytes(target);
   options.dotsBytes = backend.dotsBytes(target);
   options.widensF16 = backend.widensF16(target);
+  options.prefetchesKeys = backend.prefetchesKeys(target);
   return options;
 }
 
@@ -52,6 +53,7 @@ struct LowerKernels : tercet::impl::LowerKernelsBase<LowerKernels> {
     options.interleavesBytes = interleavesBytes;
     options.dotsBytes = dotsBytes;
     options.widensF16 = widensF16;
+    options.prefetchesKeys = prefetchesKeys;
     mlir::RewritePatternSet patterns(&getContext());
     tercet::populateAttentionPatterns(patterns, options);
     tercet::populateElementwisePatterns(patterns);

@@ -30,6 +30,8 @@ struct KernelOptions {
   bool multipliesLanes = false, interleavesBytes = false;
   /// And of ternary.dot and f16 as instructions.
   bool dotsBytes = false, widensF16 = false;
+  /// And of the CPU's prefetchers in a KV cache.
+  bool prefetchesKeys = false;
 };
 
 #define GEN_PASS_DECL

@@ -40,7 +40,9 @@ def LowerKernels : Pass<"lower-kernels"> {
     Option<"dotsBytes", "dots-bytes", "bool", "false",
            "ternary.dot is an instruction for all codes">,
     Option<"widensF16", "widens-f16", "bool", "false",
-           "conversion of f16 to f32 is an instruction">
+           "conversion of f16 to f32 is an instruction">,
+    Option<"prefetchesKeys", "prefetches-keys", "bool", "false",
+           "attention fetches the keys and values of the next block">
   ];
   let dependentDialects = [
     "::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect",

@@ -550,6 +550,10 @@ public:
     return getDotKind(target) == DotKind::AVX512VNNI;
   }
 
+  bool prefetchesKeys(const TargetSpec &target) const override {
+    return !prefetchesAhead(target);
+  }
+
   bool widensF16(const TargetSpec &target) const override {
     return target.has(TERCET_CPU_F16C);
   }
